@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The language of the Coxswain fleet: a pure core, two ports with their adapters, and what every process needs.
+//!
+//! The pure core (everything above the line in the list of modules) knows no clock, network or runtime. The ports,
+//! [`store`] and [`broker`], are small traits in the words of the domain; their adapters are files beside them.
+
+pub mod checkpoint;
+pub mod duration;
+pub mod graph;
+pub mod id;
+pub mod limits;
+pub mod outcome;
+pub mod plan;
+pub mod run;
+pub mod stop;
+pub mod submission;
+pub mod task;
+pub mod time;
+pub mod wire;
+
+pub mod broker;
+pub mod store;

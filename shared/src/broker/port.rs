@@ -1,0 +1,90 @@
+//! The port itself.
+
+use async_trait::async_trait;
+
+use crate::id::{PoolName, TaskKey};
+use crate::wire;
+
+/// What can go wrong with a broker.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It cannot be reached, is blocked by an alarm, or did not confirm in time. The message may still arrive.
+    #[error("the broker at {place} is unavailable: {why}")]
+    Unavailable {
+        /// Which broker, without credentials.
+        place: String,
+        /// What happened.
+        why: String,
+    },
+    /// It took the message and had no queue for it.
+    #[error("the broker at {place} has no queue for the pool {pool}")]
+    Unroutable {
+        /// Which broker, without credentials.
+        place: String,
+        /// Which pool.
+        pool: PoolName,
+    },
+    /// It refuses to work as it is set up.
+    #[error("the broker at {place} cannot be used: {why}")]
+    Unsuitable {
+        /// Which broker, without credentials.
+        place: String,
+        /// What is wrong, with the remedy.
+        why: String,
+    },
+}
+
+/// Carries task messages.
+#[async_trait]
+pub trait Broker: Send + Sync + std::fmt::Debug + 'static {
+    /// Publishes messages and waits until the broker has them safe, or for a bounded time. One answer a message, in order.
+    async fn publish_confirmed(&self, tasks: &[(PoolName, TaskKey)]) -> Vec<Result<(), Error>>;
+
+    /// Starts to consume a pool's queue with at most `prefetch` deliveries in hand. The consumer heals itself for as
+    /// long as it is held: it reconnects and subscribes again.
+    async fn consume(&self, pool: &PoolName, prefetch: u16) -> Result<Box<dyn Consumer>, Error>;
+
+    /// Messages of a pool's queue that no consumer has in hand.
+    async fn backlog(&self, pool: &PoolName) -> Result<u64, Error>;
+
+    /// Puts a message on the dead letters, with the reason.
+    async fn bury(&self, payload: &[u8], reason: &str) -> Result<(), Error>;
+
+    /// Whether it is reachable and not blocked, for readiness.
+    fn is_ready(&self) -> bool;
+
+    /// How often a lost connection, channel or subscription has been restored.
+    fn reconnects(&self) -> u64;
+}
+
+/// A subscription to one pool's queue.
+#[async_trait]
+pub trait Consumer: Send + std::fmt::Debug {
+    /// The next delivery; waits while there is none, and through reconnects. Cancel safe. `None` only after the broker was shut down by its owner.
+    async fn next(&mut self) -> Option<Box<dyn Delivery>>;
+
+    /// Whether the subscription is alive now.
+    fn is_subscribed(&self) -> bool;
+}
+
+/// A message in hand. It is acknowledged, given back or buried exactly once; dropped, it is given back.
+#[async_trait]
+pub trait Delivery: Send + std::fmt::Debug {
+    /// What it says.
+    fn task(&self) -> Result<TaskKey, wire::Error>;
+
+    /// The raw bytes, for the dead letters.
+    fn payload(&self) -> &[u8];
+
+    /// Whether the broker has delivered it before.
+    fn is_redelivered(&self) -> bool;
+
+    /// It is dealt with. `false` if the connection it came by is gone, so that the broker will deliver it again.
+    async fn ack(self: Box<Self>) -> bool;
+
+    /// It was not dealt with: back to the queue.
+    async fn give_back(self: Box<Self>);
+
+    /// It cannot be dealt with: to the dead letters.
+    async fn bury(self: Box<Self>, reason: &str);
+}

@@ -1,0 +1,185 @@
+//! Every limit there is: times (each with a name, a default and a ceiling) and sizes.
+//!
+//! | limit | of | default | ceiling |
+//! |---|---|---|---|
+//! | `run_timeout` | the whole run, from its start | 1 h | 30 d |
+//! | `timeout` | a task, queueing and retries included | 10 min | 7 d |
+//! | `queue_timeout` | waiting for a worker | the task's | 7 d |
+//! | `attempt_timeout` | one try | 2 min | 1 d |
+//! | `connect_timeout` | connecting to a remote | 5 s | 5 min |
+//! | `first_byte_timeout` | waiting for the first byte or token | 30 s | 1 h |
+//! | `idle_timeout` | silence between tokens or signs of progress | 30 s | 1 h |
+//! | `grace` | cleaning up after a stop | 5 s | 5 min |
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_hours(1);
+const DAY: Duration = Duration::from_hours(24);
+
+/// A time limit by its name: the word in the file, in the failure and in the metric's label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Limit {
+    /// The whole run, from its start.
+    RunTimeout,
+    /// A task, queueing and retries included.
+    Timeout,
+    /// Waiting for a worker.
+    QueueTimeout,
+    /// One try.
+    AttemptTimeout,
+    /// Connecting to a remote.
+    ConnectTimeout,
+    /// Waiting for the first byte or token.
+    FirstByteTimeout,
+    /// Silence between tokens or signs of progress.
+    IdleTimeout,
+    /// Cleaning up after a stop.
+    Grace,
+}
+
+impl Limit {
+    /// All limits, in the order of the table above.
+    pub const ALL: [Self; 8] = [
+        Self::RunTimeout,
+        Self::Timeout,
+        Self::QueueTimeout,
+        Self::AttemptTimeout,
+        Self::ConnectTimeout,
+        Self::FirstByteTimeout,
+        Self::IdleTimeout,
+        Self::Grace,
+    ];
+
+    /// The limit's name in files, failures and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::RunTimeout => "run_timeout",
+            Self::Timeout => "timeout",
+            Self::QueueTimeout => "queue_timeout",
+            Self::AttemptTimeout => "attempt_timeout",
+            Self::ConnectTimeout => "connect_timeout",
+            Self::FirstByteTimeout => "first_byte_timeout",
+            Self::IdleTimeout => "idle_timeout",
+            Self::Grace => "grace",
+        }
+    }
+
+    /// What holds where a graph says nothing. `queue_timeout` follows the task's own `timeout`.
+    pub const fn default(self) -> Duration {
+        match self {
+            Self::RunTimeout => HOUR,
+            Self::Timeout | Self::QueueTimeout => Duration::from_mins(10),
+            Self::AttemptTimeout => Duration::from_mins(2),
+            Self::ConnectTimeout | Self::Grace => Duration::from_secs(5),
+            Self::FirstByteTimeout | Self::IdleTimeout => Duration::from_secs(30),
+        }
+    }
+
+    /// The largest value that a graph may ask for.
+    pub const fn ceiling(self) -> Duration {
+        match self {
+            Self::RunTimeout => Duration::from_hours(30 * 24),
+            Self::Timeout | Self::QueueTimeout => Duration::from_hours(7 * 24),
+            Self::AttemptTimeout => DAY,
+            Self::ConnectTimeout | Self::Grace => Duration::from_mins(5),
+            Self::FirstByteTimeout | Self::IdleTimeout => HOUR,
+        }
+    }
+
+    /// The smallest value that makes sense: a limit of zero would fail everything.
+    pub const fn floor(self) -> Duration {
+        match self {
+            Self::Grace => Duration::ZERO,
+            Self::RunTimeout
+            | Self::Timeout
+            | Self::QueueTimeout
+            | Self::AttemptTimeout
+            | Self::ConnectTimeout
+            | Self::FirstByteTimeout
+            | Self::IdleTimeout => Duration::from_millis(1),
+        }
+    }
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How long a lease lives without a heartbeat.
+pub const LEASE_TTL: Duration = Duration::from_secs(10);
+/// How often a worker renews its leases.
+pub const HEARTBEAT: Duration = SECOND;
+/// How many crashed attempts make a task a poison task.
+pub const MAX_CRASHES: u32 = 3;
+/// Steps of one run where the graph says nothing.
+pub const MAX_STEPS: u64 = 1_000;
+/// The most steps that a graph may ask for.
+pub const MAX_STEPS_CEILING: u64 = 1_000_000;
+/// Node runs of one run where the graph says nothing.
+pub const NODE_RUNS: u64 = 100_000;
+/// Tasks of one step.
+pub const FAN_OUT_MAX: usize = 10_000;
+/// Tries at a task that a retry policy may ask for.
+pub const RETRY_ATTEMPTS_MAX: u32 = 100;
+/// How deep child runs may nest.
+pub const CHILD_DEPTH_MAX: u32 = 8;
+
+/// Bytes of a graph file.
+pub const GRAPH_BYTES_MAX: usize = 1024 * 1024;
+/// Nodes of a graph.
+pub const GRAPH_NODES_MAX: usize = 1_000;
+/// Edges of a graph.
+pub const GRAPH_EDGES_MAX: usize = 10_000;
+/// Bytes of a run's whole state as JSON.
+pub const STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of what one task may write, as JSON.
+pub const OUTCOME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a failure's message; longer ones are cut with a mark.
+pub const FAILURE_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of one event's value.
+pub const EVENT_BYTES_MAX: usize = 64 * 1024;
+/// Events that a run keeps; older ones go first.
+pub const EVENTS_PER_RUN_MAX: usize = 1_000;
+/// Labels of a run.
+pub const LABELS_MAX: usize = 32;
+/// Bytes of a label's value, a reason or an actor.
+pub const TEXT_BYTES_MAX: usize = 1_024;
+/// Bytes of a task message on the queue.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
+/// Runs that wait for their turn on one thread.
+pub const THREAD_QUEUE_MAX: usize = 1_000;
+/// Entries of a partition's audit trail; older ones go first.
+pub const AUDIT_PER_PARTITION_MAX: usize = 10_000;
+/// Rows of one page of a listing.
+pub const PAGE_MAX: usize = 1_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_lies_between_floor_and_ceiling() {
+        for limit in Limit::ALL {
+            assert!(limit.floor() <= limit.default() && limit.default() <= limit.ceiling(), "{limit}");
+        }
+    }
+
+    #[test]
+    fn a_limit_has_one_name_everywhere() {
+        for limit in Limit::ALL {
+            assert_eq!(serde_json::to_value(limit).unwrap(), limit.name());
+        }
+    }
+
+    #[test]
+    fn a_lease_outlives_three_missed_heartbeats() {
+        assert!(LEASE_TTL >= HEARTBEAT * 3);
+    }
+}

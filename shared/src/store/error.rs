@@ -1,0 +1,61 @@
+//! What can go wrong in a store.
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// It could not be reached, or did not answer in time. The call may or may not have been applied: repeat it.
+    #[error("the store at {place} is unavailable")]
+    Unavailable {
+        /// Which store, without credentials.
+        place: String,
+        /// What the client library said.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// It refuses to work as it is set up.
+    #[error("the store at {place} cannot be used: {why}")]
+    Unsuitable {
+        /// Which store, without credentials.
+        place: String,
+        /// What is wrong, with the remedy.
+        why: String,
+    },
+    /// What it holds cannot be read.
+    #[error("the record {key} cannot be read: {why}")]
+    Corrupt {
+        /// Which record.
+        key: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A record was written by a version that this build does not know.
+    #[error("the record {key} has format {format}; this build reads {known}: upgrade it")]
+    Format {
+        /// Which record.
+        key: String,
+        /// Its format.
+        format: u32,
+        /// The newest that is known.
+        known: u32,
+    },
+    /// The call is over a size limit.
+    #[error("{what} has {size}, over the limit of {max}")]
+    TooLarge {
+        /// What is too large.
+        what: String,
+        /// How large it is.
+        size: usize,
+        /// The limit.
+        max: usize,
+    },
+}
+
+impl Error {
+    /// Whether the same call may succeed later.
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unavailable { .. } => true,
+            Self::Unsuitable { .. } | Self::Corrupt { .. } | Self::Format { .. } | Self::TooLarge { .. } => false,
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! The store port: the truth about runs, tasks, leases, checkpoints and stop orders.
+//!
+//! Every method of [`Store`] that changes something is one atomic step (one Lua script; one transaction in the embedded adapter) and safe
+//! to repeat: a repeated call with the same nonce, fence or id answers as it did the first time. The clock that judges
+//! leases and deadlines is the store's.
+//!
+//! What is absent: planning (that is `plan`), templates, and any knowledge of node kinds.
+
+mod calls;
+mod error;
+mod port;
+mod records;
+
+pub use calls::*;
+pub use error::Error;
+pub use port::{SignalReceiver, Store};
+pub use records::*;

@@ -1,0 +1,204 @@
+//! What the store keeps and shows.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::id::{GraphHash, GraphName, PoolName, Revision, RunId, RunKey, Step, TaskId, ThreadId, WorkerId};
+use crate::outcome::Failure;
+use crate::run::RunStatus;
+use crate::stop::StopReport;
+pub use crate::submission::{NewRun, OnConflict, Parent, RunSpec, Start};
+use crate::time::Timestamp;
+
+/// A run as the store shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    /// Its address.
+    #[serde(flatten)]
+    pub key: RunKey,
+    /// Its thread.
+    pub thread: ThreadId,
+    /// Its graph's name.
+    pub graph: GraphName,
+    /// Its graph's exact version.
+    pub graph_hash: GraphHash,
+    /// Where it stands.
+    pub status: RunStatus,
+    /// The step in flight, or the last one; 0 before the first plan.
+    pub step: Step,
+    /// How often its plan has changed.
+    pub revision: Revision,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it left its thread's queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// When its `run_timeout` passes; set when it starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_at: Option<Timestamp>,
+    /// Tasks of the step in flight that have no outcome yet.
+    pub open_tasks: u32,
+    /// The leases that are open.
+    pub open_leases: u32,
+    /// The run and checkpoint whose state it went on from: its thread's head when it started, or `Start::From`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<(RunId, Step)>,
+    /// The parent's task, for a child run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// The stop order and how it was carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop: Option<StopReport>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    /// The rest.
+    pub spec: RunSpec,
+}
+
+/// Something that a node reported while it ran: `progress` or an event of its own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewEvent {
+    /// The task it comes from.
+    pub task: TaskId,
+    /// `progress`, or the handler's own word.
+    pub kind: String,
+    /// What it reported.
+    pub value: Value,
+}
+
+/// An event with its place and time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Grows within a run; a cursor.
+    pub seq: u64,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// What was reported.
+    #[serde(flatten)]
+    pub event: NewEvent,
+}
+
+/// One entry of the audit trail: a stop order, a resume or another command, with its result.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// When, by the store's clock.
+    pub at: Timestamp,
+    /// What was done: `stop`, `force`, `resume`, `create`.
+    pub action: String,
+    /// Which run.
+    pub run: RunId,
+    /// Who did it.
+    pub actor: String,
+    /// Why, in their words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What came of it, such as `accepted`, `already` or `finished`.
+    pub result: String,
+}
+
+/// A worker as it last reported itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// Which worker.
+    pub id: WorkerId,
+    /// The pools it serves.
+    pub pools: Vec<PoolName>,
+    /// Attempts it can run at once.
+    pub slots: u32,
+    /// Attempts it runs now.
+    pub busy: u32,
+    /// Slots whose handler blocks and was fenced.
+    pub stuck: u32,
+    /// Whether it takes no new work.
+    pub draining: bool,
+    /// Its version.
+    pub version: String,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it last reported, by the store's clock. Written by the store.
+    pub seen_at: Timestamp,
+}
+
+/// Where a thread stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Thread {
+    /// Which thread.
+    pub id: ThreadId,
+    /// The run in flight.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active: Option<RunId>,
+    /// Runs that wait for their turn, first come first.
+    pub queue: Vec<RunId>,
+    /// The checkpoint that holds the thread's state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<(RunId, Step)>,
+}
+
+/// Which runs a listing shows. Absent conditions hold for all.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RunFilter {
+    /// In one of these states; any where empty.
+    pub status: Vec<RunStatus>,
+    /// On this thread.
+    pub thread: Option<ThreadId>,
+    /// Of this graph.
+    pub graph: Option<GraphName>,
+    /// With all of these labels.
+    pub labels: BTreeMap<String, String>,
+    /// Made before this.
+    pub created_before: Option<Timestamp>,
+}
+
+impl RunFilter {
+    /// Whether a run is shown.
+    pub fn admits(&self, run: &Run) -> bool {
+        (self.status.is_empty() || self.status.contains(&run.status))
+            && self.thread.as_ref().is_none_or(|thread| *thread == run.thread)
+            && self.graph.as_ref().is_none_or(|graph| *graph == run.graph)
+            && self.labels.iter().all(|(name, value)| run.spec.labels.get(name) == Some(value))
+            && self.created_before.is_none_or(|before| run.created_at < before)
+    }
+}
+
+/// One page of a listing; `next` is the cursor of the page after it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The rows.
+    pub rows: Vec<T>,
+    /// Where to go on; absent at the end. Opaque.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next: Option<String>,
+}
+
+/// What a store pushes. It hastens; it guarantees nothing.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Signal {
+    /// A run was ordered to stop.
+    Stop {
+        /// Which run.
+        run: RunId,
+        /// The order, as [`StopReport`] has it.
+        report: Box<StopReport>,
+    },
+    /// A run of this partition is ready to be advanced.
+    Ready(crate::id::Partition),
+    /// Pushes may have been lost: read everything again.
+    Lost,
+}
+
+/// A graph as it is stored: canonical JSON under its hash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredGraph {
+    /// The hash of `json`.
+    pub hash: GraphHash,
+    /// Its name.
+    pub name: GraphName,
+    /// The definition as canonical JSON.
+    pub json: String,
+}

@@ -1,0 +1,246 @@
+//! A task's life in the store: its [`TaskState`] and the events that move it.
+//!
+//! | from | due | claimed | retried | handed back | lease expired | settled |
+//! |---|---|---|---|---|---|---|
+//! | queued | queued | leased | – | – | – | settled |
+//! | delayed | queued | – | – | – | – | settled |
+//! | waiting | settled | – | – | – | – | settled |
+//! | human | – | – | – | – | – | settled |
+//! | child | – | – | – | – | – | settled |
+//! | leased | – | leased | delayed | queued | queued | settled |
+//! | settled | – | – | – | – | – | – |
+//!
+//! `due` is its time on the agenda: a queued task is sent (again), a delayed one is queued, a waiting one is done.
+//! `claimed` on a leased task is a takeover of a silent lease. `settled` on a task without a lease is the store's own
+//! doing: a queue timeout, a human's answer, a child's end. A lease that expires once too often settles as crashed.
+//! `every_pair_follows_the_table` walks all of it.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::duration;
+use crate::id::{AttemptNumber, ChannelName, Fence, PoolName, TaskId, WorkerId};
+use crate::outcome::{Failure, Outcome};
+use crate::stop::StopProof;
+use crate::submission::NewRun;
+use crate::time::Timestamp;
+
+/// Where a task stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskState {
+    /// May be claimed; a message about it is on its way, or on the queue.
+    Queued,
+    /// Waits for its next try.
+    Delayed,
+    /// Waits for its time: a `wait` node. It holds no worker.
+    Waiting,
+    /// Waits for a human: an `interrupt` node.
+    Human,
+    /// Waits for a child run: a `graph` node.
+    Child,
+    /// A worker has it.
+    Leased,
+    /// It has its outcome.
+    Settled,
+}
+
+/// What happens to a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TaskEvent {
+    /// Its time on the agenda has come.
+    Due,
+    /// A worker claimed it.
+    Claimed,
+    /// The try failed; another one follows later.
+    Retried,
+    /// Its worker gave it back untried.
+    HandedBack,
+    /// Its worker fell silent.
+    LeaseExpired,
+    /// It was given its outcome.
+    Settled,
+}
+
+/// An event that the state does not allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a task that is {from:?} cannot take the event {event:?}")]
+pub struct IllegalTransition {
+    /// The state the task had.
+    pub from: TaskState,
+    /// What was to happen.
+    pub event: TaskEvent,
+}
+
+impl TaskState {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Queued, Self::Delayed, Self::Waiting, Self::Human, Self::Child, Self::Leased, Self::Settled];
+
+    /// The state after an event.
+    pub fn next(self, event: TaskEvent) -> Result<Self, IllegalTransition> {
+        match (self, event) {
+            (Self::Queued | Self::Delayed, TaskEvent::Due)
+            | (Self::Leased, TaskEvent::HandedBack | TaskEvent::LeaseExpired) => Ok(Self::Queued),
+            (Self::Queued | Self::Leased, TaskEvent::Claimed) => Ok(Self::Leased),
+            (Self::Leased, TaskEvent::Retried) => Ok(Self::Delayed),
+            (Self::Waiting, TaskEvent::Due)
+            | (
+                Self::Queued | Self::Delayed | Self::Waiting | Self::Human | Self::Child | Self::Leased,
+                TaskEvent::Settled,
+            ) => Ok(Self::Settled),
+            (from, event) => Err(IllegalTransition { from, event }),
+        }
+    }
+
+    /// The state's name in files and tables.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Delayed => "delayed",
+            Self::Waiting => "waiting",
+            Self::Human => "human",
+            Self::Child => "child",
+            Self::Leased => "leased",
+            Self::Settled => "settled",
+        }
+    }
+
+    /// The state of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+}
+
+/// How a new task gets done.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "dispatch", rename_all = "snake_case")]
+pub enum Dispatch {
+    /// By a worker of a pool.
+    Queue {
+        /// Which pool.
+        pool: PoolName,
+    },
+    /// By the passing of time.
+    Wait {
+        /// How long, from the moment the task is made.
+        #[serde(with = "duration")]
+        length: Duration,
+    },
+    /// By a human's answer.
+    Human {
+        /// What the human is shown.
+        payload: Value,
+    },
+    /// By a child run, made in the same script.
+    Child {
+        /// The child.
+        run: Box<NewRun>,
+    },
+    /// It is done already: its outcome was carried over from the run that this one resumes.
+    Settled {
+        /// That outcome.
+        outcome: Outcome,
+    },
+}
+
+/// A task to be made by `advance`. The store reads the fields it needs; a worker is handed the whole of it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct NewTask {
+    /// Which task.
+    pub id: TaskId,
+    /// How it gets done.
+    #[serde(flatten)]
+    pub dispatch: Dispatch,
+    /// The task's time, queueing and retries included.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+    /// How long it may wait for a worker, each time that it is queued.
+    #[serde(with = "duration")]
+    pub queue_timeout: Duration,
+    /// The time of one try.
+    #[serde(with = "duration")]
+    pub attempt_timeout: Duration,
+    /// How long cleaning up may take after a stop.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+    /// How many of its attempts may crash before it ends as crashed.
+    pub max_crashes: u32,
+    /// Whether its bad outcome fails the run, so that its siblings are stopped at once.
+    pub fails_run: bool,
+    /// The item of a fan-out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub item: Option<Value>,
+    /// The channels it is handed: all of them where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reads: Option<Vec<ChannelName>>,
+}
+
+/// A task as the store shows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// Which task.
+    pub id: TaskId,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Tries so far that count against the retry policy.
+    pub attempts: u32,
+    /// Attempts that crashed.
+    pub crashes: u32,
+    /// The number of the last lease; 0 if it was never claimed.
+    pub fence: Fence,
+    /// Who has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerId>,
+    /// When it was first claimed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled_at: Option<Timestamp>,
+    /// Its outcome, once settled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// What a human is shown, for one that waits for a human.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payload: Option<Value>,
+    /// Why its last try failed, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<Failure>,
+    /// The testimony of how it was stopped, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<StopProof>,
+}
+
+impl Task {
+    /// The number of the last try, from 1; 0 if there was none.
+    pub const fn last_attempt(&self) -> AttemptNumber {
+        AttemptNumber::new(self.attempts + self.crashes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EVENTS: [TaskEvent; 6] = [
+        TaskEvent::Due,
+        TaskEvent::Claimed,
+        TaskEvent::Retried,
+        TaskEvent::HandedBack,
+        TaskEvent::LeaseExpired,
+        TaskEvent::Settled,
+    ];
+
+    #[test]
+    fn every_pair_follows_the_table() {
+        let doc = include_str!("task.rs");
+        for state in TaskState::ALL {
+            let cells = EVENTS.map(|event| state.next(event).map_or("–", TaskState::name));
+            let row = format!("//! | {} | {} |", state.name(), cells.join(" | "));
+            assert!(doc.contains(&row), "the module's table lacks the row: {row}");
+        }
+    }
+}
