@@ -2,6 +2,8 @@
 //!
 //! A message may be lost, late or doubled, and nothing breaks: a claim in the store decides, and a sweep sends again.
 
+mod local;
 mod port;
 
+pub use local::{DeadLetter, LOCAL_DEAD_LETTERS_MAX, LOCAL_POOLS_MAX, LOCAL_QUEUE_MAX, LocalBroker};
 pub use port::{Broker, Consumer, Delivery, Error};
