@@ -18,4 +18,7 @@ pub mod time;
 pub mod wire;
 
 pub mod broker;
+pub mod config;
+pub mod lifecycle;
 pub mod store;
+pub mod telemetry;

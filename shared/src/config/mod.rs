@@ -1,0 +1,16 @@
+//! Configuration: where settings come from, how they are read, and how mistakes are told.
+//!
+//! A component has a `Config` beside it, which is read from a [`Source`] through a [`Reader`]: a file first, then the
+//! environment over it, then flags over both. All mistakes are reported at once. A process with a mistaken
+//! configuration ends with exit code [`EXIT_USAGE`].
+
+mod reader;
+mod secret;
+mod source;
+
+pub use reader::{Mistake, Mistakes, Reader, Variable, check_unknown};
+pub use secret::{Secret, redact_url};
+pub use source::Source;
+
+/// The exit code of a process whose flags or configuration are mistaken (`EX_USAGE`).
+pub const EXIT_USAGE: u8 = 64;

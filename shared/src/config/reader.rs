@@ -1,0 +1,178 @@
+//! Reads settings and collects every mistake, so that all are told at once.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use super::source::Source;
+use crate::duration;
+
+/// A setting, as it is documented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name in the environment.
+    pub name: &'static str,
+    /// What holds where it is not set, as text.
+    pub default: &'static str,
+    /// What it means.
+    pub meaning: &'static str,
+}
+
+/// One mistake in a configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Which variable.
+    pub variable: String,
+    /// What is wrong with it, with the remedy.
+    pub why: String,
+}
+
+impl Mistake {
+    /// A mistake.
+    pub fn new(variable: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { variable: variable.into(), why: why.into() }
+    }
+}
+
+/// All mistakes of a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the configuration has {} mistake(s)", self.0.len())?;
+        self.0.iter().try_for_each(|mistake| write!(f, "\n  {}: {}", mistake.variable, mistake.why))
+    }
+}
+
+/// Reads variables from a source, with their defaults, and collects mistakes.
+#[derive(Debug)]
+pub struct Reader<'a> {
+    source: &'a Source,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of this source.
+    pub const fn new(source: &'a Source) -> Self {
+        Self { source, mistakes: Vec::new() }
+    }
+
+    /// A text: what is set, or the default.
+    pub fn text(&mut self, variable: &Variable) -> String {
+        self.source.get(variable.name).unwrap_or(variable.default).to_owned()
+    }
+
+    /// A text that may be absent.
+    pub fn optional(&mut self, variable: &Variable) -> Option<String> {
+        self.source.get(variable.name).map(str::to_owned)
+    }
+
+    /// A duration.
+    pub fn duration(&mut self, variable: &Variable) -> Duration {
+        self.read(variable, |text| duration::parse(text).map_err(|error| error.to_string()))
+    }
+
+    /// Anything that reads from text.
+    pub fn parse<T>(&mut self, variable: &Variable) -> T
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        self.read(variable, |text| text.parse().map_err(|error: T::Err| format!("`{text}`: {error}")))
+    }
+
+    /// A whole number within bounds.
+    pub fn number(&mut self, variable: &Variable, range: std::ops::RangeInclusive<u64>) -> u64 {
+        self.read(variable, |text| match text.parse::<u64>() {
+            Ok(number) if range.contains(&number) => Ok(number),
+            Ok(_) | Err(_) => Err(format!("`{text}` is not a whole number from {} to {}", range.start(), range.end())),
+        })
+    }
+
+    /// A list, separated by commas.
+    pub fn list<T>(&mut self, variable: &Variable) -> Vec<T>
+    where
+        T: FromStr,
+        T::Err: fmt::Display,
+    {
+        self.read(variable, |text| {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            parts.map(|part| part.parse().map_err(|error: T::Err| error.to_string())).collect()
+        })
+    }
+
+    /// Notes a mistake unless a relation between settings holds.
+    pub fn check(&mut self, holds: bool, variable: &Variable, why: impl Into<String>) {
+        if !holds {
+            self.mistakes.push(Mistake::new(variable.name, why));
+        }
+    }
+
+    /// The configuration, if no mistake was found.
+    pub fn finish<T>(self, config: T) -> Result<T, Mistakes> {
+        if self.mistakes.is_empty() { Ok(config) } else { Err(Mistakes(self.mistakes)) }
+    }
+
+    fn read<T>(&mut self, variable: &Variable, parse: impl Fn(&str) -> Result<T, String>) -> T {
+        let fallback = || {
+            parse(variable.default)
+                .unwrap_or_else(|why| panic!("the default of {} must be valid: {why}", variable.name))
+        };
+        match self.source.get(variable.name).map(&parse) {
+            None => fallback(),
+            Some(Ok(value)) => value,
+            Some(Err(why)) => {
+                self.mistakes.push(Mistake::new(variable.name, why));
+                fallback()
+            }
+        }
+    }
+}
+
+/// Notes every variable that is set and that nobody knows; a likely slip of the pen gets the name that was meant.
+pub fn check_unknown(source: &Source, known: &[Variable]) -> Result<(), Mistakes> {
+    let unknown = source.names().filter(|name| known.iter().all(|variable| variable.name != *name));
+    let mistakes: Vec<_> = unknown.map(|name| Mistake::new(name, "there is no such setting".to_owned())).collect();
+    if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEASE: Variable = Variable { name: "COX_LEASE_TTL", default: "10s", meaning: "…" };
+    const SLOTS: Variable = Variable { name: "COX_SLOTS", default: "8", meaning: "…" };
+
+    fn source(pairs: &[(&str, &str)]) -> Source {
+        Source::from_pairs(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let source = source(&[("COX_LEASE_TTL", "soon"), ("COX_SLOTS", "0")]);
+        let mut reader = Reader::new(&source);
+        reader.duration(&LEASE);
+        reader.number(&SLOTS, 1..=1_000);
+        let told = reader.finish(()).unwrap_err().to_string();
+        assert!(
+            told.contains("2 mistake(s)") && told.contains("COX_LEASE_TTL") && told.contains("1 to 1000"),
+            "{told}"
+        );
+    }
+
+    #[test]
+    fn what_is_not_set_has_its_default() {
+        let source = source(&[]);
+        let mut reader = Reader::new(&source);
+        assert_eq!(reader.duration(&LEASE), Duration::from_secs(10));
+        assert_eq!(reader.number(&SLOTS, 1..=1_000), 8);
+        assert!(reader.finish(()).is_ok());
+    }
+
+    #[test]
+    fn a_variable_that_nobody_knows_is_a_mistake() {
+        let told = check_unknown(&source(&[("COX_SLOT", "1"), ("COX_SLOTS", "1")]), &[SLOTS]).unwrap_err();
+        assert_eq!(told.0.len(), 1);
+    }
+}

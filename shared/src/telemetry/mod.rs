@@ -1,0 +1,9 @@
+//! What a process shows of itself: logs, metrics, health.
+
+mod health;
+mod logs;
+mod metrics;
+
+pub use health::{Health, Probe, serve};
+pub use logs::{LogConfig, start_logs};
+pub use metrics::{Metrics, stop_buckets};
