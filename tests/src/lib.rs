@@ -1,1 +1,13 @@
-//! Placeholder.
+//!
+//! It is not a product crate: nothing here ships. Whatever it starts is on loopback, in a folder of its own, and is
+//! gone when its handle is dropped, or when the test process dies before that (`tests/harness.rs` holds both).
+
+mod guard;
+pub mod installed;
+pub mod ports;
+pub mod servers;
+pub mod wait;
+
+pub use nix::sys::signal::Signal;
+pub use servers::{RabbitServer, RedisCluster, RedisOptions, RedisServer};
+pub use wait::wait_for;
