@@ -5,9 +5,11 @@
 mod guard;
 pub mod installed;
 pub mod ports;
+pub mod process;
 pub mod servers;
 pub mod wait;
 
 pub use nix::sys::signal::Signal;
+pub use process::{Cox, Output};
 pub use servers::{RabbitServer, RedisCluster, RedisOptions, RedisServer};
 pub use wait::wait_for;
