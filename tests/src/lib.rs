@@ -6,10 +6,12 @@ mod guard;
 pub mod installed;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod servers;
 pub mod wait;
 
 pub use nix::sys::signal::Signal;
 pub use process::{Cox, Output};
+pub use proxy::{Direction, Mode, Proxy};
 pub use servers::{RabbitServer, RedisCluster, RedisOptions, RedisServer};
 pub use wait::wait_for;
