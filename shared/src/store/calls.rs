@@ -261,13 +261,28 @@ pub struct SweepLimits {
     pub runs: usize,
     /// How long until a task that is handed out for sending is handed out again, unless `mark_sent` says otherwise.
     pub resend_after: Duration,
+    /// Queued tasks that fall due within this time are handed out as well. Zero, except when the broker is known to
+    /// have lost its messages, such as the embedded queue at start.
+    pub ahead: Duration,
+}
+
+/// A task to send a message about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sending {
+    /// The pool whose queue it goes to.
+    pub pool: PoolName,
+    /// The task.
+    pub task: TaskKey,
+    /// Whether a message about it was confirmed (`mark_sent`) since it was last queued: that one may be lost, or just wait
+    /// behind others.
+    pub again: bool,
 }
 
 /// What a sweep did and found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Swept {
     /// Tasks to send: new ones that were never marked as sent, retries that are due, expired leases, lost messages.
-    pub send: Vec<(PoolName, TaskKey)>,
+    pub send: Vec<Sending>,
     /// Leases that had expired.
     pub expired: u32,
     /// Tasks that were settled as crashed: for the dead letters.
