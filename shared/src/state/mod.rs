@@ -1,0 +1,13 @@
+//! The state of a run: what a step's writes make of its channels. Pure; it knows nothing of edges or stores.
+
+mod error;
+mod messages;
+mod reducer;
+mod size;
+pub(crate) mod suggest;
+mod update;
+
+pub use error::Error;
+pub use reducer::{Write, apply};
+pub use size::DEPTH_MAX;
+pub use update::{Channels, check, initial, replace, update};
