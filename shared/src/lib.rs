@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod duration;
+pub mod expr;
 pub mod graph;
 pub mod id;
 pub mod limits;
