@@ -57,9 +57,7 @@ impl Guarded {
 
     /// How the child ended, if it has.
     pub(crate) fn exited(&mut self) -> Option<ExitStatus> {
-        self.child
-            .try_wait()
-            .expect("a child of ours can be waited for")
+        self.child.try_wait().expect("a child of ours can be waited for")
     }
 
     /// Signals the child alone. To one that has ended it does nothing.

@@ -43,8 +43,7 @@ mod tests {
     #[test]
     fn a_port_somebody_listens_on_is_not_free() {
         let port = free();
-        let _listener =
-            TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port can be bound");
+        let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("a free port can be bound");
         assert!(!is_free(port));
     }
 }

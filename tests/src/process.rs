@@ -61,16 +61,14 @@ impl Launch {
     /// Adds arguments.
     #[must_use]
     pub fn args(mut self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
-        self.args
-            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
     /// Sets a variable of its environment.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.variables
-            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.variables.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -83,15 +81,10 @@ impl Launch {
 
     /// Starts it; panics with the remedy if it was not built.
     pub fn start(self) -> Cox {
-        let folder = tempfile::Builder::new()
-            .prefix("coxswain-program-")
-            .tempdir();
+        let folder = tempfile::Builder::new().prefix("coxswain-program-").tempdir();
         let folder = folder.expect("a temporary folder can be made");
-        let output =
-            |file| File::create(folder.path().join(file)).expect("an output file can be made");
-        let inherited = INHERITED
-            .iter()
-            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        let output = |file| File::create(folder.path().join(file)).expect("an output file can be made");
+        let inherited = INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
         let mut command = Command::new(built(&self.name));
         command
             .args(&self.args)
@@ -102,24 +95,15 @@ impl Launch {
             .stdout(output("stdout"))
             .stderr(output("stderr"));
         let process = Guarded::spawn(command, Some(folder.path()));
-        let process =
-            process.unwrap_or_else(|error| panic!("{} does not start: {error}", self.name));
-        Cox {
-            name: self.name,
-            process,
-            folder,
-        }
+        let process = process.unwrap_or_else(|error| panic!("{} does not start: {error}", self.name));
+        Cox { name: self.name, process, folder }
     }
 
     /// Starts it and waits for its end.
     pub async fn run(self, within: Duration) -> Output {
         let mut cox = self.start();
         let status = cox.wait_exit(within).await;
-        Output {
-            status,
-            stdout: cox.stdout(),
-            stderr: cox.stderr(),
-        }
+        Output { status, stdout: cox.stdout(), stderr: cox.stderr() }
     }
 }
 
@@ -127,12 +111,7 @@ impl Cox {
     /// Prepares a program of the workspace by its name: `cox`, `cox-worker`, `cox-scheduler`, or
     /// `examples/name` for an example.
     pub fn program(name: &str) -> Launch {
-        Launch {
-            name: name.to_owned(),
-            args: Vec::new(),
-            variables: Vec::new(),
-            folder: None,
-        }
+        Launch { name: name.to_owned(), args: Vec::new(), variables: Vec::new(), folder: None }
     }
 
     /// Its process id.
@@ -153,13 +132,7 @@ impl Cox {
     /// Waits for its end; panics with the end of its outputs if it does not come.
     pub async fn wait_exit(&mut self, within: Duration) -> ExitStatus {
         let ended = self.process.wait(within).await;
-        ended.unwrap_or_else(|| {
-            panic!(
-                "{} still runs after {within:?}\n{}",
-                self.name,
-                self.tails()
-            )
-        })
+        ended.unwrap_or_else(|| panic!("{} still runs after {within:?}\n{}", self.name, self.tails()))
     }
 
     /// What it has written to its standard output.
@@ -187,10 +160,7 @@ impl Cox {
 /// The program's path in the target folder that this test was built into: `target/debug/deps/test` → `target/debug/name`.
 fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running test knows its own path");
-    let folder = test
-        .parent()
-        .and_then(|deps| deps.parent())
-        .expect("a test is built into target/<profile>/deps");
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("a test is built into target/<profile>/deps");
     let file = folder.join(name);
     assert!(
         file.is_file(),

@@ -98,9 +98,7 @@ impl Proxy {
     /// Starts a proxy before a loopback port, in [`Mode::Pass`].
     pub async fn start(upstream: u16) -> Self {
         let port = crate::ports::free();
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
-            .await
-            .expect("a free port can be bound");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.expect("a free port can be bound");
         let shared = Arc::new(Shared {
             mode: watch::Sender::new(Mode::Pass),
             cuts: watch::Sender::new(0),
@@ -109,12 +107,7 @@ impl Proxy {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(listen(listener, upstream, shared.clone()));
-        Self {
-            port,
-            upstream,
-            shared,
-            _tasks: tasks,
-        }
+        Self { port, upstream, shared, _tasks: tasks }
     }
 
     /// The port to connect to.
@@ -124,12 +117,8 @@ impl Proxy {
 
     /// A server's URL, led through the proxy.
     pub fn url(&self, direct: &str) -> String {
-        let [theirs, ours] =
-            [self.upstream, self.port].map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST));
-        assert!(
-            direct.contains(&theirs),
-            "the proxy stands before {theirs}, not before {direct}"
-        );
+        let [theirs, ours] = [self.upstream, self.port].map(|port| format!("{}:{port}", Ipv4Addr::LOCALHOST));
+        assert!(direct.contains(&theirs), "the proxy stands before {theirs}, not before {direct}");
         direct.replacen(&theirs, &ours, 1)
     }
 
@@ -183,20 +172,8 @@ async fn carry(mut client: TcpStream, upstream: u16, shared: Arc<Shared>) {
     let is_whole = {
         let (from_client, to_client) = client.split();
         let (from_server, to_server) = server.split();
-        let there = pump(
-            from_client,
-            to_server,
-            Direction::ToServer,
-            &shared,
-            &spoiled,
-        );
-        let back = pump(
-            from_server,
-            to_client,
-            Direction::ToClient,
-            &shared,
-            &spoiled,
-        );
+        let there = pump(from_client, to_server, Direction::ToServer, &shared, &spoiled);
+        let back = pump(from_server, to_client, Direction::ToClient, &shared, &spoiled);
         tokio::select! {
             done = async { tokio::try_join!(there, back) } => done.is_ok(),
             _ = cuts.changed() => false,
@@ -222,10 +199,7 @@ async fn pump(
     loop {
         let count = from.read(&mut chunk).await?;
         let let_go = modes.wait_for(|mode| mode.fate(direction) != Fate::Hold);
-        let fate = let_go
-            .await
-            .map(|mode| mode.fate(direction))
-            .map_err(io::Error::other)?;
+        let fate = let_go.await.map(|mode| mode.fate(direction)).map_err(io::Error::other)?;
         match fate {
             Fate::Forward | Fate::Hold => {}
             Fate::ForwardAfter(delay) => sleep(delay).await,

@@ -65,10 +65,7 @@ pub fn wait_for<P: Probe>(
 }
 
 /// The same without the panic: the last status is the error.
-pub async fn poll<P: Probe>(
-    within: Duration,
-    mut probe: impl AsyncFnMut() -> P,
-) -> Result<P::Value, String> {
+pub async fn poll<P: Probe>(within: Duration, mut probe: impl AsyncFnMut() -> P) -> Result<P::Value, String> {
     let deadline = Instant::now() + within;
     let mut last = "never looked: the first probe did not return".to_owned();
     loop {
@@ -102,19 +99,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_wait_that_fails_tells_the_last_status() {
-        let last = poll(Duration::from_millis(50), async || {
-            Err::<(), _>("two of three")
-        })
-        .await;
+        let last = poll(Duration::from_millis(50), async || Err::<(), _>("two of three")).await;
         assert_eq!(last, Err("two of three".to_owned()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_that_hangs_is_cut_off() {
-        let last = poll(Duration::from_millis(50), async || {
-            std::future::pending::<bool>().await
-        })
-        .await;
+        let last = poll(Duration::from_millis(50), async || std::future::pending::<bool>().await).await;
         assert!(last.is_err_and(|last| last.contains("first probe did not return")));
     }
 }

@@ -4,13 +4,9 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::time::Duration;
 
-use coxswain_tests::{
-    Cox, Direction, Mode, Proxy, RabbitServer, RedisCluster, RedisOptions, RedisServer, wait_for,
-};
+use coxswain_tests::{Cox, Direction, Mode, Proxy, RabbitServer, RedisCluster, RedisOptions, RedisServer, wait_for};
 use futures_util::StreamExt;
-use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
-};
+use lapin::options::{BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use redis::AsyncCommands;
@@ -23,11 +19,7 @@ const RECOVERED: Duration = Duration::from_secs(30);
 
 #[tokio::test]
 async fn a_killed_redis_keeps_its_append_only_file() {
-    let mut redis = RedisServer::start(RedisOptions {
-        appendonly: true,
-        ..Default::default()
-    })
-    .await;
+    let mut redis = RedisServer::start(RedisOptions { appendonly: true, ..Default::default() }).await;
     let () = redis.connection().await.set("key", "kept").await.unwrap();
     redis.kill().await;
     redis.restart().await;
@@ -49,15 +41,11 @@ async fn a_paused_redis_answers_when_it_is_resumed() {
     let mut redis = RedisServer::start(RedisOptions::default()).await;
     let mut connection = redis.connection().await;
     redis.pause();
-    let answer = redis::cmd("PING")
-        .query_async::<String>(&mut connection)
-        .await;
+    let answer = redis::cmd("PING").query_async::<String>(&mut connection).await;
     assert!(answer.is_err(), "a paused server answered {answer:?}");
     redis.resume();
     wait_for("the resumed server to answer", SOON, async || {
-        redis::cmd("PING")
-            .query_async::<String>(&mut connection)
-            .await
+        redis::cmd("PING").query_async::<String>(&mut connection).await
     })
     .await;
 }
@@ -69,19 +57,12 @@ async fn a_cluster_refuses_a_script_that_touches_two_slots() {
     let mut connection = cluster.node_of("{a}").await.connection().await;
     let script = |keys: [&str; 2]| {
         let mut eval = redis::cmd("EVAL");
-        eval.arg("return redis.call('MSET', KEYS[1], 1, KEYS[2], 2)")
-            .arg(2)
-            .arg(&keys);
+        eval.arg("return redis.call('MSET', KEYS[1], 1, KEYS[2], 2)").arg(2).arg(&keys);
         eval
     };
-    let same = script(["{a}:1", "{a}:2"])
-        .query_async::<()>(&mut connection)
-        .await;
+    let same = script(["{a}:1", "{a}:2"]).query_async::<()>(&mut connection).await;
     same.expect("keys that share a tag are in one slot");
-    let error = script(["{a}:1", "{b}:2"])
-        .query_async::<()>(&mut connection)
-        .await
-        .unwrap_err();
+    let error = script(["{a}:1", "{b}:2"]).query_async::<()>(&mut connection).await.unwrap_err();
     assert_eq!(error.code(), Some("CROSSSLOT"));
 }
 
@@ -103,10 +84,7 @@ async fn a_broker_obeys_its_operator() {
     let mut rabbit = RabbitServer::start().await;
     let connection = connect(&rabbit.url()).await;
     rabbit.close_all_connections().await;
-    wait_for("the connection to be closed", SOON, async || {
-        !connection.status().connected()
-    })
-    .await;
+    wait_for("the connection to be closed", SOON, async || !connection.status().connected()).await;
 
     let publisher = connect(&rabbit.url()).await;
     rabbit.set_memory_alarm(true).await;
@@ -119,15 +97,9 @@ async fn a_broker_obeys_its_operator() {
         BasicProperties::default(),
     );
     let _blocked = tokio::time::timeout(Duration::from_millis(200), publish).await;
-    wait_for("the publisher to be blocked", SOON, async || {
-        publisher.status().blocked()
-    })
-    .await;
+    wait_for("the publisher to be blocked", SOON, async || publisher.status().blocked()).await;
     rabbit.set_memory_alarm(false).await;
-    wait_for("the publisher to be free again", SOON, async || {
-        !publisher.status().blocked()
-    })
-    .await;
+    wait_for("the publisher to be free again", SOON, async || !publisher.status().blocked()).await;
 
     rabbit.restart().await;
     assert!(connect(&rabbit.url()).await.status().connected());
@@ -136,18 +108,11 @@ async fn a_broker_obeys_its_operator() {
 #[tokio::test]
 async fn a_channel_that_holds_a_delivery_too_long_is_closed() {
     let rabbit = RabbitServer::start().await;
-    rabbit
-        .set_consumer_timeout(Duration::from_millis(500))
-        .await;
+    rabbit.set_consumer_timeout(Duration::from_millis(500)).await;
     let channel = channel(&rabbit.url()).await;
     publish_confirmed(&channel, "held").await;
-    first_message(&channel)
-        .await
-        .expect("a published message is delivered");
-    wait_for("the channel to be closed", SOON, async || {
-        !channel.status().connected()
-    })
-    .await;
+    first_message(&channel).await.expect("a published message is delivered");
+    wait_for("the channel to be closed", SOON, async || !channel.status().connected()).await;
 }
 
 #[tokio::test]
@@ -161,31 +126,19 @@ async fn a_proxy_cuts_stalls_loses_and_refuses() {
     proxy.set(Mode::Latency(Duration::from_millis(50)));
     let start = std::time::Instant::now();
     let _: i64 = connection.get("n").await.unwrap();
-    assert!(
-        start.elapsed() >= Duration::from_millis(100),
-        "a round trip waits twice"
-    );
+    assert!(start.elapsed() >= Duration::from_millis(100), "a round trip waits twice");
 
     proxy.set(Mode::HalfOpen(Direction::ToClient));
     let lost: redis::RedisResult<i64> = connection.incr("n", 1).await;
-    assert!(
-        lost.is_err() && proxy.swallowed() > 0,
-        "the reply is lost: {lost:?}"
-    );
+    assert!(lost.is_err() && proxy.swallowed() > 0, "the reply is lost: {lost:?}");
     let n: i64 = redis.connection().await.get("n").await.unwrap();
     assert_eq!(n, 1, "the command was executed");
 
     proxy.set(Mode::Pass);
-    wait_for("the spoiled connection to end", SOON, async || {
-        proxy.connections() == 0
-    })
-    .await;
+    wait_for("the spoiled connection to end", SOON, async || proxy.connections() == 0).await;
     let mut connection = client.get_multiplexed_async_connection().await.unwrap();
     proxy.cut();
-    wait_for("the cut connection to end", SOON, async || {
-        proxy.connections() == 0
-    })
-    .await;
+    wait_for("the cut connection to end", SOON, async || proxy.connections() == 0).await;
     let cut: redis::RedisResult<i64> = connection.get("n").await;
     assert!(cut.is_err(), "a cut connection answered {cut:?}");
 
@@ -204,10 +157,7 @@ async fn a_stalled_proxy_hands_on_later_what_it_kept() {
     assert!(kept.is_err(), "a stalled connection answered {kept:?}");
     proxy.set(Mode::Pass);
     wait_for("the kept command to arrive", SOON, async || {
-        connection
-            .get::<_, Option<i64>>("n")
-            .await
-            .is_ok_and(|n| n == Some(1))
+        connection.get::<_, Option<i64>>("n").await.is_ok_and(|n| n == Some(1))
     })
     .await;
 }
@@ -222,17 +172,8 @@ async fn nothing_is_left_of_a_dropped_server() {
     assert!(processes_of(&folder).contains(&rabbit.pid()));
     drop((rabbit, redis));
     wait_for("all processes to be gone", SOON, async || {
-        let left: Vec<u32> = pids
-            .iter()
-            .copied()
-            .filter(|pid| is_alive(*pid))
-            .chain(processes_of(&folder))
-            .collect();
-        if left.is_empty() {
-            Ok(())
-        } else {
-            Err(format!("left: {left:?}"))
-        }
+        let left: Vec<u32> = pids.iter().copied().filter(|pid| is_alive(*pid)).chain(processes_of(&folder)).collect();
+        if left.is_empty() { Ok(()) } else { Err(format!("left: {left:?}")) }
     })
     .await;
     assert!(!folder.exists(), "{} is left", folder.display());
@@ -265,10 +206,7 @@ async fn nothing_is_left_when_the_test_process_is_killed() {
         .spawn()
         .unwrap();
     let servers = wait_for("the victim's broker", Duration::from_mins(2), async || {
-        std::fs::read_to_string(&report)
-            .ok()
-            .filter(|path| !path.is_empty())
-            .map(std::path::PathBuf::from)
+        std::fs::read_to_string(&report).ok().filter(|path| !path.is_empty()).map(std::path::PathBuf::from)
     })
     .await;
     assert!(!processes_of(&servers).is_empty());
@@ -276,54 +214,30 @@ async fn nothing_is_left_when_the_test_process_is_killed() {
     victim.wait().unwrap();
     wait_for("the victim's servers to be gone", SOON, async || {
         let left = processes_of(&servers);
-        if left.is_empty() && !servers.exists() {
-            Ok(())
-        } else {
-            Err(format!("left: {left:?}"))
-        }
+        if left.is_empty() && !servers.exists() { Ok(()) } else { Err(format!("left: {left:?}")) }
     })
     .await;
 }
 
 async fn connect(url: &str) -> Connection {
-    Connection::connect(url, ConnectionProperties::default())
-        .await
-        .expect("a running broker can be reached")
+    Connection::connect(url, ConnectionProperties::default()).await.expect("a running broker can be reached")
 }
 
 /// A channel of a connection of its own, with confirms and the queue `tasks`.
 async fn channel(url: &str) -> Channel {
     let channel = connect(url).await.create_channel().await.unwrap();
-    channel
-        .confirm_select(ConfirmSelectOptions::default())
-        .await
-        .unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
     let mut arguments = FieldTable::default();
-    arguments.insert(
-        "x-queue-type".into(),
-        AMQPValue::LongString(LongString::from("quorum")),
-    );
-    let options = QueueDeclareOptions {
-        durable: true,
-        ..Default::default()
-    };
-    channel
-        .queue_declare("tasks".into(), options, arguments)
-        .await
-        .unwrap();
+    arguments.insert("x-queue-type".into(), AMQPValue::LongString(LongString::from("quorum")));
+    let options = QueueDeclareOptions { durable: true, ..Default::default() };
+    channel.queue_declare("tasks".into(), options, arguments).await.unwrap();
     channel
 }
 
 async fn publish_confirmed(channel: &Channel, body: &str) {
     let persistent = BasicProperties::default().with_delivery_mode(2);
     let options = BasicPublishOptions::default();
-    let sent = channel.basic_publish(
-        "".into(),
-        "tasks".into(),
-        options,
-        body.as_bytes(),
-        persistent,
-    );
+    let sent = channel.basic_publish("".into(), "tasks".into(), options, body.as_bytes(), persistent);
     let confirm = sent.await.unwrap().await.unwrap();
     assert!(confirm.is_ack(), "{confirm:?}");
 }
@@ -331,9 +245,7 @@ async fn publish_confirmed(channel: &Channel, body: &str) {
 /// Takes the first message without acknowledging it.
 async fn first_message(channel: &Channel) -> anyhow::Result<String> {
     let options = BasicConsumeOptions::default();
-    let mut consumer = channel
-        .basic_consume("tasks".into(), "".into(), options, FieldTable::default())
-        .await?;
+    let mut consumer = channel.basic_consume("tasks".into(), "".into(), options, FieldTable::default()).await?;
     let delivery = tokio::time::timeout(Duration::from_secs(5), consumer.next()).await?;
     let delivery = delivery.ok_or_else(|| anyhow::anyhow!("the consumer was cancelled"))??;
     Ok(String::from_utf8(delivery.data)?)
@@ -348,13 +260,8 @@ fn processes_of(folder: &std::path::Path) -> Vec<u32> {
             String::from_utf8_lossy(&bytes).contains(needle)
         })
     };
-    let entries = std::fs::read_dir("/proc")
-        .expect("processes are listed in /proc")
-        .flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-        .filter(names)
-        .collect()
+    let entries = std::fs::read_dir("/proc").expect("processes are listed in /proc").flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(names).collect()
 }
 
 fn is_alive(pid: u32) -> bool {

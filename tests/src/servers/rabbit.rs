@@ -58,20 +58,12 @@ struct Ports {
 impl RabbitServer {
     /// Starts a broker and returns when it speaks AMQP.
     pub async fn start() -> Self {
-        let ports = Ports {
-            amqp: ports::free(),
-            distribution: ports::free(),
-            epmd: ports::free(),
-            control: ports::free(),
-        };
+        let ports =
+            Ports { amqp: ports::free(), distribution: ports::free(), epmd: ports::free(), control: ports::free() };
         let server = Launched::new("rabbitmq-server");
         write_files(server.folder(), ports.amqp).expect("the broker's settings can be written");
         let epmd = start_epmd(ports.epmd, server.folder()).await;
-        let mut this = Self {
-            server,
-            _epmd: epmd,
-            ports,
-        };
+        let mut this = Self { server, _epmd: epmd, ports };
         this.launch().await;
         this
     }
@@ -84,11 +76,7 @@ impl RabbitServer {
     /// The URL for clients of another virtual host, percent-encoded; made by `ctl(&["add_vhost", ..])` and
     /// `ctl(&["set_permissions", "-p", .., "guest", ".*", ".*", ".*"])`.
     pub fn url_of(&self, vhost: &str) -> String {
-        format!(
-            "amqp://guest:guest@{}:{}/{vhost}",
-            Ipv4Addr::LOCALHOST,
-            self.ports.amqp
-        )
+        format!("amqp://guest:guest@{}:{}/{vhost}", Ipv4Addr::LOCALHOST, self.ports.amqp)
     }
 
     /// The AMQP port, the same after a restart.
@@ -117,8 +105,7 @@ impl RabbitServer {
     /// declared, they come back with the queue empty and for ever without a leader, confirmed messages or not. A test
     /// of ours should not fail for that by chance; one that wants it calls [`Self::kill_at_once`].
     pub async fn kill(&mut self) {
-        self.ctl(&["eval", "[ok = dets:sync(Table) || Table <- dets:all()]."])
-            .await;
+        self.ctl(&["eval", "[ok = dets:sync(Table) || Table <- dets:all()]."]).await;
         self.kill_at_once().await;
     }
 
@@ -150,24 +137,17 @@ impl RabbitServer {
 
     /// Runs `rabbitmqctl` with the arguments and returns its output; panics with what it said if it fails.
     pub async fn ctl(&self, args: &[&str]) -> String {
-        self.try_ctl(args)
-            .await
-            .unwrap_or_else(|error| panic!("{error:#}"))
+        self.try_ctl(args).await.unwrap_or_else(|error| panic!("{error:#}"))
     }
 
     /// Closes every client connection, as an operator or a failing proxy would; clients may connect again at once.
     pub async fn close_all_connections(&self) {
-        self.ctl(&["close_all_connections", "closed by a test"])
-            .await;
+        self.ctl(&["close_all_connections", "closed by a test"]).await;
     }
 
     /// Raises or clears the memory alarm. Under it, connections that publish are blocked: neither confirmed nor refused.
     pub async fn set_memory_alarm(&self, is_on: bool) {
-        self.ctl(&[
-            "set_vm_memory_high_watermark",
-            if is_on { "0" } else { "0.4" },
-        ])
-        .await;
+        self.ctl(&["set_vm_memory_high_watermark", if is_on { "0" } else { "0.4" }]).await;
     }
 
     /// Sets how long a delivery may stay unacknowledged before its channel is closed (406), looked at twice in that time.
@@ -195,12 +175,7 @@ impl RabbitServer {
         let output = output.with_context(|| format!("{shown}: does not start"))?;
         let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
         if !output.status.success() {
-            bail!(
-                "{shown}: {}\n{}\n{}",
-                output.status,
-                said(&output.stdout),
-                said(&output.stderr)
-            );
+            bail!("{shown}: {}\n{}\n{}", output.status, said(&output.stdout), said(&output.stderr));
         }
         Ok(said(&output.stdout))
     }
@@ -211,24 +186,13 @@ impl RabbitServer {
         command.env("detached", "true");
         self.server.launch(command);
         let port = self.ports.amqp;
-        self.server
-            .ready(READY_WITHIN, async || {
-                speaks_amqp(port)
-                    .await
-                    .map_err(|error| format!("{error:#}"))
-            })
-            .await;
+        self.server.ready(READY_WITHIN, async || speaks_amqp(port).await.map_err(|error| format!("{error:#}"))).await;
     }
 
     /// The broker and its control commands find each other by name, cookie (in `HOME`) and epmd.
     fn environment(&self, mut command: Command) -> Command {
         let folder = self.server.folder();
-        let Ports {
-            amqp,
-            distribution,
-            epmd,
-            control,
-        } = self.ports;
+        let Ports { amqp, distribution, epmd, control } = self.ports;
         command
             .current_dir(folder)
             .env("HOME", folder)
@@ -245,10 +209,7 @@ impl RabbitServer {
             .env("RABBITMQ_LOG_BASE", folder.join("log"))
             .env("RABBITMQ_CONFIG_FILE", folder.join("rabbitmq.conf"))
             .env("RABBITMQ_CONF_ENV_FILE", folder.join("rabbitmq-env.conf"))
-            .env(
-                "RABBITMQ_ENABLED_PLUGINS_FILE",
-                folder.join("enabled_plugins"),
-            )
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("enabled_plugins"))
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
                 "-start_epmd false -kernel inet_dist_use_interface {127,0,0,1}",
@@ -264,12 +225,7 @@ async fn start_epmd(port: u16, home: &Path) -> Launched {
     command.args(["-address", "127.0.0.1", "-port", &port.to_string()]);
     command.env("HOME", home);
     epmd.launch(command);
-    let connects = async || {
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port))
-            .await
-            .map(drop)
-            .map_err(|e| e.to_string())
-    };
+    let connects = async || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.map(drop).map_err(|e| e.to_string());
     epmd.ready(READY_WITHIN, connects).await;
     epmd
 }
@@ -281,10 +237,7 @@ async fn speaks_amqp(port: u16) -> anyhow::Result<()> {
         stream.write_all(b"AMQP\x00\x00\x09\x01").await?;
         stream.read_u8().await
     };
-    match timeout(PROBE_WITHIN, look)
-        .await
-        .context("connected, but silent")??
-    {
+    match timeout(PROBE_WITHIN, look).await.context("connected, but silent")?? {
         1 => Ok(()),
         other => bail!("answered with byte {other} instead of a method frame"),
     }
@@ -294,20 +247,10 @@ fn write_files(folder: &Path, port: u16) -> std::io::Result<()> {
     use std::os::unix::fs::OpenOptionsExt;
     std::fs::create_dir(folder.join("mnesia"))?;
     std::fs::create_dir(folder.join("log"))?;
-    std::fs::write(
-        folder.join("rabbitmq.conf"),
-        format!("listeners.tcp.1 = 127.0.0.1:{port}\n{CONFIG}"),
-    )?;
+    std::fs::write(folder.join("rabbitmq.conf"), format!("listeners.tcp.1 = 127.0.0.1:{port}\n{CONFIG}"))?;
     std::fs::write(folder.join("rabbitmq-env.conf"), "")?;
     std::fs::write(folder.join("enabled_plugins"), "[].\n")?;
     let mut cookie = std::fs::OpenOptions::new();
-    let cookie = cookie
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(folder.join(".erlang.cookie"));
-    std::io::Write::write_all(
-        &mut cookie?,
-        format!("{:032X}", rand::random::<u128>()).as_bytes(),
-    )
+    let cookie = cookie.write(true).create_new(true).mode(0o600).open(folder.join(".erlang.cookie"));
+    std::io::Write::write_all(&mut cookie?, format!("{:032X}", rand::random::<u128>()).as_bytes())
 }

@@ -37,12 +37,7 @@ impl RedisServer {
     /// Starts a server and returns when it answers PING.
     pub async fn start(options: RedisOptions) -> Self {
         let bus_port = options.cluster.then(ports::free);
-        let mut this = Self {
-            server: Launched::new("redis-server"),
-            port: ports::free(),
-            bus_port,
-            options,
-        };
+        let mut this = Self { server: Launched::new("redis-server"), port: ports::free(), bus_port, options };
         this.launch().await;
         this
     }
@@ -69,9 +64,7 @@ impl RedisServer {
 
     /// Opens a connection; panics if the server cannot be reached.
     pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        connect(&self.url())
-            .await
-            .expect("a running redis-server can be reached")
+        connect(&self.url()).await.expect("a running redis-server can be reached")
     }
 
     /// Ends the server with SIGKILL, as a crash would.
@@ -108,12 +101,7 @@ impl RedisServer {
     async fn launch(&mut self) {
         self.server.launch(self.command());
         let url = self.url();
-        let ping = async || {
-            connect(&url)
-                .await
-                .map(drop)
-                .map_err(|error| error.to_string())
-        };
+        let ping = async || connect(&url).await.map(drop).map_err(|error| error.to_string());
         self.server.ready(READY_WITHIN, ping).await;
     }
 
@@ -121,38 +109,14 @@ impl RedisServer {
         let on_off = |on: bool| if on { "yes" } else { "no" };
         let mut command = Command::new(installed::redis_server());
         command
-            .args([
-                "--port",
-                &self.port.to_string(),
-                "--bind",
-                "127.0.0.1",
-                "--dir",
-                ".",
-            ])
-            .args([
-                "--daemonize",
-                "no",
-                "--save",
-                "",
-                "--maxmemory-policy",
-                "noeviction",
-            ])
-            .args([
-                "--appendonly",
-                on_off(self.options.appendonly),
-                "--appendfsync",
-                "always",
-            ])
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1", "--dir", "."])
+            .args(["--daemonize", "no", "--save", "", "--maxmemory-policy", "noeviction"])
+            .args(["--appendonly", on_off(self.options.appendonly), "--appendfsync", "always"])
             .args(["--enable-debug-command", "local"]);
         if let Some(bus_port) = self.bus_port {
             // A node that loses its masters for a moment must not stop serving: tests restart them.
             command
-                .args([
-                    "--cluster-enabled",
-                    "yes",
-                    "--cluster-port",
-                    &bus_port.to_string(),
-                ])
+                .args(["--cluster-enabled", "yes", "--cluster-port", &bus_port.to_string()])
                 .args(["--cluster-node-timeout", "5000"]);
         }
         for (name, value) in &self.options.settings {
@@ -164,11 +128,7 @@ impl RedisServer {
 
 /// Connects and pings; a server that still loads its file answers with an error.
 async fn connect(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
-    let mut connection = redis::Client::open(url)?
-        .get_multiplexed_async_connection()
-        .await?;
-    redis::cmd("PING")
-        .query_async::<()>(&mut connection)
-        .await?;
+    let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
+    redis::cmd("PING").query_async::<()>(&mut connection).await?;
     Ok(connection)
 }

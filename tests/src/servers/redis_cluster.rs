@@ -24,13 +24,7 @@ impl RedisCluster {
         assert!(masters > 0, "a cluster has a master");
         let mut nodes = Vec::with_capacity(masters);
         for _ in 0..masters {
-            nodes.push(
-                RedisServer::start(RedisOptions {
-                    cluster: true,
-                    ..RedisOptions::default()
-                })
-                .await,
-            );
+            nodes.push(RedisServer::start(RedisOptions { cluster: true, ..RedisOptions::default() }).await);
         }
         let this = Self { nodes };
         this.join().await;
@@ -52,11 +46,7 @@ impl RedisCluster {
     pub async fn node_of(&self, key: &str) -> &RedisServer {
         let mut connection = self.nodes[0].connection().await;
         let mut ask = redis::cmd("CLUSTER");
-        let slot = ask
-            .arg("KEYSLOT")
-            .arg(key)
-            .query_async::<usize>(&mut connection)
-            .await;
+        let slot = ask.arg("KEYSLOT").arg(key).query_async::<usize>(&mut connection).await;
         let slot = slot.expect("a node computes a key's slot");
         let owner = (0..self.nodes.len()).find(|node| self.slots(*node).contains(&slot));
         &self.nodes[owner.expect("the nodes share all slots")]
@@ -70,17 +60,10 @@ impl RedisCluster {
             let slots = self.slots(index);
             let mut add = redis::cmd("CLUSTER");
             add.arg("ADDSLOTSRANGE").arg(slots.start).arg(slots.end - 1);
-            add.query_async::<()>(&mut connection)
-                .await
-                .expect("a new node takes slots");
+            add.query_async::<()>(&mut connection).await.expect("a new node takes slots");
             let mut meet = redis::cmd("CLUSTER");
-            meet.arg("MEET")
-                .arg(Ipv4Addr::LOCALHOST.to_string())
-                .arg(first.port())
-                .arg(first.bus_port());
-            meet.query_async::<()>(&mut connection)
-                .await
-                .expect("a new node meets another");
+            meet.arg("MEET").arg(Ipv4Addr::LOCALHOST.to_string()).arg(first.port()).arg(first.bus_port());
+            meet.query_async::<()>(&mut connection).await.expect("a new node meets another");
         }
     }
 
@@ -88,10 +71,7 @@ impl RedisCluster {
         for node in &self.nodes {
             let mut connection = node.connection().await;
             wait_for("the cluster to form", FORMED_WITHIN, async || {
-                let info = redis::cmd("CLUSTER")
-                    .arg("INFO")
-                    .query_async::<String>(&mut connection)
-                    .await;
+                let info = redis::cmd("CLUSTER").arg("INFO").query_async::<String>(&mut connection).await;
                 let info = info.map_err(|error| error.to_string())?;
                 let known = format!("cluster_size:{}\r\n", self.nodes.len());
                 let is_formed = info.contains("cluster_state:ok") && info.contains(&known);
