@@ -48,6 +48,12 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
+    /// The text is not a cursor that a listing gave out.
+    #[error("`{text}` is not a cursor of this listing: leave it out to begin at the newest")]
+    Cursor {
+        /// The text, shortened to 64 characters.
+        text: String,
+    },
 }
 
 impl Error {
@@ -55,7 +61,11 @@ impl Error {
     pub const fn is_retryable(&self) -> bool {
         match self {
             Self::Unavailable { .. } => true,
-            Self::Unsuitable { .. } | Self::Corrupt { .. } | Self::Format { .. } | Self::TooLarge { .. } => false,
+            Self::Unsuitable { .. }
+            | Self::Corrupt { .. }
+            | Self::Format { .. }
+            | Self::TooLarge { .. }
+            | Self::Cursor { .. } => false,
         }
     }
 }

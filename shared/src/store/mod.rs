@@ -6,6 +6,7 @@
 //!
 //! What is absent: planning (that is `plan`), templates, and any knowledge of node kinds.
 
+pub mod bounds;
 mod calls;
 mod error;
 mod port;
