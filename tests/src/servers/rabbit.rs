@@ -101,9 +101,9 @@ impl RabbitServer {
 
     /// Ends the broker with SIGKILL, as a crash would, after letting it note the names of its queues.
     ///
-    /// Brokers before 3.13 write those only every 500 ms (rabbitmq/ra pull request 443): killed sooner after a queue was
-    /// declared, they come back with the queue empty and for ever without a leader, confirmed messages or not. A test
-    /// of ours should not fail for that by chance; one that wants it calls [`Self::kill_at_once`].
+    /// Older brokers, 3.10 among them, write those only every 500 ms (rabbitmq/ra pull request 443): killed sooner after
+    /// a queue was declared, they come back with that queue empty and for ever without a leader, whatever was confirmed.
+    /// No test should meet that by chance; one that wants it calls [`Self::kill_at_once`].
     pub async fn kill(&mut self) {
         self.ctl(&["eval", "[ok = dets:sync(Table) || Table <- dets:all()]."]).await;
         self.kill_at_once().await;
