@@ -119,8 +119,8 @@ async fn a_channel_that_holds_a_delivery_too_long_is_closed() {
 async fn a_proxy_cuts_stalls_loses_and_refuses() {
     let redis = RedisServer::start(RedisOptions::default()).await;
     let proxy = Proxy::start(redis.port()).await;
-    let client = redis::Client::open(proxy.url(&redis.url())).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let url = proxy.url(&redis.url());
+    let mut connection = RedisServer::connection_to(&url).await.unwrap();
     let () = connection.set("n", 0).await.unwrap();
 
     proxy.set(Mode::Latency(Duration::from_millis(50)));
@@ -136,22 +136,22 @@ async fn a_proxy_cuts_stalls_loses_and_refuses() {
 
     proxy.set(Mode::Pass);
     wait_for("the spoiled connection to end", SOON, async || proxy.connections() == 0).await;
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let mut connection = RedisServer::connection_to(&url).await.unwrap();
     proxy.cut();
     wait_for("the cut connection to end", SOON, async || proxy.connections() == 0).await;
     let cut: redis::RedisResult<i64> = connection.get("n").await;
     assert!(cut.is_err(), "a cut connection answered {cut:?}");
 
     proxy.set(Mode::Refuse);
-    assert!(client.get_multiplexed_async_connection().await.is_err());
+    assert!(RedisServer::connection_to(&url).await.is_err());
 }
 
 #[tokio::test]
 async fn a_stalled_proxy_hands_on_later_what_it_kept() {
     let redis = RedisServer::start(RedisOptions::default()).await;
     let proxy = Proxy::start(redis.port()).await;
-    let client = redis::Client::open(proxy.url(&redis.url())).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let url = proxy.url(&redis.url());
+    let mut connection = RedisServer::connection_to(&url).await.unwrap();
     proxy.set(Mode::Stall);
     let kept: redis::RedisResult<i64> = connection.incr("n", 1).await;
     assert!(kept.is_err(), "a stalled connection answered {kept:?}");

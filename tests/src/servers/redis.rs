@@ -12,6 +12,9 @@ use crate::{installed, ports};
 /// A cold start takes 50 ms; a loaded machine that replays a long log gets time.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 
+/// The client's own limit of 500 ms is too short for a machine that starts three brokers beside.
+const ANSWER_WITHIN: Duration = Duration::from_secs(3);
+
 /// What a test may choose about its server.
 #[derive(Debug, Clone, Default)]
 pub struct RedisOptions {
@@ -62,9 +65,20 @@ impl RedisServer {
         self.server.log()
     }
 
-    /// Opens a connection; panics if the server cannot be reached.
+    /// Opens a connection that waits 3 s for answers; panics if the server cannot be reached.
     pub async fn connection(&self) -> redis::aio::MultiplexedConnection {
-        connect(&self.url()).await.expect("a running redis-server can be reached")
+        Self::connection_to(&self.url()).await.expect("a running redis-server can be reached")
+    }
+
+    /// The same to any URL, through a [proxy](crate::Proxy) for example.
+    pub async fn connection_to(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
+        let limits = redis::AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(ANSWER_WITHIN))
+            .set_response_timeout(Some(ANSWER_WITHIN));
+        let client = redis::Client::open(url)?;
+        let mut connection = client.get_multiplexed_async_connection_with_config(&limits).await?;
+        redis::cmd("PING").query_async::<()>(&mut connection).await?;
+        Ok(connection)
     }
 
     /// Ends the server with SIGKILL, as a crash would.
@@ -101,7 +115,8 @@ impl RedisServer {
     async fn launch(&mut self) {
         self.server.launch(self.command());
         let url = self.url();
-        let ping = async || connect(&url).await.map(drop).map_err(|error| error.to_string());
+        // A server that still loads its file answers with an error.
+        let ping = async || Self::connection_to(&url).await.map(drop).map_err(|error| error.to_string());
         self.server.ready(READY_WITHIN, ping).await;
     }
 
@@ -124,11 +139,4 @@ impl RedisServer {
         }
         command
     }
-}
-
-/// Connects and pings; a server that still loads its file answers with an error.
-async fn connect(url: &str) -> redis::RedisResult<redis::aio::MultiplexedConnection> {
-    let mut connection = redis::Client::open(url)?.get_multiplexed_async_connection().await?;
-    redis::cmd("PING").query_async::<()>(&mut connection).await?;
-    Ok(connection)
 }
