@@ -22,6 +22,7 @@ pub mod wire;
 
 pub mod broker;
 pub mod config;
+pub mod control;
 pub mod lifecycle;
 pub mod store;
 pub mod telemetry;

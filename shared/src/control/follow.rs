@@ -1,0 +1,262 @@
+//! Follows a run until its end, whichever process works on it: looks at the store again and again, at once when it
+//! pushes something, seldom while nothing happens.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Instant;
+
+use super::look::find;
+use super::patience::patiently;
+use super::Error;
+use crate::checkpoint::StoredCheckpoint;
+use crate::id::{Fence, Revision, RunId, Step, TaskId};
+use crate::run::RunStatus;
+use crate::stop::StopReport;
+use crate::store::{Event, Run, Signal, SignalReceiver, Store};
+use crate::task::{Task, TaskState};
+
+/// The shortest and longest pause between two looks: below what an eye can follow, above what would load a store.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
+
+/// How long a store may stay away before following it is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Checkpoints and events of one look; more of them come with the next.
+const PAGE: usize = 200;
+
+/// Tasks of a step that are watched one by one. Of a wider one the checkpoint tells the rest.
+const TASKS_WATCHED: usize = 256;
+
+/// What happened to a run.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "progress", rename_all = "snake_case")]
+pub enum Progress {
+    /// Its status is another one, or is seen for the first time.
+    Status {
+        /// The status.
+        status: RunStatus,
+        /// The step in flight.
+        step: Step,
+    },
+    /// A step is complete. Tasks that were too quick to be seen are in its rows.
+    Checkpoint(StoredCheckpoint),
+    /// A task of the step in flight has changed.
+    Task {
+        /// What became of it.
+        change: TaskChange,
+        /// The task.
+        task: Box<Task>,
+    },
+    /// A node reported something.
+    Event(Event),
+    /// It was ordered to stop, or the carrying out of the order has got further.
+    Stop(StopReport),
+    /// The store does not answer; it is asked again.
+    Unavailable {
+        /// What it said.
+        why: String,
+    },
+    /// It has ended. Nothing follows.
+    Ended(Box<Run>),
+}
+
+/// What became of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskChange {
+    /// It is under way.
+    Started,
+    /// Its try failed, and another one follows.
+    Retrying,
+    /// It waits for a human.
+    Asking,
+    /// It has its outcome.
+    Settled,
+}
+
+/// Follows one run.
+#[derive(Debug)]
+pub struct Follow {
+    store: Arc<dyn Store>,
+    run: RunId,
+    signals: Option<SignalReceiver>,
+    seen: Seen,
+    told: VecDeque<Progress>,
+    pause: Option<Duration>,
+    away_since: Option<Instant>,
+}
+
+/// What was told already.
+#[derive(Debug, Default)]
+struct Seen {
+    status: Option<RunStatus>,
+    revision: Option<Revision>,
+    next_checkpoint: Step,
+    tasks: BTreeMap<TaskId, (TaskState, Fence)>,
+    last_event: u64,
+    stop: Option<StopReport>,
+    has_ended: bool,
+}
+
+/// One look at a run.
+#[derive(Debug)]
+struct Look {
+    run: Run,
+    checkpoints: Vec<StoredCheckpoint>,
+    tasks: Vec<Task>,
+    events: Vec<Event>,
+}
+
+impl Follow {
+    /// Follows a run from its beginning.
+    pub fn new(store: Arc<dyn Store>, run: RunId) -> Self {
+        let signals = Some(store.signals());
+        let seen = Seen::default();
+        Self { store, run, signals, seen, told: VecDeque::new(), pause: None, away_since: None }
+    }
+
+    /// The same, without what happened up to now.
+    #[must_use]
+    pub const fn from_step(mut self, step: Step) -> Self {
+        self.seen.next_checkpoint = step;
+        self
+    }
+
+    /// What happened next; nothing after the end. Cancel safe.
+    pub async fn next(&mut self) -> Result<Option<Progress>, Error> {
+        loop {
+            if let Some(progress) = self.told.pop_front() {
+                return Ok(Some(progress));
+            }
+            if self.seen.has_ended {
+                return Ok(None);
+            }
+            if let Some(pause) = self.pause {
+                self.wait(pause).await;
+            }
+            match look(self.store.as_ref(), &self.run, &self.seen).await {
+                Ok(look) => self.tell(look),
+                Err(Error::Store(error)) if error.is_retryable() && self.is_patient() => {
+                    self.pause = Some(PAUSES.1);
+                    if self.away_since.is_none() {
+                        self.away_since = Some(Instant::now());
+                        self.told.push_back(Progress::Unavailable { why: error.to_string() });
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn is_patient(&self) -> bool {
+        self.away_since.is_none_or(|since| since.elapsed() < PATIENCE)
+    }
+
+    fn tell(&mut self, look: Look) {
+        self.away_since = None;
+        self.told.extend(self.seen.observe(look));
+        let longer = self.pause.map_or(PAUSES.0, |pause| (pause * 3 / 2).min(PAUSES.1));
+        self.pause = Some(if self.told.is_empty() { longer } else { PAUSES.0 });
+    }
+
+    /// Waits for the pause, or until the store pushes something about this run; never less than the shortest pause.
+    async fn wait(&mut self, pause: Duration) {
+        tokio::time::sleep(PAUSES.0.min(pause)).await;
+        let Some(signals) = &mut self.signals else {
+            tokio::time::sleep(pause.saturating_sub(PAUSES.0)).await;
+            return;
+        };
+        let pushed = async {
+            loop {
+                match signals.recv().await {
+                    Ok(Signal::Stop { run, .. }) if run != self.run => {}
+                    // A partition has many runs; whether it is this one the look says.
+                    Ok(Signal::Stop { .. } | Signal::Ready(_) | Signal::Lost) | Err(RecvError::Lagged(_)) => return true,
+                    Err(RecvError::Closed) => return false,
+                }
+            }
+        };
+        let heard = tokio::time::timeout(pause.saturating_sub(PAUSES.0), pushed).await;
+        if heard == Ok(false) {
+            self.signals = None;
+        }
+    }
+}
+
+/// Reads what may have changed. The run comes first: once it has ended, what is read after it is complete.
+async fn look(store: &dyn Store, run: &RunId, seen: &Seen) -> Result<Look, Error> {
+    let run = find(store, run).await?;
+    let key = &run.key;
+    let has_moved = seen.revision != Some(run.revision);
+    let checkpoints = if has_moved {
+        patiently(async || store.checkpoints(key, seen.next_checkpoint, PAGE).await).await?
+    } else {
+        Vec::new()
+    };
+    let tasks = patiently(async || store.tasks(key, run.step, 0, TASKS_WATCHED).await).await?;
+    let events = patiently(async || store.events(key, seen.last_event, PAGE).await).await?;
+    Ok(Look { run, checkpoints, tasks, events })
+}
+
+impl Seen {
+    /// What is new in a look.
+    fn observe(&mut self, look: Look) -> Vec<Progress> {
+        let Look { run, checkpoints, tasks, events } = look;
+        let is_whole = checkpoints.len() < PAGE && events.len() < PAGE;
+        let mut news = Vec::new();
+        if self.status != Some(run.status) && !run.status.is_final() {
+            news.push(Progress::Status { status: run.status, step: run.step });
+        }
+        self.status = Some(run.status);
+        self.revision = if checkpoints.len() < PAGE { Some(run.revision) } else { None };
+        for stored in checkpoints {
+            self.next_checkpoint = stored.checkpoint.step.next();
+            news.push(Progress::Checkpoint(stored));
+        }
+        news.extend(self.observe_tasks(run.step, tasks));
+        for event in events {
+            self.last_event = event.seq;
+            news.push(Progress::Event(event));
+        }
+        if let Some(report) = run.stop.as_ref().filter(|report| self.stop.as_ref() != Some(report)) {
+            self.stop = Some(report.clone());
+            news.push(Progress::Stop(report.clone()));
+        }
+        if run.status.is_final() && is_whole {
+            self.has_ended = true;
+            news.push(Progress::Ended(Box::new(run)));
+        }
+        news
+    }
+
+    /// A completed step's tasks are told by its checkpoint.
+    fn observe_tasks(&mut self, step: Step, tasks: Vec<Task>) -> Vec<Progress> {
+        self.tasks.retain(|task, _| task.step == step);
+        let mut news = Vec::new();
+        for task in tasks.into_iter().filter(|task| task.id.step >= self.next_checkpoint) {
+            let now = (task.state, task.fence);
+            let before = self.tasks.insert(task.id.clone(), now);
+            if before == Some(now) {
+                continue;
+            }
+            if let Some(change) = change(task.state) {
+                news.push(Progress::Task { change, task: Box::new(task) });
+            }
+        }
+        news
+    }
+}
+
+const fn change(state: TaskState) -> Option<TaskChange> {
+    match state {
+        TaskState::Queued => None,
+        TaskState::Delayed => Some(TaskChange::Retrying),
+        TaskState::Human => Some(TaskChange::Asking),
+        TaskState::Waiting | TaskState::Child | TaskState::Leased => Some(TaskChange::Started),
+        TaskState::Settled => Some(TaskChange::Settled),
+    }
+}

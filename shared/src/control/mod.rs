@@ -1,0 +1,20 @@
+//! What users and operators ask for, in terms of the store port alone: the command line and the HTTP API both stand on
+//! this. It knows no flags and prints nothing.
+//!
+//! A call whose reply was lost is repeated here, a few times: every call of the port is safe to repeat.
+
+pub mod cancel;
+mod error;
+mod follow;
+mod graphs;
+mod look;
+mod patience;
+mod resume;
+mod submit;
+
+pub use error::{Error, ErrorKind};
+pub use follow::{Follow, Progress, TaskChange};
+pub use graphs::{deploy, graph_of};
+pub use look::{Described, StateAt, describe, find, history, last_checkpoint, state};
+pub use resume::{Answers, Resumption, ResumedAs, resume};
+pub use submit::{Submission, Submitted, create, submit};
