@@ -7,9 +7,9 @@ use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use super::Error;
 use super::patience::patiently;
 use super::submit::check_text;
-use super::Error;
 use crate::id::RunId;
 use crate::limits::PAGE_MAX;
 use crate::run::RunStatus;

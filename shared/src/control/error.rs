@@ -198,7 +198,9 @@ impl Error {
         match self {
             Self::Store(error) => match error {
                 store::Error::Unavailable { .. } => ErrorKind::Unavailable,
-                store::Error::TooLarge { .. } | store::Error::Unsuitable { .. } => ErrorKind::Usage,
+                store::Error::TooLarge { .. } | store::Error::Unsuitable { .. } | store::Error::Cursor { .. } => {
+                    ErrorKind::Usage
+                }
                 store::Error::Corrupt { .. } | store::Error::Format { .. } => ErrorKind::Internal,
             },
             Self::RunNotFound(_) | Self::ThreadNotFound(_) | Self::NoSuchStep { .. } | Self::NoCheckpoint { .. } => {
@@ -236,7 +238,9 @@ impl Error {
             }
             Self::RunNotFound(_) => Some("list the runs there are; finished ones are kept for 7 days".to_owned()),
             Self::NoSuchStep { last, .. } => Some(format!("its last checkpoint is of step {last}")),
-            Self::NoCheckpoint { .. } => Some("nothing of it is kept that could go on: submit its graph again".to_owned()),
+            Self::NoCheckpoint { .. } => {
+                Some("nothing of it is kept that could go on: submit its graph again".to_owned())
+            }
             Self::UnknownChannel { nearest, known, .. } => Some(meant(nearest.as_ref(), known)),
             Self::UnknownNode { nearest, known, .. } => Some(meant(nearest.as_ref(), known)),
             Self::ThreadBusy { .. } => {

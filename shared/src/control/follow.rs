@@ -9,9 +9,9 @@ use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::Instant;
 
+use super::Error;
 use super::look::find;
 use super::patience::patiently;
-use super::Error;
 use crate::checkpoint::StoredCheckpoint;
 use crate::id::{Fence, Revision, RunId, Step, TaskId};
 use crate::run::RunStatus;
@@ -23,7 +23,7 @@ use crate::task::{Task, TaskState};
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
 /// How long a store may stay away before following it is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Checkpoints and events of one look; more of them come with the next.
 const PAGE: usize = 200;
@@ -175,7 +175,9 @@ impl Follow {
                 match signals.recv().await {
                     Ok(Signal::Stop { run, .. }) if run != self.run => {}
                     // A partition has many runs; whether it is this one the look says.
-                    Ok(Signal::Stop { .. } | Signal::Ready(_) | Signal::Lost) | Err(RecvError::Lagged(_)) => return true,
+                    Ok(Signal::Stop { .. } | Signal::Ready(_) | Signal::Lost) | Err(RecvError::Lagged(_)) => {
+                        return true;
+                    }
                     Err(RecvError::Closed) => return false,
                 }
             }

@@ -1,5 +1,9 @@
 //! Graphs in the store: kept under their hash before a run needs them, and read back for those who look at a run.
 
+use std::fmt::Write as _;
+
+use sha2::Digest as _;
+
 use super::Error;
 use super::patience::patiently;
 use crate::graph::{Graph, NodeKind};
@@ -69,10 +73,12 @@ pub(super) fn check_node(graph: &Graph, node: &NodeName) -> Result<(), Error> {
 }
 
 fn encode(graph: &Graph) -> StoredGraph {
-    use sha2::Digest as _;
-    let json = serde_json::to_string(graph).expect("a graph is plain data");
-    let hash = sha2::Sha256::digest(json.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-    StoredGraph { hash: GraphHash::new(hash).expect("hex is a name"), name: graph.name.clone(), json }
+    let json = serde_json::to_string(graph).expect("a graph is plain data with names as keys");
+    let mut hash = String::with_capacity(64);
+    for byte in sha2::Sha256::digest(json.as_bytes()) {
+        let _ = write!(hash, "{byte:02x}");
+    }
+    StoredGraph { hash: GraphHash::new(hash).expect("hex digits make a name"), name: graph.name.clone(), json }
 }
 
 fn decode(stored: &StoredGraph) -> Result<Graph, Error> {

@@ -16,5 +16,5 @@ pub use error::{Error, ErrorKind};
 pub use follow::{Follow, Progress, TaskChange};
 pub use graphs::{deploy, graph_of};
 pub use look::{Described, StateAt, describe, find, history, last_checkpoint, state};
-pub use resume::{Answers, Resumption, ResumedAs, resume};
+pub use resume::{Answers, ResumedAs, Resumption, resume};
 pub use submit::{Submission, Submitted, create, submit};

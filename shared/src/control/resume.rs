@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::Error;
 use super::graphs::{check_channel, graph_of};
 use super::look::{checkpoint, find};
 use super::patience::patiently;
 use super::submit::{Submitted, check_limits, check_text, check_texts, put};
-use super::Error;
 use crate::checkpoint::Values;
 use crate::graph::Graph;
-use crate::id::{Nonce, NodeName, RunId, Step, TaskId};
+use crate::id::{NodeName, Nonce, RunId, Step, TaskId};
 use crate::limits::PAGE_MAX;
 use crate::outcome::Outcome;
 use crate::run::RunStatus;
