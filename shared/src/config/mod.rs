@@ -8,7 +8,7 @@ mod reader;
 mod secret;
 mod source;
 
-pub use reader::{Mistake, Mistakes, Reader, Variable, check_unknown};
+pub use reader::{Mistake, Mistakes, Reader, Variable, check_unknown, list};
 pub use secret::{Secret, redact_url};
 pub use source::Source;
 

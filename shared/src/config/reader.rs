@@ -130,10 +130,21 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Notes every variable that is set and that nobody knows; a likely slip of the pen gets the name that was meant.
+/// Lists settings with their defaults and meanings, for `--settings`.
+pub fn list(variables: &[Variable], out: &mut impl std::io::Write) -> std::io::Result<()> {
+    for variable in variables {
+        let default = if variable.default.is_empty() { "none" } else { variable.default };
+        writeln!(out, "{}\n    {} (default: {default})", variable.name, variable.meaning)?;
+    }
+    Ok(())
+}
+
+/// Notes every variable that is set and that nobody knows: a slip of the pen must not pass as a default.
 pub fn check_unknown(source: &Source, known: &[Variable]) -> Result<(), Mistakes> {
-    let unknown = source.names().filter(|name| known.iter().all(|variable| variable.name != *name));
-    let mistakes: Vec<_> = unknown.map(|name| Mistake::new(name, "there is no such setting".to_owned())).collect();
+    let is_known = |name: &str| name == "COX_CONFIG" || known.iter().any(|variable| variable.name == name);
+    let unknown = source.names().filter(|name| !is_known(name));
+    let mistakes: Vec<_> =
+        unknown.map(|name| Mistake::new(name, "there is no such setting; `--settings` lists all".to_owned())).collect();
     if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
 }
 

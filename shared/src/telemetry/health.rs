@@ -15,7 +15,33 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::metrics::Metrics;
+use crate::config::{Mistakes, Reader, Source, Variable};
 use crate::lifecycle::Tasks;
+
+/// Where the pages are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// The address; port 0 takes any free one.
+    pub address: SocketAddr,
+}
+
+impl HttpConfig {
+    const HTTP: Variable = Variable {
+        name: "COX_HTTP",
+        default: "127.0.0.1:9464",
+        meaning: "the address at which /metrics, /healthz and /readyz are served",
+    };
+
+    /// The variables it reads.
+    pub const VARIABLES: [Variable; 1] = [Self::HTTP];
+
+    /// Reads it.
+    pub fn read(source: &Source) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(source);
+        let address = reader.parse(&Self::HTTP);
+        reader.finish(Self { address })
+    }
+}
 
 /// Says whether a part works right now; the error says why it does not.
 pub type Probe = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;

@@ -4,6 +4,6 @@ mod health;
 mod logs;
 mod metrics;
 
-pub use health::{Health, Probe, serve};
+pub use health::{Health, HttpConfig, Probe, serve};
 pub use logs::{LogConfig, start_logs};
 pub use metrics::{Metrics, stop_buckets};
