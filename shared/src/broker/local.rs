@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Broker, Consumer, Delivery, Error};
 use crate::id::{PoolName, TaskKey};
-use crate::limits::MESSAGE_BYTES_MAX;
+use crate::limits::{MESSAGE_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::wire;
 
 /// Messages that wait on one pool's queue: some 20 MB. What was given back may exceed it by what was in hand.
@@ -120,7 +120,8 @@ impl Shared {
         if dead.len() >= LOCAL_DEAD_LETTERS_MAX {
             dead.pop_front();
         }
-        dead.push_back(DeadLetter { payload, reason: reason.to_owned() });
+        let reason = reason[..reason.floor_char_boundary(TEXT_BYTES_MAX)].to_owned();
+        dead.push_back(DeadLetter { payload, reason });
     }
 }
 
@@ -267,11 +268,27 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::id::{Partition, RunId, RunKey};
+    use crate::broker::conformance::{Subject, task};
 
-    fn task(n: usize) -> TaskKey {
-        let run = RunKey { partition: Partition::new(0), id: RunId::new(format!("r{n}")).unwrap() };
-        TaskKey { run, task: "1:work:0".parse().unwrap() }
+    crate::broker_conformance!(subject);
+
+    async fn subject() -> LocalBroker {
+        LocalBroker::new()
+    }
+
+    #[async_trait]
+    impl Subject for LocalBroker {
+        fn broker(&self) -> Arc<dyn Broker> {
+            Arc::new(self.clone())
+        }
+
+        async fn publish_raw(&self, pool: &PoolName, payload: &[u8]) {
+            Self::publish_raw(self, pool, payload.to_vec()).unwrap();
+        }
+
+        async fn dead_letters(&self) -> Vec<(Vec<u8>, String)> {
+            Self::dead_letters(self).into_iter().map(|letter| (letter.payload, letter.reason)).collect()
+        }
     }
 
     fn batch(count: usize) -> Vec<(PoolName, TaskKey)> {

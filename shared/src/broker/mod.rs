@@ -2,8 +2,12 @@
 //!
 //! A message may be lost, late or doubled, and nothing breaks: a claim in the store decides, and a sweep sends again.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod local;
 mod port;
+mod rabbitmq;
 
 pub use local::{DeadLetter, LOCAL_DEAD_LETTERS_MAX, LOCAL_POOLS_MAX, LOCAL_QUEUE_MAX, LocalBroker};
 pub use port::{Broker, Consumer, Delivery, Error};
+pub use rabbitmq::{BrokerUrl, RabbitBroker, RabbitConfig};
