@@ -1,7 +1,23 @@
 //! Decides what comes next: graph + checkpoint + outcomes → next checkpoint and tasks, a pause, or the end.
 //!
 //! Pure and deterministic: the same arguments give the same answer, byte for byte, whoever asks and however often.
+//! The semantics are on one page in `docs/planning.md`.
 
+mod child;
+mod complete;
+mod decide;
+mod dispatch;
+mod edges;
+mod error;
+mod first;
+mod input;
+mod judge;
 mod then;
 
+pub use decide::plan;
+pub use error::Error;
+pub use input::{Base, PlanInput};
 pub use then::{Planned, Then};
+
+#[cfg(test)]
+mod tests;

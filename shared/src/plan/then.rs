@@ -1,5 +1,7 @@
 //! What a plan decides.
 
+use serde::Serialize;
+
 use crate::checkpoint::{Checkpoint, Values};
 use crate::id::Step;
 use crate::outcome::Failure;
@@ -7,9 +9,9 @@ use crate::stop::NewOrder;
 use crate::task::NewTask;
 
 /// The next change of a run: what `advance` is to write.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Planned {
-    /// The checkpoint of the step that is complete; absent if the plan only dispatches or pauses.
+    /// The checkpoint of the step that is complete; absent if the plan only dispatches, pauses or fails the step.
     pub checkpoint: Option<Checkpoint>,
     /// The values of the channels whose version is that checkpoint's step.
     pub changed: Values,
@@ -17,8 +19,16 @@ pub struct Planned {
     pub then: Then,
 }
 
+impl Planned {
+    /// A plan that leaves the last checkpoint as it is.
+    pub(super) const fn only(then: Then) -> Self {
+        Self { checkpoint: None, changed: Values::new(), then }
+    }
+}
+
 /// What comes after a step.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "then", rename_all = "snake_case")]
 pub enum Then {
     /// These tasks, as this step. If all are settled at once, the run is ready again.
     Step {
@@ -41,4 +51,10 @@ pub enum Then {
         /// The order that ends it, for the causes that the plan finds: `loop` and `budget`.
         order: Option<NewOrder>,
     },
+}
+
+impl From<Failure> for Then {
+    fn from(failure: Failure) -> Self {
+        Self::Fail { failure, order: None }
+    }
 }

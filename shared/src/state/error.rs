@@ -131,7 +131,7 @@ const fn is_input(task: &TaskId) -> bool {
 
 fn writer(task: &TaskId) -> String {
     match (is_input(task), task.item) {
-        (true, _) => "the input".to_owned(),
+        (true, _) => format!("the {}", task.node),
         (false, 0) => format!("node `{}`", task.node),
         (false, item) => format!("item {item} of node `{}`", task.node),
     }

@@ -1,0 +1,198 @@
+//! The tasks of a step: one for each visit and each item of what is due. It decides nothing about which nodes are due.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::child;
+use super::edges;
+use super::input::{Base, PlanInput};
+use crate::checkpoint::{Due, Values};
+use crate::expr::{Program, Scope};
+use crate::graph::{Graph, InterruptNode, Node, NodeKind, OnFailure, SetNode};
+use crate::id::{ChannelName, NodeName, Step, TaskId};
+use crate::limits::FAN_OUT_MAX;
+use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
+use crate::task::{Dispatch, NewTask};
+
+/// One task to be: a node, the number of its item, and the item if it is one of a fan-out.
+type Visit = (NodeName, u32, Option<Value>);
+
+/// What the unfinished step of another run had settled well, by node and item.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Carried(BTreeMap<(NodeName, u32), (Option<Value>, Outcome)>);
+
+impl Carried {
+    /// The outcomes that need not be done again, each with the item it was made from.
+    pub(super) fn of(graph: &Graph, base: &Base) -> Self {
+        let succeeded: BTreeMap<_, _> = base
+            .settled
+            .iter()
+            .filter_map(|task| Some((&task.id, task.outcome.as_ref()?)))
+            .filter(|(_, outcome)| outcome.kind() == OutcomeKind::Succeeded)
+            .map(|(id, outcome)| ((id.node.clone(), id.item), outcome.clone()))
+            .collect();
+        if succeeded.is_empty() {
+            return Self::default();
+        }
+        // What cannot be listed on the old values is done again.
+        let visits = visits(graph, &base.checkpoint.next, &base.values).unwrap_or_default();
+        let carried = visits.into_iter().filter_map(|(node, number, item)| {
+            let place = (node, number);
+            let outcome = succeeded.get(&place)?.clone();
+            Some((place, (item, outcome)))
+        });
+        Self(carried.collect())
+    }
+
+    /// The outcome of a visit, if it was made from the same item.
+    fn outcome(&self, (node, number, item): &Visit) -> Option<Outcome> {
+        let (old_item, outcome) = self.0.get(&(node.clone(), *number))?;
+        (old_item == item).then(|| outcome.clone())
+    }
+}
+
+/// The tasks of a step.
+pub(super) fn tasks(
+    input: &PlanInput<'_>,
+    step: Step,
+    due: &[Due],
+    values: &Values,
+    carried: &Carried,
+) -> Result<Vec<NewTask>, Failure> {
+    let mut maker = Maker { input, step, values, reads: Reads::default() };
+    let visits = visits(input.graph, due, values)?.into_iter();
+    visits
+        .map(|visit| {
+            let done = carried.outcome(&visit);
+            maker.task(visit, done)
+        })
+        .collect()
+}
+
+/// Every visit, by node, then number: a plain visit first, then the items of each `for_each` edge in the order of the edges.
+fn visits(graph: &Graph, due: &[Due], values: &Values) -> Result<Vec<Visit>, Failure> {
+    let mut by_node: BTreeMap<&NodeName, (bool, BTreeSet<usize>)> = BTreeMap::new();
+    for due in due {
+        let (plain, for_each) = by_node.entry(&due.node).or_default();
+        *plain |= due.for_each.is_empty();
+        for_each.extend(&due.for_each);
+    }
+    let mut visits = Vec::new();
+    for (node, (plain, for_each)) in by_node {
+        let mut items: Vec<Option<Value>> = plain.then_some(None).into_iter().collect();
+        for place in for_each {
+            let expression = edges::fan_out(graph, place, node)?;
+            items.extend(edges::list(graph, place, expression, values)?.into_iter().map(Some));
+            check_width(visits.len() + items.len(), node)?;
+        }
+        visits.extend((0..).zip(items).map(|(number, item)| (node.clone(), number, item)));
+    }
+    Ok(visits)
+}
+
+fn check_width(width: usize, node: &NodeName) -> Result<(), Failure> {
+    if width <= FAN_OUT_MAX {
+        return Ok(());
+    }
+    let message = format!(
+        "fanning out to node `{node}` would make {width} tasks in one step, more than {FAN_OUT_MAX}: give it lists of items, or fan out in rounds"
+    );
+    Err(Failure::new(FailureKind::TooLarge, message).at(node))
+}
+
+struct Maker<'a> {
+    input: &'a PlanInput<'a>,
+    step: Step,
+    values: &'a Values,
+    reads: Reads,
+}
+
+/// The channels that the expressions of each `set` node use, found once a step and not once an item.
+type Reads = BTreeMap<NodeName, Option<Vec<ChannelName>>>;
+
+impl Maker<'_> {
+    fn task(&mut self, (name, number, item): Visit, done: Option<Outcome>) -> Result<NewTask, Failure> {
+        let Some(node) = self.input.graph.nodes.get(&name) else {
+            let message = edges::known(self.input.graph, name.as_str(), "the checkpoint has due the node")
+                .err()
+                .unwrap_or_default();
+            return Err(Failure::new(FailureKind::BadInput, message));
+        };
+        let id = TaskId { step: self.step, node: name, item: number };
+        let reads = self.reads(&id.node, node, item.is_some());
+        let dispatch = match done {
+            Some(outcome) => Dispatch::Settled { outcome },
+            None => self.dispatch(&id, node, item.as_ref())?,
+        };
+        let policy = &node.policy;
+        Ok(NewTask {
+            id,
+            dispatch,
+            timeout: policy.timeout(),
+            queue_timeout: policy.queue_timeout(),
+            attempt_timeout: policy.attempt_timeout(),
+            grace: policy.grace(),
+            max_crashes: policy.max_crashes(),
+            fails_run: policy.on_failure == OnFailure::Fail,
+            item,
+            reads,
+        })
+    }
+
+    fn dispatch(&self, id: &TaskId, node: &Node, item: Option<&Value>) -> Result<Dispatch, Failure> {
+        let scope = scope(self.values, id, item);
+        match &node.kind {
+            NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Set(_) => Ok(Dispatch::Queue { pool: node.pool.clone() }),
+            NodeKind::Wait(wait) => Ok(Dispatch::Wait { length: wait.length }),
+            NodeKind::Interrupt(interrupt) => Ok(Dispatch::Human { payload: payload(id, interrupt, &scope)? }),
+            NodeKind::Graph(graph) => {
+                let place = child::Place { input: self.input, task: id, node, graph };
+                Ok(Dispatch::Child { run: Box::new(child::run(&place, self.values, &scope)?) })
+            }
+        }
+    }
+
+    fn reads(&mut self, name: &NodeName, node: &Node, fanned_out: bool) -> Option<Vec<ChannelName>> {
+        match (&node.reads, &node.kind) {
+            (Some(reads), _) => Some(reads.clone()),
+            (None, NodeKind::Set(set)) => {
+                let channels = &self.input.graph.state;
+                self.reads.entry(name.clone()).or_insert_with(|| names(set, |name| channels.contains_key(name))).clone()
+            }
+            (
+                None,
+                NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Wait(_) | NodeKind::Interrupt(_) | NodeKind::Graph(_),
+            ) => fanned_out.then(Vec::new),
+        }
+    }
+}
+
+/// The names that a task's expressions can use.
+fn scope<'a>(values: &'a Values, id: &TaskId, item: Option<&'a Value>) -> Scope<'a> {
+    let scope = Scope::of(values);
+    match item {
+        Some(item) => scope.with_item(item, usize::try_from(id.item).unwrap_or(usize::MAX)),
+        None => scope,
+    }
+}
+
+fn payload(id: &TaskId, interrupt: &InterruptNode, scope: &Scope<'_>) -> Result<Value, Failure> {
+    let Some(show) = &interrupt.show else { return Ok(Value::Null) };
+    Program::compile(show.0.as_str())
+        .and_then(|program| program.eval(scope))
+        .map_err(|source| edges::expression_failure(format!("its `show` (nodes.{}.show) failed", id.node), source))
+        .map_err(|failure| failure.at(&id.node))
+}
+
+/// The channels that a `set` node's expressions use; all where one cannot be read, which its worker will report.
+fn names(set: &SetNode, is_channel: impl Fn(&str) -> bool) -> Option<Vec<ChannelName>> {
+    let mut names = BTreeSet::new();
+    for expression in set.set.values() {
+        let program = Program::compile(expression.0.as_str()).ok()?;
+        for name in program.names().filter(|name| is_channel(name)) {
+            names.insert(ChannelName::new(name).ok()?);
+        }
+    }
+    Some(names.into_iter().collect())
+}

@@ -1,0 +1,272 @@
+//! Which nodes are due next: the edges of what has arrived, asked on the new state. It makes no tasks.
+//!
+//! A `for_each` over an empty list makes no task, and would end the branch without a word. So its target counts as
+//! having run with no items: unless it is due otherwise, its own edges are followed at once, each node once at most.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::checkpoint::{Checkpoint, Due, Values};
+use crate::expr::{self, Program, Scope};
+use crate::graph::{Condition, Edge, EdgeTarget, Expression, Graph};
+use crate::id::NodeName;
+use crate::outcome::{Failure, FailureKind};
+use crate::state::suggest::nearest;
+
+/// What is due next, and the joins that wait.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(super) struct Next {
+    /// By node; a node's plain visit before its fan-out.
+    pub(super) due: Vec<Due>,
+    /// By edge.
+    pub(super) joins: BTreeMap<usize, BTreeSet<NodeName>>,
+}
+
+/// What a step has led to, before its edges are asked.
+#[derive(Debug, Default)]
+pub(super) struct Arrivals {
+    /// Nodes whose edges are followed.
+    pub(super) through: BTreeSet<NodeName>,
+    /// Nodes that are due without an edge: a task's `goto`, or a failure's handler.
+    pub(super) due: BTreeSet<NodeName>,
+}
+
+/// From START.
+pub(super) fn from_start(graph: &Graph, values: &Values) -> Result<Next, Failure> {
+    let mut walk = Walk::new(graph, values, BTreeMap::new());
+    let start = walk.offered(&BTreeSet::new(), true);
+    let passed = walk.take_all(&start)?;
+    walk.run(BTreeSet::new(), passed)
+}
+
+/// From the nodes that have run.
+pub(super) fn from_arrivals(
+    graph: &Graph,
+    values: &Values,
+    joins: &BTreeMap<usize, BTreeSet<NodeName>>,
+    arrivals: Arrivals,
+) -> Result<Next, Failure> {
+    let mut walk = Walk::new(graph, values, joins.clone());
+    for node in &arrivals.due {
+        walk.visit(node)?;
+    }
+    let offered = walk.offered(&arrivals.through, false);
+    let passed = walk.take_all(&offered)?;
+    walk.run(arrivals.through, passed)
+}
+
+/// What another run's checkpoint had due, on values that may have been changed since, in a graph that may have too.
+pub(super) fn from_checkpoint(graph: &Graph, values: &Values, checkpoint: &Checkpoint) -> Result<Next, Failure> {
+    let mut walk = Walk::new(graph, values, checkpoint.joins.clone());
+    let mut passed = BTreeSet::new();
+    for due in &checkpoint.next {
+        if due.for_each.is_empty() {
+            walk.visit(&due.node)?;
+        }
+        for place in &due.for_each {
+            fan_out(graph, *place, &due.node)?;
+            passed.extend(walk.take(*place)?);
+        }
+    }
+    walk.run(BTreeSet::new(), passed)
+}
+
+/// The expression of the `for_each` edge at this place, which leads to this node.
+pub(super) fn fan_out<'a>(graph: &'a Graph, place: usize, node: &NodeName) -> Result<&'a Expression, Failure> {
+    graph
+        .edges
+        .get(place)
+        .filter(|edge| edge.to == EdgeTarget::Node(node.clone()))
+        .and_then(|edge| edge.for_each.as_ref())
+        .ok_or_else(|| {
+            let message = format!(
+                "node `{node}` is due by edges[{place}], which is no `for_each` edge to it in this graph: go on with the graph that the checkpoint was made with"
+            );
+            Failure::new(FailureKind::BadInput, message)
+        })
+}
+
+/// The list of a `for_each` edge.
+pub(super) fn list(
+    graph: &Graph,
+    place: usize,
+    expression: &Expression,
+    values: &Values,
+) -> Result<Vec<serde_json::Value>, Failure> {
+    Program::compile(expression.0.as_str())
+        .and_then(|program| program.eval_list(&Scope::of(values)))
+        .map_err(|source| expression_failure(format!("the `for_each` of {} failed", name(graph, place)), source))
+}
+
+/// A node of the graph, or a failure that names the one that was probably meant.
+pub(super) fn known<'a>(graph: &'a Graph, name: &str, what: &str) -> Result<&'a NodeName, String> {
+    if let Some((node, _)) = graph.nodes.get_key_value(name) {
+        return Ok(node);
+    }
+    let hint = nearest(name, graph.nodes.keys()).map(|node| format!(": did you mean `{node}`?")).unwrap_or_default();
+    Err(format!("{what} `{name}`, which the graph does not have{hint}"))
+}
+
+/// A failure of an expression of the graph.
+pub(super) fn expression_failure(place: String, source: expr::Error) -> Failure {
+    Failure::from_error(FailureKind::Expression, &AtPlace { place, source })
+}
+
+/// An expression's error with the place of the expression.
+#[derive(Debug, thiserror::Error)]
+#[error("{place}")]
+struct AtPlace {
+    place: String,
+    source: expr::Error,
+}
+
+/// An edge, for people: its place in the graph's list, and what it joins.
+fn name(graph: &Graph, place: usize) -> String {
+    let Some(edge) = graph.edges.get(place) else { return format!("edges[{place}]") };
+    let from: Vec<_> = edge.from.iter().map(NodeName::as_str).collect();
+    let from = if from.is_empty() { "START".to_owned() } else { from.join(", ") };
+    let to = match &edge.to {
+        EdgeTarget::Node(node) => node.as_str(),
+        EdgeTarget::End => "END",
+    };
+    format!("the edge {from} → {to} (edges[{place}])")
+}
+
+/// How a node is due.
+#[derive(Debug, Default)]
+struct Ways {
+    plain: bool,
+    for_each: BTreeSet<usize>,
+}
+
+struct Walk<'a> {
+    graph: &'a Graph,
+    values: &'a Values,
+    joins: BTreeMap<usize, BTreeSet<NodeName>>,
+    due: BTreeMap<NodeName, Ways>,
+}
+
+impl<'a> Walk<'a> {
+    /// Joins that the graph does not have (any more) are forgotten.
+    fn new(graph: &'a Graph, values: &'a Values, mut joins: BTreeMap<usize, BTreeSet<NodeName>>) -> Self {
+        joins.retain(|place, arrived| {
+            let edge = graph.edges.get(*place).filter(|edge| origins(edge).len() > 1);
+            edge.is_some_and(|edge| arrived.iter().all(|node| edge.from.contains(node)))
+        });
+        Self { graph, values, joins, due: BTreeMap::new() }
+    }
+
+    /// Follows the nodes that were passed over, round by round, until none is left.
+    fn run(mut self, mut visited: BTreeSet<NodeName>, passed: BTreeSet<NodeName>) -> Result<Next, Failure> {
+        let mut round = self.unvisited(passed, &visited);
+        while !round.is_empty() {
+            visited.extend(round.iter().cloned());
+            let offered = self.offered(&round, false);
+            let passed = self.take_all(&offered)?;
+            round = self.unvisited(passed, &visited);
+        }
+        Ok(self.finish())
+    }
+
+    fn unvisited(&self, mut passed: BTreeSet<NodeName>, visited: &BTreeSet<NodeName>) -> BTreeSet<NodeName> {
+        passed.retain(|node| !visited.contains(node) && !self.due.contains_key(node));
+        passed
+    }
+
+    fn finish(self) -> Next {
+        let mut due = Vec::new();
+        for (node, ways) in self.due {
+            if ways.plain {
+                due.push(Due { node: node.clone(), for_each: Vec::new() });
+            }
+            if !ways.for_each.is_empty() {
+                due.push(Due { node, for_each: ways.for_each.into_iter().collect() });
+            }
+        }
+        Next { due, joins: self.joins }
+    }
+
+    /// The edges that these arrivals offer, by place. A join notes its arrivals, and is offered once it has all of them.
+    fn offered(&mut self, arrivals: &BTreeSet<NodeName>, start: bool) -> Vec<usize> {
+        let mut offered = Vec::new();
+        for (place, edge) in self.graph.edges.iter().enumerate() {
+            let origins = origins(edge);
+            let arrived: Vec<_> = origins.iter().copied().filter(|node| arrivals.contains(*node)).cloned().collect();
+            if origins.is_empty() {
+                if start {
+                    offered.push(place);
+                }
+            } else if !arrived.is_empty() {
+                let waiting = self.joins.entry(place).or_default();
+                waiting.extend(arrived);
+                if waiting.len() == origins.len() {
+                    self.joins.remove(&place);
+                    offered.push(place);
+                }
+            }
+        }
+        offered
+    }
+
+    /// Takes those of the offered edges whose condition holds; gives the nodes that were passed over.
+    fn take_all(&mut self, offered: &[usize]) -> Result<BTreeSet<NodeName>, Failure> {
+        let graph = self.graph;
+        let edges = || offered.iter().filter_map(|place| Some((*place, graph.edges.get(*place)?)));
+        let mut decided = BTreeSet::new();
+        let mut taken = Vec::new();
+        for (place, edge) in edges() {
+            match &edge.when {
+                Condition::Always => taken.push(place),
+                Condition::If(condition) => {
+                    if self.holds(place, condition)? {
+                        decided.insert(origins(edge));
+                        taken.push(place);
+                    }
+                }
+                Condition::Otherwise => {}
+            }
+        }
+        let otherwise =
+            edges().filter(|(_, edge)| edge.when == Condition::Otherwise && !decided.contains(&origins(edge)));
+        taken.extend(otherwise.map(|(place, _)| place));
+        let mut passed = BTreeSet::new();
+        for place in taken {
+            passed.extend(self.take(place)?);
+        }
+        Ok(passed)
+    }
+
+    fn holds(&self, place: usize, condition: &Expression) -> Result<bool, Failure> {
+        Program::compile(condition.0.as_str()).and_then(|program| program.eval_bool(&Scope::of(self.values))).map_err(
+            |source| expression_failure(format!("the condition of {} failed", name(self.graph, place)), source),
+        )
+    }
+
+    /// Takes one edge; gives its target if it was passed over.
+    fn take(&mut self, place: usize) -> Result<Option<NodeName>, Failure> {
+        let Some(edge) = self.graph.edges.get(place) else { return Ok(None) };
+        let EdgeTarget::Node(node) = &edge.to else { return Ok(None) };
+        let Some(expression) = &edge.for_each else { return self.visit(node).map(|()| None) };
+        let node = self.known(node)?;
+        if list(self.graph, place, expression, self.values)?.is_empty() {
+            return Ok(Some(node));
+        }
+        self.due.entry(node).or_default().for_each.insert(place);
+        Ok(None)
+    }
+
+    fn visit(&mut self, node: &NodeName) -> Result<(), Failure> {
+        let node = self.known(node)?;
+        self.due.entry(node).or_default().plain = true;
+        Ok(())
+    }
+
+    fn known(&self, node: &NodeName) -> Result<NodeName, Failure> {
+        known(self.graph, node.as_str(), "the run is to go on at node")
+            .cloned()
+            .map_err(|message| Failure::new(FailureKind::BadInput, message))
+    }
+}
+
+fn origins(edge: &Edge) -> BTreeSet<&NodeName> {
+    edge.from.iter().collect()
+}
