@@ -11,9 +11,10 @@ use crate::broker::Error;
 use crate::config::{Reader, Secret, Variable, redact_url};
 
 const URL: Variable = Variable {
-    name: "COX_BROKER_URL",
-    default: "amqp://guest:guest@127.0.0.1:5672/%2f",
-    meaning: "Where RabbitMQ is: amqp:// or amqps://, user:password@host:port/virtual-host, %2f for the virtual host `/`.",
+    name: "COX_BROKER",
+    default: "",
+    meaning: "Where RabbitMQ is: amqp:// or amqps://, user:password@host:port/virtual-host, %2f for the virtual host `/`. \
+              None: tasks are queued inside the process.",
 };
 const TLS_CA: Variable = Variable {
     name: "COX_BROKER_TLS_CA",
@@ -54,13 +55,15 @@ const QUEUE_LENGTH_MAX: Variable = Variable {
               To change it, delete the queues: their tasks are sent again too.",
 };
 
+/// Stands in for a URL that is not set while the other settings are read; never connected to.
+const ANY_URL: &str = "amqp://localhost/%2f";
 /// The longest queue prefix: with the longest pool name it stays below AMQP's 255 bytes.
 const PREFIX_LENGTH_MAX: usize = 64;
 
 /// How to reach RabbitMQ, and how to use it.
 #[derive(Debug, Clone)]
 pub struct RabbitConfig {
-    /// Where it is. `COX_BROKER_URL`.
+    /// Where it is. `COX_BROKER`.
     pub url: BrokerUrl,
     /// A file of PEM certificates to trust besides the system's. `COX_BROKER_TLS_CA`.
     pub tls_ca: Option<PathBuf>,
@@ -100,10 +103,12 @@ impl RabbitConfig {
         }
     }
 
-    /// Reads the settings; mistakes are left with the reader.
-    pub fn read(reader: &mut Reader<'_>, connection_name: &str) -> Self {
-        let config = Self {
-            url: read_url(reader),
+    /// Reads the settings; mistakes are left with the reader. None if no broker is set, or its URL is mistaken.
+    pub fn read(reader: &mut Reader<'_>, connection_name: &str) -> Option<Self> {
+        let url = read_url(reader);
+        // The other settings are read even without a URL, so that all mistakes are told at once.
+        let read = Self {
+            url: url.clone().unwrap_or_else(|| BrokerUrl::new(ANY_URL).expect("the constant is a URL")),
             tls_ca: reader.optional(&TLS_CA).map(PathBuf::from),
             connection_name: connection_name.to_owned(),
             queue_prefix: reader.text(&QUEUE_PREFIX),
@@ -113,10 +118,10 @@ impl RabbitConfig {
             delivery_limit: narrow(reader.number(&DELIVERY_LIMIT, 1..=1_000_000)),
             queue_length_max: narrow(reader.number(&QUEUE_LENGTH_MAX, 1..=u64::from(u32::MAX))),
         };
-        reader.check(is_prefix(&config.queue_prefix), &QUEUE_PREFIX, PREFIX_RULE);
-        reader.check(config.is_backoff_ordered(), &BACKOFF_MIN, BACKOFF_RULE);
-        reader.check(!config.publish_timeout.is_zero(), &PUBLISH_TIMEOUT, "it must be longer than nothing");
-        config
+        reader.check(is_prefix(&read.queue_prefix), &QUEUE_PREFIX, PREFIX_RULE);
+        reader.check(read.is_backoff_ordered(), &BACKOFF_MIN, BACKOFF_RULE);
+        reader.check(!read.publish_timeout.is_zero(), &PUBLISH_TIMEOUT, "it must be longer than nothing");
+        url.map(|_| read)
     }
 
     /// Refuses settings that cannot work, for those that were not read by [`Self::read`].
@@ -146,12 +151,14 @@ fn is_prefix(text: &str) -> bool {
 }
 
 /// Not by `Reader::parse`, which would show the text with its credentials.
-fn read_url(reader: &mut Reader<'_>) -> BrokerUrl {
-    let text = reader.text(&URL);
-    BrokerUrl::new(&text).unwrap_or_else(|error| {
-        reader.check(false, &URL, error.to_string());
-        BrokerUrl::new(URL.default).expect("the default is a URL")
-    })
+fn read_url(reader: &mut Reader<'_>) -> Option<BrokerUrl> {
+    match BrokerUrl::new(&reader.optional(&URL)?) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            reader.check(false, &URL, error.to_string());
+            None
+        }
+    }
 }
 
 fn narrow(number: u64) -> u32 {
@@ -217,7 +224,7 @@ mod tests {
     use super::*;
     use crate::config::Source;
 
-    fn read(pairs: &[(&str, &str)]) -> Result<RabbitConfig, String> {
+    fn read(pairs: &[(&str, &str)]) -> Result<Option<RabbitConfig>, String> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let source = Source::from_pairs(pairs);
         let mut reader = Reader::new(&source);
@@ -227,7 +234,8 @@ mod tests {
 
     #[test]
     fn the_defaults_are_the_documented_ones() {
-        let (read, new) = (read(&[]).unwrap(), RabbitConfig::new(URL.default.parse().unwrap()));
+        let url = "amqp://guest:guest@127.0.0.1:5672/%2f";
+        let (read, new) = (read(&[("COX_BROKER", url)]).unwrap().unwrap(), RabbitConfig::new(url.parse().unwrap()));
         assert_eq!(format!("{read:?}").replace("\"test\"", "\"coxswain\""), format!("{new:?}"));
         new.check().unwrap();
     }
@@ -235,7 +243,7 @@ mod tests {
     #[test]
     fn all_mistakes_are_told_and_no_credentials() {
         let told = read(&[
-            ("COX_BROKER_URL", "http://me:hunter2@host/"),
+            ("COX_BROKER", "http://me:hunter2@host/"),
             ("COX_BROKER_QUEUE_PREFIX", "a b"),
             ("COX_BROKER_BACKOFF_MIN", "5s"),
             ("COX_BROKER_DELIVERY_LIMIT", "0"),
