@@ -23,6 +23,8 @@ pub mod wire;
 pub mod broker;
 pub mod config;
 pub mod control;
+#[cfg(any(test, feature = "testing"))]
+pub mod fault;
 pub mod lifecycle;
 pub mod store;
 pub mod telemetry;

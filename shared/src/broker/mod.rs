@@ -4,6 +4,8 @@
 
 #[cfg(any(test, feature = "testing"))]
 pub mod conformance;
+#[cfg(any(test, feature = "testing"))]
+pub mod fault;
 mod local;
 mod port;
 mod rabbitmq;

@@ -9,6 +9,8 @@
 pub mod bounds;
 mod calls;
 mod error;
+#[cfg(any(test, feature = "testing"))]
+pub mod fault;
 mod port;
 mod records;
 

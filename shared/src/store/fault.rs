@@ -1,0 +1,230 @@
+//! A store that fails on purpose, around any other, and loses what it pushes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{
+    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Error, Event, NewEvent, NewRun, Page, Ready, Release,
+    Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer,
+    Store, StoredGraph, SweepLimits, Swept, Thread, WorkerRecord,
+};
+use crate::checkpoint::{StoredCheckpoint, Values};
+use crate::fault::{Fault, Faults};
+use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
+use crate::lifecycle::Tasks;
+use crate::stop::NewOrder;
+use crate::task::Task;
+use crate::time::Timestamp;
+
+/// What can fail: every call of the port that can answer with an error.
+pub const METHODS: &[&str] = &[
+    "put_graph",
+    "graph",
+    "create_run",
+    "stop",
+    "take_ready",
+    "advance",
+    "claim",
+    "renew",
+    "settle",
+    "release",
+    "mark_sent",
+    "sweep",
+    "resume",
+    "emit",
+    "report_worker",
+    "forget_worker",
+    "workers",
+    "locate",
+    "run",
+    "thread",
+    "runs",
+    "checkpoints",
+    "values",
+    "tasks",
+    "events",
+    "audit",
+    "now",
+];
+
+/// Signals that a receiver may be behind by, before it is told that it has missed some.
+const SIGNALS_MAX: usize = 1_024;
+
+/// A store with faults.
+#[derive(Debug)]
+pub struct FaultyStore {
+    inner: Arc<dyn Store>,
+    faults: Faults,
+    /// Those that hand signals on.
+    tasks: Tasks,
+}
+
+impl FaultyStore {
+    /// Puts faults around a store.
+    pub fn new(inner: Arc<dyn Store>, faults: Faults) -> Self {
+        Self { inner, faults, tasks: Tasks::new() }
+    }
+
+    async fn through<T>(&self, method: &'static str, call: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        match self.faults.decide(method) {
+            None => call.await,
+            Some(Fault::Refused) => Err(failed(method, Fault::Refused)),
+            Some(Fault::ReplyLost) => {
+                // What came of it is what gets lost.
+                let _ = call.await;
+                Err(failed(method, Fault::ReplyLost))
+            }
+        }
+    }
+}
+
+impl Drop for FaultyStore {
+    fn drop(&mut self) {
+        self.tasks.abort();
+    }
+}
+
+#[async_trait]
+impl Store for FaultyStore {
+    async fn put_graph(&self, graph: &StoredGraph) -> Result<(), Error> {
+        self.through("put_graph", self.inner.put_graph(graph)).await
+    }
+
+    async fn graph(&self, hash: &GraphHash) -> Result<Option<StoredGraph>, Error> {
+        self.through("graph", self.inner.graph(hash)).await
+    }
+
+    async fn create_run(&self, run: NewRun) -> Result<Created, Error> {
+        self.through("create_run", self.inner.create_run(run)).await
+    }
+
+    async fn stop(&self, run: &RunId, order: NewOrder) -> Result<StopAnswer, Error> {
+        self.through("stop", self.inner.stop(run, order)).await
+    }
+
+    async fn take_ready(&self, partition: Partition, limit: usize, hold: Duration) -> Result<Vec<Ready>, Error> {
+        self.through("take_ready", self.inner.take_ready(partition, limit, hold)).await
+    }
+
+    async fn advance(&self, advance: Advance) -> Result<Advanced, Error> {
+        self.through("advance", self.inner.advance(advance)).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<Claimed, Error> {
+        self.through("claim", self.inner.claim(claim)).await
+    }
+
+    async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>, Error> {
+        self.through("renew", self.inner.renew(renewals)).await
+    }
+
+    async fn settle(&self, settle: Settle) -> Result<Settled, Error> {
+        self.through("settle", self.inner.settle(settle)).await
+    }
+
+    async fn release(&self, task: &TaskKey, fence: Fence, release: Release) -> Result<Released, Error> {
+        self.through("release", self.inner.release(task, fence, release)).await
+    }
+
+    async fn mark_sent(&self, tasks: &[TaskKey], resend_after: Duration) -> Result<(), Error> {
+        self.through("mark_sent", self.inner.mark_sent(tasks, resend_after)).await
+    }
+
+    async fn sweep(&self, partition: Partition, limits: SweepLimits) -> Result<Swept, Error> {
+        self.through("sweep", self.inner.sweep(partition, limits)).await
+    }
+
+    async fn resume(&self, resume: Resume) -> Result<Resumed, Error> {
+        self.through("resume", self.inner.resume(resume)).await
+    }
+
+    async fn emit(&self, run: &RunKey, events: Vec<NewEvent>) -> Result<(), Error> {
+        self.through("emit", self.inner.emit(run, events)).await
+    }
+
+    async fn report_worker(&self, worker: WorkerRecord) -> Result<(), Error> {
+        self.through("report_worker", self.inner.report_worker(worker)).await
+    }
+
+    async fn forget_worker(&self, worker: &WorkerId) -> Result<(), Error> {
+        self.through("forget_worker", self.inner.forget_worker(worker)).await
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerRecord>, Error> {
+        self.through("workers", self.inner.workers()).await
+    }
+
+    async fn locate(&self, run: &RunId) -> Result<Option<RunKey>, Error> {
+        self.through("locate", self.inner.locate(run)).await
+    }
+
+    async fn run(&self, run: &RunId) -> Result<Option<Run>, Error> {
+        self.through("run", self.inner.run(run)).await
+    }
+
+    async fn thread(&self, thread: &ThreadId) -> Result<Option<Thread>, Error> {
+        self.through("thread", self.inner.thread(thread)).await
+    }
+
+    async fn runs(&self, filter: &RunFilter, cursor: Option<&str>, limit: usize) -> Result<Page<Run>, Error> {
+        self.through("runs", self.inner.runs(filter, cursor, limit)).await
+    }
+
+    async fn checkpoints(&self, run: &RunKey, from: Step, limit: usize) -> Result<Vec<StoredCheckpoint>, Error> {
+        self.through("checkpoints", self.inner.checkpoints(run, from, limit)).await
+    }
+
+    async fn values(&self, run: &RunKey, step: Step) -> Result<Option<Values>, Error> {
+        self.through("values", self.inner.values(run, step)).await
+    }
+
+    async fn tasks(&self, run: &RunKey, step: Step, skip: usize, limit: usize) -> Result<Vec<Task>, Error> {
+        self.through("tasks", self.inner.tasks(run, step, skip, limit)).await
+    }
+
+    async fn events(&self, run: &RunKey, after: u64, limit: usize) -> Result<Vec<Event>, Error> {
+        self.through("events", self.inner.events(run, after, limit)).await
+    }
+
+    async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error> {
+        self.through("audit", self.inner.audit(run, cursor, limit)).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, Error> {
+        self.through("now", self.inner.now()).await
+    }
+
+    fn partitions(&self) -> u16 {
+        self.inner.partitions()
+    }
+
+    /// Signals with gaps. To be called on a runtime, which hands them on.
+    fn signals(&self) -> SignalReceiver {
+        let (sender, receiver) = broadcast::channel(SIGNALS_MAX);
+        self.tasks.spawn(hand_on(self.inner.signals(), sender, self.faults.clone()));
+        receiver
+    }
+}
+
+/// Ends with the store behind it, or when nobody listens any more.
+async fn hand_on(mut from: SignalReceiver, to: broadcast::Sender<Signal>, faults: Faults) {
+    loop {
+        let signal = match from.recv().await {
+            Ok(signal) => signal,
+            Err(RecvError::Lagged(_)) => Signal::Lost,
+            Err(RecvError::Closed) => return,
+        };
+        if !faults.loses_signal() && to.send(signal).is_err() {
+            return;
+        }
+    }
+}
+
+fn failed(method: &str, fault: Fault) -> Error {
+    let why = format!("{method}, on purpose: {fault:?}");
+    Error::Unavailable { place: "a faulty store".to_owned(), source: why.into() }
+}
