@@ -22,6 +22,7 @@ pub mod wire;
 
 pub mod broker;
 pub mod config;
+pub mod crashpoint;
 pub mod control;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
