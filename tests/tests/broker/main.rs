@@ -3,4 +3,7 @@
 //! The suite shares one broker and keeps apart by queue prefix; what harms a broker has one to itself.
 
 mod conformance;
+mod faults;
+mod refusals;
 mod rig;
+mod subscriptions;

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
-use coxswain_shared::broker::{Broker as _, BrokerUrl, RabbitBroker, RabbitConfig};
+use coxswain_shared::broker::{Broker, BrokerUrl, RabbitBroker, RabbitConfig};
+use coxswain_tests::wait_for;
 use lapin::options::{BasicAckOptions, BasicGetOptions, ConfirmSelectOptions};
 use lapin::types::AMQPValue;
 use lapin::{Channel, Connection, ConnectionProperties};
 
 /// Enough for a broker that is up, on a busy machine.
 pub(crate) const SOON: Duration = Duration::from_mins(1);
+
+/// Enough for a broker that comes back after a crash, with its queues.
+pub(crate) const RECOVERED: Duration = Duration::from_mins(2);
 
 /// Settings of a fleet of its own on this broker.
 pub(crate) fn config(url: &str) -> RabbitConfig {
@@ -23,6 +27,11 @@ pub(crate) async fn connected(config: RabbitConfig) -> RabbitBroker {
     broker.connected(SOON).await.unwrap();
     assert!(broker.is_ready());
     broker
+}
+
+/// Waits until the adapter is ready again.
+pub(crate) async fn becomes_ready(broker: &RabbitBroker) {
+    wait_for("the adapter to be ready again", RECOVERED, async || broker.is_ready()).await;
 }
 
 /// A channel of the test's own, past the adapter.
