@@ -13,6 +13,7 @@ mod error;
 pub mod fault;
 mod port;
 mod records;
+pub mod sqlite;
 
 pub use calls::*;
 pub use error::Error;

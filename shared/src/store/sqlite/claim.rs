@@ -1,0 +1,112 @@
+//! `claim`: gives a worker a queued task, or one whose holder has fallen silent.
+
+use std::time::Duration;
+
+use super::fault::Result;
+use super::run_row::RunRow;
+use super::task_row::{self, TaskRow};
+use super::tx::Tx;
+use super::{checkpoints, finish};
+use crate::checkpoint::Values;
+use crate::store::{Claim, Claimed, Lease};
+use crate::task::{TaskEvent, TaskState};
+
+pub(super) fn claim(tx: &mut Tx<'_>, claim: &Claim) -> Result<Claimed> {
+    let Some((run, mut task)) = tx.task(&claim.task)? else { return Ok(Claimed::Stale) };
+    if task.id.step != run.plan.step {
+        return Ok(Claimed::Stale);
+    }
+    if run.is_frozen() {
+        return Ok(if run.life.stop.is_some() { Claimed::Stopped } else { Claimed::Stale });
+    }
+    match task.state {
+        TaskState::Queued => lease(tx, &run, task, claim, false),
+        TaskState::Leased if task.nonce.as_ref() == Some(&claim.nonce) => {
+            Ok(Claimed::Leased(Box::new(describe(tx, &run, &task)?)))
+        }
+        TaskState::Leased => {
+            let silent = silence(&task, tx);
+            if claim.takeover_after.is_none_or(|after| silent < after) {
+                return Ok(match task.worker {
+                    Some(worker) => Claimed::Busy { worker, fence: task.fence, silent },
+                    None => Claimed::Stale,
+                });
+            }
+            if run.is_overdue(tx.now) {
+                return Ok(Claimed::Stale);
+            }
+            if crash(tx, &run, &mut task)? {
+                return Ok(Claimed::Poisoned { crashes: task.crashes });
+            }
+            lease(tx, &run, task, claim, true)
+        }
+        TaskState::Delayed | TaskState::Waiting | TaskState::Human | TaskState::Child | TaskState::Settled => {
+            Ok(Claimed::Stale)
+        }
+    }
+}
+
+fn silence(task: &TaskRow, tx: &Tx<'_>) -> Duration {
+    tx.now.since(task.renewed_at.unwrap_or(task.made_at))
+}
+
+/// A leased attempt is given up: its task is queued again, or settled as crashed, which is answered as true.
+pub(super) fn crash(tx: &mut Tx<'_>, run: &RunRow, task: &mut TaskRow) -> Result<bool> {
+    task.attempts = task.attempts.saturating_sub(1);
+    task.crashes += 1;
+    if task.crashes >= task.max_crashes {
+        let outcome = finish::crashed(task);
+        finish::settle(tx, run, task.clone(), outcome)?;
+        return Ok(true);
+    }
+    task.queue(TaskEvent::LeaseExpired, tx.now);
+    let counts = &mut tx.change(&run.key.id)?.counts;
+    counts.open_leases = counts.open_leases.saturating_sub(1);
+    Ok(false)
+}
+
+fn lease(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, claim: &Claim, taken_over: bool) -> Result<Claimed> {
+    if run.is_overdue(tx.now) {
+        return Ok(Claimed::Stale);
+    }
+    if let Some(limit) = task.missed(run, tx.now) {
+        let outcome = finish::timed_out(&task, limit);
+        finish::settle(tx, run, task, outcome)?;
+        return Ok(Claimed::Stale);
+    }
+    let counts = &mut tx.change(&run.key.id)?.counts;
+    counts.fence = counts.fence.next();
+    counts.open_leases += 1;
+    task.take(TaskEvent::Claimed);
+    task.fence = counts.fence;
+    task.attempts += 1;
+    task.worker = Some(claim.worker.clone());
+    task.nonce = Some(claim.nonce.clone());
+    task.taken_over = taken_over;
+    task.started_at = task.started_at.or(Some(tx.now));
+    task.renewed_at = Some(tx.now);
+    task.due_at = Some(tx.now.after(claim.ttl));
+    task_row::save(tx.conn, &task)?;
+    Ok(Claimed::Leased(Box::new(describe(tx, run, &task)?)))
+}
+
+fn describe(tx: &Tx<'_>, run: &RunRow, task: &TaskRow) -> Result<Lease> {
+    let spec = task_row::spec(tx.conn, run, task)?;
+    let values = match run.plan.last_checkpoint {
+        Some(step) => checkpoints::values(tx.conn, run, step, spec.reads.as_deref())?,
+        None => None,
+    };
+    Ok(Lease {
+        fence: task.fence,
+        attempt: crate::id::AttemptNumber::new(task.attempts),
+        crashes: task.crashes,
+        graph_hash: run.graph_hash.clone(),
+        thread: run.thread.clone(),
+        values: values.unwrap_or_else(Values::new),
+        now: tx.now,
+        task_deadline: task.deadline(run),
+        run_deadline: run.latest(),
+        taken_over: task.taken_over,
+        task: spec,
+    })
+}

@@ -1,0 +1,157 @@
+//! How tasks settle and runs end, whoever brings it about: every settling and every end goes through here.
+
+use super::fault::Result;
+use super::run_row::RunRow;
+use super::task_row::{self, TaskRow};
+use super::tx::Tx;
+use super::{stop, threads};
+use crate::id::{RunId, RunKey, TaskKey};
+use crate::limits::Limit;
+use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
+use crate::run::{RunEvent, RunStatus};
+use crate::stop::{Cause, NewOrder};
+use crate::task::{TaskEvent, TaskState};
+
+/// Ends a run.
+pub(super) fn finish(tx: &mut Tx<'_>, id: &RunId, event: RunEvent) -> Result<()> {
+    let now = tx.now;
+    let run = tx.change(id)?;
+    run.take(event);
+    run.life.waiting = false;
+    run.life.ended_at = Some(now);
+    run.life.overdue_at = None;
+    run.plan.ready_at = None;
+    let ended = run.clone();
+    if ended.parent.is_some() { tell_parent(tx, &ended) } else { threads::hand_over(tx, &ended) }
+}
+
+/// Settles the task that a child run stood for.
+pub(super) fn tell_parent(tx: &mut Tx<'_>, child: &RunRow) -> Result<()> {
+    let Some(link) = &child.parent else { return Ok(()) };
+    let key = TaskKey { run: RunKey { partition: child.key.partition, id: link.run.clone() }, task: link.task.clone() };
+    let Some((parent, task)) = tx.task(&key)? else { return Ok(()) };
+    if task.state != TaskState::Child || task.child.as_ref() != Some(&child.key.id) {
+        return Ok(());
+    }
+    let outcome = Outcome::ChildEnded { run: child.key.id.clone(), status: child.life.status };
+    if parent.life.status.is_final() {
+        return Ok(());
+    }
+    if parent.life.status == RunStatus::Stopping {
+        let confirmed = child.life.stop.as_ref().is_none_or(|report| report.unconfirmed == 0);
+        close_task(tx, &parent, task, outcome, confirmed)?;
+        return Ok(());
+    }
+    settle(tx, &parent, task, outcome)?;
+    Ok(())
+}
+
+/// Gives a task its outcome, with all that follows: the step is complete, or its siblings are stopped. Whether the step
+/// is complete.
+pub(super) fn settle(tx: &mut Tx<'_>, run: &RunRow, task: TaskRow, outcome: Outcome) -> Result<bool> {
+    let failure = task.fails_run.then(|| blame(&task, &outcome)).flatten();
+    let node = task.id.node.clone();
+    write(tx, run, task, outcome)?;
+    let id = &run.key.id;
+    let row = tx.change(id)?;
+    if row.is_frozen() {
+        return Ok(false);
+    }
+    if row.counts.open_tasks == 0 {
+        tx.make_ready(id)?;
+        return Ok(true);
+    }
+    if let Some(failure) = failure {
+        let order = NewOrder {
+            cause: Cause::SiblingFailed,
+            reason: Some(failure.message.clone()),
+            actor: format!("node {node}"),
+            grace: None,
+            force: false,
+        };
+        row.life.failure = Some(failure);
+        stop::order(tx, id, &order)?;
+    }
+    Ok(false)
+}
+
+/// Settles a task of a stopping run: its lease, or its child, counts in the report. Whether that ended the run.
+pub(super) fn close_task(
+    tx: &mut Tx<'_>,
+    run: &RunRow,
+    task: TaskRow,
+    outcome: Outcome,
+    confirmed: bool,
+) -> Result<bool> {
+    write(tx, run, task, outcome)?;
+    if let Some(report) = &mut tx.change(&run.key.id)?.life.stop {
+        if confirmed {
+            report.released += 1;
+        } else {
+            report.unconfirmed += 1;
+        }
+    }
+    stop::close_if_done(tx, &run.key.id)
+}
+
+fn write(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, outcome: Outcome) -> Result<()> {
+    let counts = &mut tx.change(&run.key.id)?.counts;
+    match task.state {
+        TaskState::Leased => counts.open_leases = counts.open_leases.saturating_sub(1),
+        TaskState::Child => counts.open_children = counts.open_children.saturating_sub(1),
+        TaskState::Queued | TaskState::Delayed | TaskState::Waiting | TaskState::Human | TaskState::Settled => {}
+    }
+    if task.state != TaskState::Human {
+        counts.open_tasks = counts.open_tasks.saturating_sub(1);
+    }
+    task.take(TaskEvent::Settled);
+    task.settled_at = Some(tx.now);
+    task.due_at = None;
+    task.outcome = Some(outcome);
+    task_row::save(tx.conn, &task)
+}
+
+/// The failure that a bad outcome lays on its run.
+fn blame(task: &TaskRow, outcome: &Outcome) -> Option<Failure> {
+    if outcome.kind() == OutcomeKind::Succeeded {
+        return None;
+    }
+    Some(match outcome {
+        Outcome::ChildEnded { run, status } => {
+            Failure::new(FailureKind::Child, format!("the child run {run} ended as {status}")).at(&task.id.node)
+        }
+        Outcome::Succeeded { .. } | Outcome::Stopped { .. } => {
+            Failure::new(FailureKind::Stopped, "the attempt was stopped").at(&task.id.node)
+        }
+        Outcome::Failed { failure } | Outcome::TimedOut { failure, .. } | Outcome::Crashed { failure } => {
+            failure.clone()
+        }
+    })
+}
+
+/// The outcome of a queued task whose time is up.
+pub(super) fn timed_out(task: &TaskRow, limit: Limit) -> Outcome {
+    let length = match limit {
+        Limit::QueueTimeout => task.queue_timeout,
+        Limit::RunTimeout
+        | Limit::Timeout
+        | Limit::AttemptTimeout
+        | Limit::ConnectTimeout
+        | Limit::FirstByteTimeout
+        | Limit::IdleTimeout
+        | Limit::Grace => task.timeout,
+    };
+    let what = if limit == Limit::QueueTimeout { "no worker took the task" } else { "the task was not done" };
+    let message = format!("{what} within its {limit} of {}", crate::duration::show(length));
+    let mut failure = Failure::new(FailureKind::TimedOut, message).at(&task.id.node);
+    failure.chain.extend(task.last_failure.as_ref().map(|last| format!("its last try: {last}")));
+    Outcome::TimedOut { limit, failure }
+}
+
+/// The outcome of a task whose workers died too often.
+pub(super) fn crashed(task: &TaskRow) -> Outcome {
+    let message = format!("{} attempts crashed: their workers died, or fell silent for too long", task.crashes);
+    let mut failure = Failure::new(FailureKind::Crashed, message).at(&task.id.node);
+    failure.chain.extend(task.last_failure.as_ref().map(|last| format!("its last try: {last}")));
+    Outcome::Crashed { failure }
+}

@@ -1,0 +1,130 @@
+//! What becomes of a lease: `renew`, `settle` and `release`; and `mark_sent`, for tasks that have none yet.
+
+use std::time::Duration;
+
+use super::fault::Result;
+use super::finish;
+use super::run_row::RunRow;
+use super::task_row::{self, Answered, How, TaskRow};
+use super::tx::Tx;
+use crate::id::{Fence, TaskKey};
+use crate::outcome::{Failure, Outcome};
+use crate::run::RunStatus;
+use crate::stop::StopProof;
+use crate::store::{Release, Released, Renewal, Renewed, Settle, Settled, Verdict};
+use crate::task::{TaskEvent, TaskState};
+use crate::time::Timestamp;
+
+pub(super) fn renew(tx: &mut Tx<'_>, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
+    renewals.iter().map(|renewal| renew_one(tx, renewal)).collect()
+}
+
+fn renew_one(tx: &mut Tx<'_>, renewal: &Renewal) -> Result<Renewed> {
+    let Some((run, mut task)) = tx.task(&renewal.task)? else { return Ok(Renewed::Lost) };
+    if !task.is_leased_under(renewal.fence) || tx.now >= renewable_until(&run, &task, renewal.ttl) {
+        return Ok(Renewed::Lost);
+    }
+    task.renewed_at = Some(tx.now);
+    task.due_at = Some(tx.now.after(renewal.ttl));
+    task_row::save_due(tx.conn, &task)?;
+    Ok(match run.life.stop {
+        Some(report) => Renewed::Stop(Box::new(report)),
+        None => Renewed::Held,
+    })
+}
+
+/// From when on a lease is not renewed any more: its holder had its time, and the time to clean up.
+fn renewable_until(run: &RunRow, task: &TaskRow, ttl: Duration) -> Timestamp {
+    match &run.life.stop {
+        Some(report) => report.order.at.after(report.order.order.grace.unwrap_or(task.grace)).after(ttl),
+        None => task.deadline(run).after(task.grace).after(ttl),
+    }
+}
+
+pub(super) fn settle(tx: &mut Tx<'_>, settle: &Settle) -> Result<Settled> {
+    let Some((run, mut task)) = tx.task(&settle.task)? else { return Ok(Settled::Stale) };
+    if let Some(step_complete) = task.answer_to(How::Settled, settle.fence) {
+        return Ok(Settled::Accepted { step_complete });
+    }
+    if !task.is_leased_under(settle.fence) {
+        return Ok(Settled::Stale);
+    }
+    if run.is_frozen() {
+        return Ok(Settled::Frozen);
+    }
+    task.answered = Some(Answered { how: How::Settled, fence: settle.fence, end: false });
+    match &settle.verdict {
+        Verdict::Retry { failure, after } => {
+            retry_later(tx, &run, task, failure, *after)?;
+            Ok(Settled::Accepted { step_complete: false })
+        }
+        Verdict::Done(outcome) => {
+            // Whether it completes the step is known from the counts, which no one else changes before it is written.
+            let completes = run.counts.open_tasks == 1;
+            task.answered = Some(Answered { how: How::Settled, fence: settle.fence, end: completes });
+            let step_complete = finish::settle(tx, &run, task, outcome.clone())?;
+            Ok(Settled::Accepted { step_complete })
+        }
+    }
+}
+
+fn retry_later(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, failure: &Failure, after: Duration) -> Result<()> {
+    let counts = &mut tx.change(&run.key.id)?.counts;
+    counts.open_leases = counts.open_leases.saturating_sub(1);
+    task.take(TaskEvent::Retried);
+    task.due_at = Some(tx.now.after(after).min(task.deadline(run)));
+    task.last_failure = Some(failure.clone());
+    task_row::save(tx.conn, &task)
+}
+
+pub(super) fn release(tx: &mut Tx<'_>, key: &TaskKey, fence: Fence, release: &Release) -> Result<Released> {
+    let Some((run, task)) = tx.task(key)? else { return Ok(Released::Stale) };
+    if let Some(run_ended) = task.answer_to(How::Released, fence) {
+        return Ok(Released::Accepted { run_ended });
+    }
+    if !task.is_leased_under(fence) {
+        return Ok(Released::Stale);
+    }
+    if run.life.status != RunStatus::Stopping {
+        hand_back(tx, &run, task)?;
+        return Ok(Released::Accepted { run_ended: false });
+    }
+    let proof = match release {
+        Release::Stopped(proof) => proof.clone(),
+        Release::HandedBack => StopProof { confirmed: true, ..StopProof::default() },
+    };
+    let run_ended = close(tx, &run, task, proof)?;
+    Ok(Released::Accepted { run_ended })
+}
+
+/// The attempt was no try: the task is queued again at once.
+fn hand_back(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow) -> Result<()> {
+    let counts = &mut tx.change(&run.key.id)?.counts;
+    counts.open_leases = counts.open_leases.saturating_sub(1);
+    task.answered = Some(Answered { how: How::Released, fence: task.fence, end: false });
+    task.attempts = task.attempts.saturating_sub(1);
+    task.queue(TaskEvent::HandedBack, tx.now);
+    task_row::save(tx.conn, &task)
+}
+
+/// The attempt was stopped by order, and this is the testimony.
+fn close(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, proof: StopProof) -> Result<bool> {
+    let ends = run.counts.open_leases == 1 && run.counts.open_children == 0;
+    task.answered = Some(Answered { how: How::Released, fence: task.fence, end: ends });
+    let (partial, confirmed) = (proof.partial.clone(), proof.confirmed);
+    task.proof = Some(proof);
+    finish::close_task(tx, run, task, Outcome::Stopped { partial }, confirmed)
+}
+
+pub(super) fn mark_sent(tx: &mut Tx<'_>, tasks: &[TaskKey], resend_after: Duration) -> Result<()> {
+    for key in tasks {
+        let Some((run, mut task)) = tx.task(key)? else { continue };
+        if task.state != TaskState::Queued || run.is_frozen() || task.id.step != run.plan.step {
+            continue;
+        }
+        task.sent = true;
+        task.due_at = Some(task.resend_at(&run, tx.now, resend_after));
+        task_row::save_due(tx.conn, &task)?;
+    }
+    Ok(())
+}

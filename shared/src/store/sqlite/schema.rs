@@ -1,0 +1,115 @@
+//! Opens a connection: checks that the file is ours and of this version, and makes its tables where it is new.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+
+use super::config::SqliteConfig;
+use super::fault::from_sql;
+use crate::store::Error;
+
+/// The version of `schema.sql`.
+pub(super) const SCHEMA_VERSION: u32 = 1;
+
+/// Marks a file as ours: "coxs" in ASCII.
+const APPLICATION_ID: i32 = 0x636f_7873;
+
+/// How often a file that another process is just setting up is tried, each time for the whole `busy_timeout`.
+const SETUP_ATTEMPTS: u32 = 3;
+
+/// Prepared statements that a connection keeps: more than there are.
+const STATEMENTS_MAX: usize = 256;
+
+/// Opens the connection that writes, and sets the file up. Answers it with the file's number of partitions.
+pub(super) fn open_writer(config: &SqliteConfig) -> Result<(Connection, u16), Error> {
+    let place = config.place();
+    if let Some(path) = &config.path {
+        check_kind(path, &place)?;
+    }
+    let mut attempt = 1;
+    loop {
+        match set_up(config, &place) {
+            Err(Error::Unavailable { .. }) if attempt < SETUP_ATTEMPTS => attempt += 1,
+            done => return done,
+        }
+    }
+}
+
+/// Opens a connection that only reads, to a file that `open_writer` has set up.
+pub(super) fn open_reader(config: &SqliteConfig, path: &Path) -> Result<Connection, Error> {
+    let open = || {
+        let conn =
+            Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+        tune(&conn, config)?;
+        Ok(conn)
+    };
+    open().map_err(|error| from_sql(error, &config.place()))
+}
+
+fn set_up(config: &SqliteConfig, place: &str) -> Result<(Connection, u16), Error> {
+    let refuse = |error| from_sql(error, place);
+    let mut conn = match &config.path {
+        Some(path) => Connection::open(path),
+        None => Connection::open_in_memory(),
+    }
+    .map_err(refuse)?;
+    tune(&conn, config).map_err(refuse)?;
+    check_version(&conn, place)?;
+    conn.pragma_update(None, "journal_mode", "WAL").map_err(refuse)?;
+    // A call that was answered is on the disk, whatever happens to the machine.
+    conn.pragma_update(None, "synchronous", "FULL").map_err(refuse)?;
+    let partitions = make_tables(&mut conn, config.partitions.max(1)).map_err(refuse)?;
+    Ok((conn, partitions))
+}
+
+fn tune(conn: &Connection, config: &SqliteConfig) -> rusqlite::Result<()> {
+    conn.busy_timeout(config.busy_timeout)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    // In KiB, hence negative: 32 MiB.
+    conn.pragma_update(None, "cache_size", -32 * 1024)
+}
+
+/// SQLite would make a file of any name into its own if it is empty, and say little about anything that is no file.
+fn check_kind(path: &Path, place: &str) -> Result<(), Error> {
+    if path.is_dir() {
+        let why = "it is a folder: name a file in it".to_owned();
+        return Err(Error::Unsuitable { place: place.to_owned(), why });
+    }
+    Ok(())
+}
+
+/// Refuses a file of another program, and one of a newer version of this one.
+fn check_version(conn: &Connection, place: &str) -> Result<(), Error> {
+    let refuse = |error| from_sql(error, place);
+    let unsuitable = |why: String| Err(Error::Unsuitable { place: place.to_owned(), why });
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(refuse)?;
+    let application: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(refuse)?;
+    let version: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(refuse)?;
+    if tables > 0 && application != APPLICATION_ID {
+        return unsuitable("it is the database of another program: name another file".to_owned());
+    }
+    if version > SCHEMA_VERSION {
+        return unsuitable(format!(
+            "its schema has version {version}, this build knows {SCHEMA_VERSION}: use the newer build that wrote it, or another file"
+        ));
+    }
+    Ok(())
+}
+
+/// Makes the tables unless another process has; answers the number of partitions that the file has.
+fn make_tables(conn: &mut Connection, partitions: u16) -> rusqlite::Result<u16> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let version: u32 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version == 0 {
+        tx.execute_batch(include_str!("schema.sql"))?;
+        tx.execute("INSERT INTO settings (name, value) VALUES ('partitions', ?1)", [partitions.to_string()])?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    let kept: Option<String> =
+        tx.query_row("SELECT value FROM settings WHERE name = 'partitions'", [], |row| row.get(0)).optional()?;
+    tx.commit()?;
+    Ok(kept.and_then(|text| text.parse().ok()).unwrap_or(partitions))
+}

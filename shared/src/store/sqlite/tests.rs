@@ -1,0 +1,221 @@
+//! What only the embedded adapter has: files, several processes, threads. What all adapters share is `conformance`.
+
+use std::time::Duration;
+
+use super::*;
+use crate::checkpoint::Values;
+use crate::id::{GraphHash, GraphName, Nonce, Partition, PoolName, Revision, RunId, Step, TaskKey, ThreadId, WorkerId};
+use crate::outcome::Outcome;
+use crate::plan::Then;
+use crate::run::RunStatus;
+use crate::stop::{Cause, NewOrder};
+use crate::store::{
+    Advance, Advanced, Claim, Claimed, Created, Error, NewRun, OnConflict, RunSpec, Settle, Settled, Signal,
+    StopAnswer, Store, Verdict,
+};
+use crate::task::{Dispatch, NewTask};
+
+fn new_run(id: &str) -> NewRun {
+    NewRun {
+        id: RunId::new(id).unwrap(),
+        thread: ThreadId::new(id).unwrap(),
+        graph: GraphName::new("graph").unwrap(),
+        graph_hash: GraphHash::new("00ff").unwrap(),
+        on_conflict: OnConflict::Enqueue,
+        run_timeout: Duration::from_hours(1),
+        parent: None,
+        spec: RunSpec::default(),
+    }
+}
+
+fn queued(task: &str) -> NewTask {
+    NewTask {
+        id: task.parse().unwrap(),
+        dispatch: Dispatch::Queue { pool: PoolName::standard() },
+        timeout: Duration::from_mins(10),
+        queue_timeout: Duration::from_mins(10),
+        attempt_timeout: Duration::from_mins(2),
+        grace: Duration::from_secs(5),
+        max_crashes: 3,
+        fails_run: true,
+        item: None,
+        reads: None,
+    }
+}
+
+fn order() -> NewOrder {
+    NewOrder { cause: Cause::Cancelled, reason: None, actor: "ann".into(), grace: None, force: false }
+}
+
+/// Makes a run and its first step of one task; answers the task.
+async fn dispatched(store: &SqliteStore, id: &str) -> TaskKey {
+    let Created::Made { key, .. } = store.create_run(new_run(id)).await.unwrap() else { panic!("it was there") };
+    let advance = Advance {
+        run: key.clone(),
+        expected: Revision::new(0),
+        nonce: Nonce::fresh(),
+        checkpoint: None,
+        changed: Values::new(),
+        then: Then::Step { step: Step::new(1), tasks: vec![queued("1:work:0")] },
+    };
+    assert_eq!(store.advance(advance).await.unwrap(), Advanced::Ok);
+    TaskKey { run: key, task: "1:work:0".parse().unwrap() }
+}
+
+fn claim_of(task: &TaskKey) -> Claim {
+    Claim {
+        task: task.clone(),
+        worker: WorkerId::new("w").unwrap(),
+        nonce: Nonce::fresh(),
+        ttl: Duration::from_secs(10),
+        takeover_after: None,
+    }
+}
+
+fn folder() -> tempfile::TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_when_the_file_is_opened_again() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let store = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
+    let task = dispatched(&store, "r1").await;
+    let Claimed::Leased(lease) = store.claim(claim_of(&task)).await.unwrap() else { panic!("not leased") };
+    drop(store);
+
+    let store = SqliteStore::open(SqliteConfig { partitions: 4, ..SqliteConfig::file(&path) }).unwrap();
+    assert_eq!(store.partitions(), 16, "the file keeps its number of partitions");
+    let settle =
+        Settle { task: task.clone(), fence: lease.fence, verdict: Verdict::Done(Outcome::wrote(Values::new())) };
+    assert_eq!(store.settle(settle).await.unwrap(), Settled::Accepted { step_complete: true });
+    let ready = store.take_ready(task.run.partition, 10, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(ready.len(), 1);
+    assert_eq!(ready[0].run.status, RunStatus::Running);
+}
+
+#[tokio::test]
+async fn a_stop_order_of_another_process_is_pushed_to_this_one() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let ours = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
+    let task = dispatched(&ours, "r1").await;
+    assert!(matches!(ours.claim(claim_of(&task)).await.unwrap(), Claimed::Leased(_)));
+    let mut signals = ours.signals();
+
+    // A handle that was opened for itself shares nothing with ours but the file.
+    let theirs = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
+    let answer = theirs.stop(&task.run.id, order()).await.unwrap();
+    assert!(matches!(answer, StopAnswer::Accepted(_)), "{answer:?}");
+    let pushed = tokio::time::timeout(Duration::from_secs(5), async {
+        loop {
+            if let Signal::Stop { run, report } = signals.recv().await.unwrap() {
+                return (run, report.leases);
+            }
+        }
+    })
+    .await
+    .expect("the order of the other handle was never pushed");
+    assert_eq!(pushed, (task.run.id.clone(), 1));
+}
+
+#[tokio::test]
+async fn a_run_that_another_process_makes_is_announced_as_ready() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let ours = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
+    let mut signals = ours.signals();
+    let theirs = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
+    let Created::Made { key, .. } = theirs.create_run(new_run("r1")).await.unwrap() else { panic!("it was there") };
+    let announced = tokio::time::timeout(Duration::from_secs(5), async {
+        loop {
+            if signals.recv().await.unwrap() == Signal::Ready(key.partition) {
+                return;
+            }
+        }
+    });
+    announced.await.expect("the run of the other handle was never announced");
+}
+
+#[tokio::test]
+async fn many_calls_at_once_are_all_answered() {
+    let folder = folder();
+    let config = SqliteConfig { queue_max: 8, ..SqliteConfig::file(folder.path().join("store.db")) };
+    let store = SqliteStore::open(config).unwrap();
+    let made = futures_util::future::join_all((0..500).map(|n| store.create_run(new_run(&format!("r{n}"))))).await;
+    assert!(made.iter().all(|made| matches!(made, Ok(Created::Made { .. }))));
+    let page = store.runs(&crate::store::RunFilter::default(), None, 1_000).await.unwrap();
+    assert_eq!(page.rows.len(), 500);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("notes.txt");
+    std::fs::write(&path, "these are not the tables you are looking for, by far ".repeat(100)).unwrap();
+    let refused = SqliteStore::open(SqliteConfig::file(&path)).unwrap_err();
+    assert!(matches!(&refused, Error::Unsuitable { why, .. } if why.contains("no SQLite database")), "{refused}");
+}
+
+#[test]
+fn a_folder_and_a_file_in_no_folder_are_refused() {
+    let folder = folder();
+    for path in [folder.path().to_owned(), folder.path().join("none/store.db")] {
+        let refused = SqliteStore::open(SqliteConfig::file(&path)).unwrap_err();
+        assert!(matches!(&refused, Error::Unsuitable { .. }), "{refused}");
+    }
+}
+
+#[test]
+fn a_database_of_another_program_is_refused() {
+    let folder = folder();
+    let path = folder.path().join("other.db");
+    rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE mine (x)").unwrap();
+    let refused = SqliteStore::open(SqliteConfig::file(&path)).unwrap_err();
+    assert!(matches!(&refused, Error::Unsuitable { why, .. } if why.contains("another program")), "{refused}");
+}
+
+#[test]
+fn a_file_of_a_newer_build_is_refused_with_both_versions() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    drop(SqliteStore::open(SqliteConfig::file(&path)).unwrap());
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
+    let refused = SqliteStore::open(SqliteConfig::file(&path)).unwrap_err();
+    assert!(
+        matches!(&refused, Error::Unsuitable { why, .. } if why.contains("version 7") && why.contains("knows 1")),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_named_and_holds_up_no_other_run() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let store = SqliteStore::open(SqliteConfig { partitions: 1, ..SqliteConfig::file(&path) }).unwrap();
+    for id in ["bad", "good"] {
+        store.create_run(new_run(id)).await.unwrap();
+    }
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute("UPDATE runs SET status = 'dancing' WHERE id = 'bad'", []).unwrap();
+    let refused = store.run(&RunId::new("bad").unwrap()).await.unwrap_err();
+    assert!(matches!(&refused, Error::Corrupt { key, .. } if key.contains("bad")), "{refused}");
+    let ready = store.take_ready(Partition::new(0), 10, Duration::from_secs(5)).await.unwrap();
+    assert_eq!(ready.iter().map(|ready| ready.run.key.id.as_str()).collect::<Vec<_>>(), ["good"]);
+}
+
+#[tokio::test]
+async fn a_file_that_another_process_keeps_locked_is_unavailable_and_comes_back() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let config = SqliteConfig { busy_timeout: Duration::from_millis(50), ..SqliteConfig::file(&path) };
+    let store = SqliteStore::open(config).unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = store.create_run(new_run("r1")).await.unwrap_err();
+    assert!(refused.is_retryable(), "{refused}");
+    assert!(store.run(&RunId::new("r1").unwrap()).await.unwrap().is_none(), "reads go on");
+    other.execute_batch("ROLLBACK").unwrap();
+    assert!(matches!(store.create_run(new_run("r1")).await.unwrap(), Created::Made { .. }));
+}
