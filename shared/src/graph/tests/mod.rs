@@ -1,0 +1,4 @@
+//! Tests of reading and checking graphs.
+
+mod mistakes;
+mod reading;
