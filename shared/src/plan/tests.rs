@@ -6,5 +6,6 @@ mod edges;
 mod failures;
 mod limits;
 mod pauses;
+mod random;
 mod resumption;
 mod steps;
