@@ -1,1 +1,49 @@
-//! Placeholder.
+//! The worker SDK: executes the tasks of graphs under leases, deadlines and stop orders.
+//!
+//! ```no_run
+//! # use std::sync::Arc;
+//! # use coxswain_worker::{Config, Context, NodeError, Worker};
+//! # use coxswain_shared::{broker::Broker, lifecycle::Tasks, store::Store, telemetry::Metrics};
+//! # async fn example(store: Arc<dyn Store>, broker: Arc<dyn Broker>) -> Result<(), coxswain_worker::Error> {
+//! #[derive(serde::Deserialize)]
+//! struct Input {
+//!     text: String,
+//! }
+//! #[derive(serde::Serialize)]
+//! struct Output {
+//!     words: usize,
+//! }
+//!
+//! let worker = Worker::builder(Config::default())
+//!     .handler("count_words", |_ctx: Context, input: Input| async move {
+//!         Ok::<_, NodeError>(Output { words: input.text.split_whitespace().count() })
+//!     })
+//!     .build(store, broker, &Metrics::new())?;
+//! worker.run(Tasks::new()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! [`Context`] is what a handler is told and can say; [`Handler`] is the trait behind longer-lived handlers. What is
+//! absent: planning, sending, and any decision about who owns a task. Those are the scheduler's and the store's.
+
+mod attempt;
+mod clock;
+mod closest;
+mod config;
+mod events;
+mod graphs;
+mod handler;
+mod kind;
+mod leases;
+mod metrics;
+mod pause;
+mod run;
+#[cfg(test)]
+mod tests;
+
+pub use attempt::{Event as AttemptEvent, IllegalTransition, State as AttemptState};
+pub use config::Config;
+pub use handler::{Context, Handler, IntoReply, NodeError, Policy, Reply};
+pub use kind::{Kind, Work};
+pub use run::{Builder, EXIT_STUCK, Ended, Error, Worker};

@@ -6,6 +6,5 @@ mod edges;
 mod failures;
 mod limits;
 mod pauses;
-mod random;
 mod resumption;
 mod steps;

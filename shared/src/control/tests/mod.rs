@@ -1,7 +1,0 @@
-//! What users and operators ask for, on the embedded store: with a planner and a worker that do what the test says.
-
-mod cancelling;
-mod fleet;
-mod following;
-mod resuming;
-mod submitting;

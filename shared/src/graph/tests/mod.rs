@@ -1,4 +1,0 @@
-//! Tests of reading and checking graphs.
-
-mod mistakes;
-mod reading;

@@ -1,0 +1,189 @@
+//! Deals with one delivery, from the claim to the ack: the steps in their order, and nothing else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coxswain_shared::broker::Delivery;
+use coxswain_shared::crashpoint::CrashPoint;
+use coxswain_shared::graph::Graph;
+use coxswain_shared::id::{NodeName, TaskKey};
+use coxswain_shared::limits::Limit;
+use coxswain_shared::outcome::{Failure, FailureKind};
+use coxswain_shared::stop::EndReason;
+use coxswain_shared::store::Lease;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::claim::{Answer, Granted, claim};
+use super::classify::{self, Consequence, classify};
+use super::close::{Closing, Report};
+use super::supervise::{Ended, supervise};
+use crate::clock::StoreClock;
+use crate::closest;
+use crate::events::Buffer;
+use crate::graphs;
+use crate::handler::{Assignment, Context, NodeError};
+use crate::metrics::DeliveryEnd;
+use crate::pause::Pause;
+
+/// What is to be done with a delivery whose attempt has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dealt {
+    /// It is dealt with, here or by others.
+    Ack,
+    /// What became of it could not be written, or it was handed back.
+    GiveBack,
+}
+
+/// Deals with one delivery.
+pub(crate) async fn attend(shared: Arc<Shared>, delivery: Box<dyn Delivery>) {
+    let task = match delivery.task() {
+        Ok(task) => task,
+        Err(error) => {
+            tracing::error!(%error, "a message cannot be read, and goes to the dead letters");
+            shared.metrics.delivery(DeliveryEnd::Unreadable);
+            return delivery.bury(&reason_of(&error)).await;
+        }
+    };
+    CrashPoint::Received.reach().await;
+    match claim(&shared, &task).await {
+        Answer::Granted(granted) => {
+            shared.metrics.delivery(DeliveryEnd::Leased);
+            match work_on(&shared, *granted).await {
+                Dealt::Ack => ack(delivery).await,
+                Dealt::GiveBack => delivery.give_back().await,
+            }
+        }
+        Answer::Nothing(end) => {
+            shared.metrics.delivery(end);
+            ack(delivery).await;
+        }
+        Answer::Bury(end, why) => {
+            tracing::error!(run.id = %task.run.id, task = %task.task, why, "a message goes to the dead letters");
+            shared.metrics.delivery(end);
+            delivery.bury(&why).await;
+        }
+        Answer::GiveBack => {
+            shared.metrics.delivery(DeliveryEnd::GivenBack);
+            delivery.give_back().await;
+        }
+    }
+}
+
+async fn ack(delivery: Box<dyn Delivery>) {
+    // `false` means that it will be delivered again, here or elsewhere; a claim will find it stale.
+    let _is_known = delivery.ack().await;
+    CrashPoint::Acked.reach().await;
+}
+
+async fn work_on(shared: &Arc<Shared>, granted: Granted) -> Dealt {
+    let Granted { task, lease, switch, hold } = granted;
+    CrashPoint::Claimed.reach().await;
+    tracing::debug!(run.id = %task.run.id, task = %task.task, attempt = %lease.attempt, fence = %lease.fence, "claimed");
+    let fetched = tokio::select! {
+        biased;
+        fetched = fetch_graph(shared, &lease) => fetched,
+        _ = switch.given() => Err(NodeError::Stopped),
+    };
+    let graph = fetched.and_then(|graph| check_node(graph, &task));
+    let events = Buffer::new(task.clone(), switch.clone(), shared.flusher.clone());
+    let (ctx, ended) = match graph {
+        Ok(graph) => {
+            let assignment = assign(&shared.clock, task.clone(), lease.clone(), graph);
+            let ctx = Context::new(assignment, switch.clone(), events);
+            let ended = match shared.kinds.start(ctx.clone()) {
+                Ok(work) => supervise(&shared.place, &ctx, work).await,
+                Err(error) => Ended::refused(error, &switch),
+            };
+            (Some(ctx), ended)
+        }
+        Err(error) => (None, Ended::refused(error, &switch)),
+    };
+    CrashPoint::Ran.reach().await;
+    let kind = ctx.as_ref().map_or("unknown", |ctx| ctx.definition().kind.name());
+    let (report, consequence) = conclude(shared, &task, &lease, ctx.as_ref(), ended);
+    Closing { shared, kind, fence: lease.fence, switch, hold, report, task, ctx }.close(consequence).await
+}
+
+/// The graph of a lease; repeats the call for as long as the store is unavailable.
+async fn fetch_graph(shared: &Shared, lease: &Lease) -> Result<Arc<Graph>, NodeError> {
+    let mut pause = Pause::new();
+    loop {
+        match shared.graphs.get(shared.store.as_ref(), &lease.graph_hash).await {
+            Ok(graph) => return Ok(graph),
+            Err(error) if error.is_retryable() => pause.wait().await,
+            Err(error @ graphs::Error::Unreadable { .. }) => {
+                return Err(NodeError::Fatal(Failure::from_error(FailureKind::Unknown, &error)));
+            }
+            Err(error) => return Err(NodeError::Fatal(Failure::from_error(FailureKind::BadInput, &error))),
+        }
+    }
+}
+
+fn check_node(graph: Arc<Graph>, task: &TaskKey) -> Result<Arc<Graph>, NodeError> {
+    let name = &task.task.node;
+    if graph.nodes.contains_key(name) {
+        return Ok(graph);
+    }
+    let known = closest::hint(name.as_str(), graph.nodes.keys().map(NodeName::as_str));
+    let message = format!("the graph `{}` has no node `{name}`{known}", graph.name);
+    Err(NodeError::refused(FailureKind::BadInput, message))
+}
+
+/// Puts the lease and the graph together, and finds the deadline: the earliest of the try's, the task's and the run's.
+fn assign(clock: &StoreClock, task: TaskKey, lease: Lease, graph: Arc<Graph>) -> Assignment {
+    let now = Instant::now();
+    let limits = [
+        // The first of equals holds: a run whose time is up is stopped, whatever else is due.
+        (clock.instant_of(lease.run_deadline, now), Limit::RunTimeout),
+        (clock.instant_of(lease.task_deadline, now), Limit::Timeout),
+        (clock.instant_of(lease.now.after(lease.task.attempt_timeout), now), Limit::AttemptTimeout),
+    ];
+    let (deadline, deadline_limit) =
+        limits.into_iter().min_by_key(|(at, _)| *at).expect("there are three limits to choose from");
+    Assignment { task, lease, graph, deadline, deadline_limit }
+}
+
+/// Classifies the end of an attempt, and lays what is stored of it at its node's door.
+fn conclude(
+    shared: &Shared,
+    task: &TaskKey,
+    lease: &Lease,
+    ctx: Option<&Context>,
+    ended: Ended,
+) -> (Report, Consequence) {
+    let Ended { finish, notice, gone, cleaned, stuck } = ended;
+    let is_stuck = stuck.is_some();
+    if let Some(freed) = stuck {
+        tracing::error!(run.id = %task.run.id, task = %task.task, "a handler blocks without awaiting: its slot is stuck");
+        shared.stuck.add(freed, shared.terms.stuck_max);
+    }
+    let reason = notice.as_ref().map(|notice| &notice.reason);
+    let policy = ctx.map(|ctx| ctx.definition().policy.clone()).unwrap_or_default();
+    let terms = classify::Terms {
+        retry: &policy.retry,
+        attempt: lease.attempt,
+        remaining: shared.clock.instant_of(lease.task_deadline, gone).saturating_duration_since(gone),
+        length: reason.map_or(Duration::ZERO, |reason| length_of(reason, lease, policy.idle_timeout)),
+    };
+    let is_good = finish.is_good();
+    let consequence = classify(finish, reason, &terms, &mut rand::rng()).at(&task.task.node);
+    (Report { notice, gone, cleaned, is_good, is_stuck }, consequence)
+}
+
+/// How long the limit was that a reason names.
+fn length_of(reason: &EndReason, lease: &Lease, idle_timeout: Option<Duration>) -> Duration {
+    let EndReason::DeadlineExceeded(limit) = reason else { return Duration::ZERO };
+    match limit {
+        Limit::Timeout => lease.task.timeout,
+        Limit::AttemptTimeout => lease.task.attempt_timeout,
+        Limit::IdleTimeout => idle_timeout.unwrap_or(limit.default()),
+        Limit::RunTimeout | Limit::QueueTimeout | Limit::ConnectTimeout | Limit::FirstByteTimeout | Limit::Grace => {
+            limit.default()
+        }
+    }
+}
+
+fn reason_of(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}

@@ -1,0 +1,265 @@
+//! Writes what became of an attempt: settles it, releases it with proof, or writes nothing.
+//!
+//! A call that the store does not answer is repeated for as long as the lease may still be ours, and not longer: from
+//! then on another attempt may own the task.
+
+use std::sync::Arc;
+
+use coxswain_shared::crashpoint::CrashPoint;
+use coxswain_shared::id::{Fence, NodeName, TaskKey};
+use coxswain_shared::limits::Limit;
+use coxswain_shared::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
+use coxswain_shared::stop::{Cause, EndReason, NewOrder, StopProof};
+use coxswain_shared::store::{self, Release, Released, Settle, Settled, Verdict};
+use tokio::time::Instant;
+
+use super::attend::Dealt;
+use super::classify::Consequence;
+use super::switch::Notice;
+use super::{Shared, Switch};
+use crate::handler::Context;
+use crate::leases::Hold;
+use crate::metrics::{AttemptEnd, DeliveryEnd, StopStage};
+use crate::pause::Pause;
+
+/// How an attempt came to its end, for its proof and the metrics.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) notice: Option<Notice>,
+    pub(crate) gone: Instant,
+    pub(crate) cleaned: Option<Instant>,
+    pub(crate) is_good: bool,
+    pub(crate) is_stuck: bool,
+}
+
+/// An attempt that has ended, and of which nothing is written yet.
+#[derive(Debug)]
+pub(crate) struct Closing<'a> {
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) kind: &'static str,
+    pub(crate) task: TaskKey,
+    pub(crate) fence: Fence,
+    pub(crate) switch: Switch,
+    /// The lease is renewed until this goes.
+    #[expect(dead_code, reason = "it is held for its end")]
+    pub(crate) hold: Hold,
+    pub(crate) report: Report,
+    pub(crate) ctx: Option<Context>,
+}
+
+impl Consequence {
+    /// The same consequence, with its failure laid at a node's door.
+    pub(crate) fn at(self, node: &NodeName) -> Self {
+        let settle = |verdict| Self::Settle(verdict);
+        match self {
+            Self::Settle(Verdict::Retry { failure, after }) => {
+                settle(Verdict::Retry { failure: failure.at(node), after })
+            }
+            Self::Settle(Verdict::Done(Outcome::Failed { failure })) => {
+                settle(Verdict::Done(Outcome::Failed { failure: failure.at(node) }))
+            }
+            Self::Settle(Verdict::Done(Outcome::TimedOut { limit, failure })) => {
+                settle(Verdict::Done(Outcome::TimedOut { limit, failure: failure.at(node) }))
+            }
+            other => other,
+        }
+    }
+}
+
+impl Closing<'_> {
+    /// Writes the consequence.
+    pub(crate) async fn close(self, consequence: Consequence) -> Dealt {
+        self.count_limit();
+        self.finish_events(&consequence).await;
+        match consequence {
+            Consequence::Settle(verdict) => self.settle(verdict).await,
+            Consequence::Release { refused_result, confirmed } => self.release(refused_result, confirmed).await,
+            Consequence::StopRun { confirmed } => self.stop_run(confirmed).await,
+            Consequence::HandBack => self.hand_back().await,
+            Consequence::Abandon => self.abandon(),
+        }
+    }
+
+    async fn finish_events(&self, consequence: &Consequence) {
+        let Some(ctx) = &self.ctx else { return };
+        if matches!(consequence, Consequence::Settle(_) | Consequence::HandBack) {
+            ctx.flush_events(self.shared.store.as_ref(), &self.shared.metrics).await;
+        }
+    }
+
+    async fn settle(self, verdict: Verdict) -> Dealt {
+        let end = if self.report.is_stuck { AttemptEnd::Stuck } else { end_of(&verdict) };
+        if let Some(failure) = failure_of(&verdict) {
+            let (run, task) = (&self.task.run.id, &self.task.task);
+            tracing::warn!(run.id = %run, task = %task, fence = %self.fence, %failure, "an attempt ended badly");
+        }
+        let settle = Settle { task: self.task.clone(), fence: self.fence, verdict };
+        let answer = match self.persist(|| self.shared.store.settle(settle.clone())).await {
+            // It passed our own limit, and the store's is another: what fails is the node, not the worker.
+            Err(store::Error::TooLarge { what, size, max }) => {
+                let message = format!("{what} has {size}, over the limit of {max}");
+                let failure = Failure::new(FailureKind::TooLarge, message).at(&self.task.task.node);
+                let verdict = Verdict::Done(Outcome::Failed { failure });
+                let smaller = Settle { verdict, ..settle };
+                self.persist(|| self.shared.store.settle(smaller.clone())).await
+            }
+            answer => answer,
+        };
+        match answer {
+            Ok(Settled::Accepted { .. }) => {
+                CrashPoint::Settled.reach().await;
+                self.shared.metrics.attempt(self.kind, end);
+                Dealt::Ack
+            }
+            Ok(Settled::Stale) => self.lost(),
+            Ok(Settled::Frozen) => {
+                let (refused_result, confirmed) = (self.report.is_good, !self.report.is_stuck);
+                self.release(refused_result, confirmed).await
+            }
+            Err(_) => self.give_up(),
+        }
+    }
+
+    /// Stops the run, whose time is up; then releases. The scheduler would find it too, but later, and the attempt's
+    /// outcome would fail the run for another reason before.
+    async fn stop_run(self, confirmed: bool) -> Dealt {
+        let order = NewOrder {
+            cause: Cause::Deadline,
+            reason: Some(format!("{} passed while node {} ran", Limit::RunTimeout, self.task.task.node)),
+            actor: format!("worker {}", self.shared.id),
+            grace: None,
+            force: false,
+        };
+        match self.persist(|| self.shared.store.stop(&self.task.run.id, order.clone())).await {
+            Ok(_) => self.release(false, confirmed).await,
+            Err(_) => self.give_up(),
+        }
+    }
+
+    async fn release(self, refused_result: bool, confirmed: bool) -> Dealt {
+        let proof = self.proof(refused_result, confirmed);
+        self.time_stop(&proof);
+        let release = Release::Stopped(proof);
+        let (task, fence) = (&self.task, self.fence);
+        match self.persist(|| self.shared.store.release(task, fence, release.clone())).await {
+            Ok(Released::Accepted { .. }) => {
+                let end = if self.report.is_stuck { AttemptEnd::Stuck } else { AttemptEnd::Stopped };
+                self.shared.metrics.attempt(self.kind, end);
+                Dealt::Ack
+            }
+            Ok(Released::Stale) => self.lost(),
+            Err(_) => self.give_up(),
+        }
+    }
+
+    async fn hand_back(self) -> Dealt {
+        let (task, fence) = (&self.task, self.fence);
+        match self.persist(|| self.shared.store.release(task, fence, Release::HandedBack)).await {
+            Ok(Released::Accepted { .. }) => {
+                self.shared.metrics.attempt(self.kind, AttemptEnd::HandedBack);
+                self.shared.metrics.delivery(DeliveryEnd::GivenBack);
+                Dealt::GiveBack
+            }
+            Ok(Released::Stale) => self.lost(),
+            Err(_) => self.give_up(),
+        }
+    }
+
+    fn abandon(self) -> Dealt {
+        self.shared.metrics.attempt(self.kind, AttemptEnd::Abandoned);
+        let (run, task) = (&self.task.run.id, &self.task.task);
+        tracing::warn!(run.id = %run, task = %task, fence = %self.fence, "nothing is written: the lease is lost, or the handler blocks");
+        Dealt::Ack
+    }
+
+    fn lost(self) -> Dealt {
+        self.shared.metrics.leases_lost.inc();
+        self.abandon()
+    }
+
+    fn give_up(self) -> Dealt {
+        self.shared.metrics.attempt(self.kind, AttemptEnd::Abandoned);
+        Dealt::GiveBack
+    }
+
+    /// Repeats a call until the store answers it, or the lease is lost.
+    async fn persist<T, F>(&self, call: impl Fn() -> F) -> Result<T, store::Error>
+    where
+        F: Future<Output = Result<T, store::Error>>,
+    {
+        let mut pause = Pause::new();
+        loop {
+            let error = match call().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let is_lost = self.switch.notice().is_some_and(|notice| notice.reason == EndReason::LeaseLost);
+            if !error.is_retryable() || is_lost {
+                let (run, task) = (&self.task.run.id, &self.task.task);
+                tracing::error!(run.id = %run, task = %task, fence = %self.fence, %error, "what became of an attempt cannot be written");
+                return Err(error);
+            }
+            tokio::select! {
+                () = pause.wait() => {}
+                () = self.switch.lease_lost() => {}
+            }
+        }
+    }
+
+    fn proof(&self, refused_result: bool, confirmed: bool) -> StopProof {
+        let at = |instant| self.shared.clock.at(instant);
+        let observed = match self.switch.notice() {
+            Some(Notice { reason: EndReason::StopOrdered(_), observed, .. }) => observed,
+            // The order was learned from a refused settle.
+            _ => Instant::now(),
+        };
+        let may_run_on = self.ctx.as_ref().is_some_and(Context::may_run_on);
+        StopProof {
+            observed_at: Some(at(observed)),
+            stopped_at: confirmed.then(|| at(self.report.gone)),
+            cleaned_at: self.report.cleaned.map(at),
+            refused_result,
+            confirmed: confirmed && !may_run_on,
+            partial: self.ctx.as_ref().and_then(Context::take_partial),
+        }
+    }
+
+    fn time_stop(&self, proof: &StopProof) {
+        let Some(Notice { reason: EndReason::StopOrdered(order), .. }) = self.switch.notice() else { return };
+        let stages = [
+            (StopStage::Observed, proof.observed_at),
+            (StopStage::Dropped, proof.stopped_at),
+            (StopStage::Cleaned, proof.cleaned_at),
+        ];
+        for (stage, at) in stages {
+            if let Some(at) = at {
+                self.shared.metrics.stop(stage, at.since(order.at));
+            }
+        }
+    }
+
+    fn count_limit(&self) {
+        if let Some(Notice { reason: EndReason::DeadlineExceeded(limit), .. }) = &self.report.notice {
+            self.shared.metrics.limit(*limit);
+        }
+    }
+}
+
+const fn end_of(verdict: &Verdict) -> AttemptEnd {
+    match verdict {
+        Verdict::Retry { .. } => AttemptEnd::Retried,
+        Verdict::Done(outcome) => match outcome.kind() {
+            OutcomeKind::Succeeded => AttemptEnd::Succeeded,
+            OutcomeKind::Failed | OutcomeKind::Crashed => AttemptEnd::Failed,
+            OutcomeKind::TimedOut => AttemptEnd::TimedOut,
+            OutcomeKind::Stopped => AttemptEnd::Stopped,
+        },
+    }
+}
+
+const fn failure_of(verdict: &Verdict) -> Option<&Failure> {
+    match verdict {
+        Verdict::Retry { failure, .. } => Some(failure),
+        Verdict::Done(outcome) => outcome.failure(),
+    }
+}

@@ -1,0 +1,190 @@
+//! The worker's settings: each with its variable, default and meaning; read with all mistakes at once.
+
+use std::time::Duration;
+
+use coxswain_shared::config::{Mistakes, Reader, Source, Variable};
+use coxswain_shared::id::{PoolName, WorkerId};
+use coxswain_shared::limits::{HEARTBEAT, LEASE_TTL};
+
+const ID: Variable = Variable {
+    name: "COX_WORKER_ID",
+    default: "",
+    meaning: "this worker's name; made of the host's name and a random part where absent",
+};
+const POOLS: Variable = Variable {
+    name: "COX_POOLS",
+    default: "default",
+    meaning: "the pools it serves, separated by commas; its slots are split evenly among them",
+};
+const SLOTS: Variable =
+    Variable { name: "COX_SLOTS", default: "16", meaning: "attempts that it runs at once, 1 to 1000" };
+const STUCK_MAX: Variable = Variable {
+    name: "COX_STUCK_MAX",
+    default: "0",
+    meaning: "slots that may be stuck in a handler that blocks before the worker drains itself and exits with code 70; 0: as many as it has slots",
+};
+const WORK_THREADS: Variable = Variable {
+    name: "COX_WORK_THREADS",
+    default: "0",
+    meaning: "threads for handlers; 0: enough for every slot to block at once, at most 64",
+};
+const HEARTBEAT_EVERY: Variable = Variable {
+    name: "COX_HEARTBEAT",
+    default: "1s",
+    meaning: "how often leases are renewed; the same in the whole fleet",
+};
+const TTL: Variable = Variable {
+    name: "COX_LEASE_TTL",
+    default: "10s",
+    meaning: "how long a lease lives without a heartbeat; at least three heartbeats",
+};
+const DRAIN_GRACE: Variable = Variable {
+    name: "COX_DRAIN_GRACE",
+    default: "20s",
+    meaning: "how long attempts may go on after the first SIGTERM, before they are handed back",
+};
+const EXEC_ENV: Variable = Variable {
+    name: "COX_EXEC_ENV",
+    default: "",
+    meaning: "variables of the worker that `exec` nodes may see, separated by commas, beside PATH, HOME, LANG, LC_*, TZ, TMPDIR and USER",
+};
+
+/// The most threads that handlers are given unless told otherwise.
+const WORK_THREADS_MAX: usize = 64;
+
+/// A worker's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Its name; a fresh one where absent. `COX_WORKER_ID`.
+    pub id: Option<WorkerId>,
+    /// The pools it serves. `COX_POOLS`, default `default`.
+    pub pools: Vec<PoolName>,
+    /// Attempts that it runs at once. `COX_SLOTS`, default 16.
+    pub slots: u16,
+    /// Slots that may be stuck before it drains itself. `COX_STUCK_MAX`; absent: as many as it has slots.
+    pub stuck_max: Option<u16>,
+    /// Threads for handlers. `COX_WORK_THREADS`; absent: enough for every slot to block at once, at most 64.
+    pub work_threads: Option<u16>,
+    /// How often leases are renewed. `COX_HEARTBEAT`, default 1 s.
+    pub heartbeat: Duration,
+    /// How long a lease lives without a heartbeat. `COX_LEASE_TTL`, default 10 s.
+    pub lease_ttl: Duration,
+    /// How long attempts may go on when it drains. `COX_DRAIN_GRACE`, default 20 s.
+    pub drain_grace: Duration,
+    /// Variables that `exec` nodes may see beside the usual ones. `COX_EXEC_ENV`, default none.
+    pub exec_env: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            id: None,
+            pools: vec![PoolName::standard()],
+            slots: 16,
+            stuck_max: None,
+            work_threads: None,
+            heartbeat: HEARTBEAT,
+            lease_ttl: LEASE_TTL,
+            drain_grace: Duration::from_secs(20),
+            exec_env: Vec::new(),
+        }
+    }
+}
+
+impl Config {
+    /// The variables it reads.
+    pub const VARIABLES: [Variable; 9] =
+        [ID, POOLS, SLOTS, STUCK_MAX, WORK_THREADS, HEARTBEAT_EVERY, TTL, DRAIN_GRACE, EXEC_ENV];
+
+    /// Reads it.
+    pub fn read(source: &Source) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(source);
+        let pools: Vec<PoolName> = reader.list(&POOLS);
+        reader.check(!pools.is_empty(), &POOLS, "name at least one pool");
+        let slots = number(&mut reader, &SLOTS, 1..=1_000);
+        reader.check(pools.len() <= usize::from(slots), &SLOTS, "give each pool at least one slot");
+        let (heartbeat, lease_ttl) = (reader.duration(&HEARTBEAT_EVERY), reader.duration(&TTL));
+        let long_enough = heartbeat >= Duration::from_millis(10);
+        reader.check(long_enough, &HEARTBEAT_EVERY, "a heartbeat takes at least 10ms");
+        reader.check(lease_ttl >= heartbeat * 3, &TTL, "it must be at least three heartbeats (COX_HEARTBEAT)");
+        let id = optional(&mut reader, &ID, |text| WorkerId::new(text).map_err(|error| error.to_string()));
+        let config = Self {
+            id,
+            pools,
+            slots,
+            stuck_max: Some(number(&mut reader, &STUCK_MAX, 0..=1_000)).filter(|max| *max > 0),
+            work_threads: Some(number(&mut reader, &WORK_THREADS, 0..=1_000)).filter(|threads| *threads > 0),
+            heartbeat,
+            lease_ttl,
+            drain_grace: reader.duration(&DRAIN_GRACE),
+            exec_env: reader.list(&EXEC_ENV),
+        };
+        reader.finish(config)
+    }
+
+    /// Slots that may be stuck before the worker drains itself.
+    pub(crate) fn stuck_max(&self) -> usize {
+        usize::from(self.stuck_max.unwrap_or(self.slots))
+    }
+
+    /// Threads for handlers: one for each that may block, so that those that await go on.
+    pub(crate) fn work_threads(&self) -> usize {
+        let enough = usize::from(self.slots) + self.stuck_max() + 1;
+        self.work_threads.map_or(enough.min(WORK_THREADS_MAX), usize::from)
+    }
+
+    /// Deliveries that one pool's consumer may have in hand.
+    pub(crate) fn prefetch(&self) -> u16 {
+        let pools = u16::try_from(self.pools.len()).unwrap_or(u16::MAX);
+        (self.slots / pools.max(1)).max(1)
+    }
+}
+
+fn number(reader: &mut Reader<'_>, variable: &Variable, range: std::ops::RangeInclusive<u64>) -> u16 {
+    u16::try_from(reader.number(variable, range)).expect("the ranges of this module fit a u16")
+}
+
+fn optional<T>(reader: &mut Reader<'_>, variable: &Variable, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    let text = reader.optional(variable)?;
+    match parse(&text) {
+        Ok(value) => Some(value),
+        Err(why) => {
+            reader.check(false, variable, why);
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<Config, Mistakes> {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Config::read(&Source::from_pairs(pairs))
+    }
+
+    #[test]
+    fn what_is_not_set_has_the_documented_default() {
+        assert_eq!(read(&[]).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn all_mistakes_are_told_at_once() {
+        let told =
+            read(&[("COX_SLOTS", "0"), ("COX_POOLS", "a,b:c"), ("COX_HEARTBEAT", "4s"), ("COX_WORKER_ID", "a b")])
+                .unwrap_err()
+                .to_string();
+        for part in ["4 mistake(s)", "COX_SLOTS", "pool name `b:c`", "three heartbeats", "worker id `a b`"] {
+            assert!(told.contains(part), "{part} is missing in: {told}");
+        }
+    }
+
+    #[test]
+    fn slots_are_split_among_pools_and_threads_suffice_for_every_slot_to_block() {
+        let config = read(&[("COX_SLOTS", "10"), ("COX_POOLS", "a, b,c")]).unwrap();
+        assert_eq!(config.prefetch(), 3);
+        assert_eq!(config.work_threads(), 21);
+        assert!(read(&[("COX_SLOTS", "1"), ("COX_POOLS", "a,b")]).is_err());
+    }
+}

@@ -1,0 +1,66 @@
+//! What a handler returns when it did not succeed.
+
+use std::fmt;
+
+use coxswain_shared::outcome::{Failure, FailureKind};
+
+/// Why a node did not succeed.
+///
+/// Every error converts into [`NodeError::Retryable`], so that `?` does what is wanted most often. It is no
+/// `std::error::Error` itself, for the same reason that `anyhow::Error` is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeError {
+    /// Another try may help: the node's retry policy decides.
+    Retryable(Failure),
+    /// No further try will help.
+    Fatal(Failure),
+    /// It ended because it was asked to stop.
+    Stopped,
+}
+
+impl NodeError {
+    /// Another try may help.
+    pub fn retryable(message: impl fmt::Display) -> Self {
+        Self::Retryable(Failure::new(FailureKind::Handler, message.to_string()))
+    }
+
+    /// No further try will help.
+    pub fn fatal(message: impl fmt::Display) -> Self {
+        Self::Fatal(Failure::new(FailureKind::Handler, message.to_string()))
+    }
+
+    /// No further try will help, for a reason that is not the handler's own.
+    pub fn refused(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self::Fatal(Failure::new(kind, message))
+    }
+}
+
+impl fmt::Display for NodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Retryable(failure) | Self::Fatal(failure) => failure.fmt(f),
+            Self::Stopped => f.write_str("it was stopped"),
+        }
+    }
+}
+
+impl<E: std::error::Error + 'static> From<E> for NodeError {
+    fn from(error: E) -> Self {
+        Self::Retryable(Failure::from_error(FailureKind::Handler, &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_retryable_and_keeps_what_lay_under_it() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no answer")]
+        struct Outer(#[source] std::io::Error);
+        let error = NodeError::from(Outer(std::io::Error::other("refused")));
+        let NodeError::Retryable(failure) = error else { panic!("{error:?}") };
+        assert_eq!((failure.message.as_str(), failure.chain), ("no answer", vec!["refused".to_owned()]));
+    }
+}

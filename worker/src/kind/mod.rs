@@ -1,0 +1,11 @@
+//! Node kinds that a worker runs. Each is one file here, behind the small trait [`Kind`].
+
+mod registry;
+mod rust;
+mod set;
+mod work;
+
+pub(crate) use registry::Kinds;
+pub(crate) use rust::RustKind;
+pub(crate) use set::SetKind;
+pub use work::{Kind, Work};

@@ -1,0 +1,45 @@
+//! The kind `set`: expressions over the state, each written to a channel.
+
+use coxswain_shared::expr::{Program, Scope};
+use coxswain_shared::graph::{NodeKind, SetNode};
+use coxswain_shared::outcome::FailureKind;
+use serde_json::{Map, Value};
+
+use super::{Kind, Work};
+use crate::handler::{Context, NodeError, Reply};
+
+/// Expressions over the state.
+#[derive(Debug)]
+pub(crate) struct SetKind;
+
+impl Kind for SetKind {
+    fn name(&self) -> &'static str {
+        "set"
+    }
+
+    fn start(&self, ctx: Context) -> Result<Work, NodeError> {
+        Ok(Work::new(async move { evaluate(&ctx).map(Reply::update) }))
+    }
+}
+
+fn evaluate(ctx: &Context) -> Result<Map<String, Value>, NodeError> {
+    let NodeKind::Set(SetNode { set }) = &ctx.definition().kind else {
+        unreachable!("the registry hands each kind its own nodes");
+    };
+    let scope = scope_of(ctx);
+    let written = set.iter().map(|(channel, expression)| {
+        let value = Program::compile(expression.0.as_str()).and_then(|program| program.eval(&scope));
+        let refuse = |error| NodeError::refused(FailureKind::Expression, format!("`set.{channel}`: {error}"));
+        Ok((channel.as_str().to_owned(), value.map_err(refuse)?))
+    });
+    written.collect()
+}
+
+/// The names that a node's expressions and templates can use: the channels it reads, and its item.
+pub(crate) fn scope_of(ctx: &Context) -> Scope<'_> {
+    let scope = Scope::of(ctx.state());
+    match ctx.item() {
+        Some(item) => scope.with_item(item, usize::try_from(ctx.index()).unwrap_or(usize::MAX)),
+        None => scope,
+    }
+}

@@ -1,0 +1,223 @@
+//! The leases that this worker holds right now: what a heartbeat renews, and what a stop order reaches.
+//!
+//! It also remembers the last stop orders that were pushed, because a claim that was under way when its run was
+//! stopped is not in the table yet.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use coxswain_shared::id::{Fence, RunId, TaskKey};
+use coxswain_shared::stop::{EndReason, StopReport};
+use coxswain_shared::store::{Renewal, Renewed};
+use tokio::time::Instant;
+
+use crate::attempt::Switch;
+
+/// Stop orders that are remembered for claims under way. An older one is told by the next heartbeat.
+const ORDERS_KEPT: usize = 256;
+
+/// The table of leases. Shared by the attempts, the heartbeat and the listener for pushes.
+#[derive(Debug, Default)]
+pub(crate) struct Leases(Mutex<Table>);
+
+#[derive(Debug, Default)]
+struct Table {
+    held: HashMap<(TaskKey, Fence), Held>,
+    orders: VecDeque<(RunId, StopReport)>,
+    /// Set once the worker shuts down: whether at once. A claim may be answered later than that.
+    shutdown: Option<bool>,
+}
+
+#[derive(Debug)]
+struct Held {
+    switch: Switch,
+    renewed: Instant,
+}
+
+/// What the answers to a heartbeat brought.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Leases that were lost.
+    pub(crate) lost: u64,
+    /// Stop orders that no push had told before.
+    pub(crate) stops: u64,
+}
+
+impl Leases {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.0.lock().expect("nothing panics while it holds the table of leases")
+    }
+
+    /// Enters a lease; `claimed` is when its claim was sent. The guard takes it out again.
+    pub(crate) fn hold(self: &Arc<Self>, task: TaskKey, fence: Fence, switch: Switch, claimed: Instant) -> Hold {
+        let mut table = self.table();
+        if let Some((_, report)) = table.orders.iter().find(|(run, _)| *run == task.run.id) {
+            switch.give_order(report);
+        }
+        if let Some(at_once) = table.shutdown {
+            switch.give(EndReason::Shutdown, at_once);
+        }
+        table.held.insert((task.clone(), fence), Held { switch, renewed: claimed });
+        drop(table);
+        Hold { leases: Arc::clone(self), key: (task, fence) }
+    }
+
+    /// How many are held.
+    pub(crate) fn len(&self) -> usize {
+        self.table().held.len()
+    }
+
+    /// Whether this one is held.
+    pub(crate) fn holds(&self, task: &TaskKey, fence: Fence) -> bool {
+        self.table().held.contains_key(&(task.clone(), fence))
+    }
+
+    /// What a heartbeat is to renew: all of them.
+    pub(crate) fn renewals(&self, ttl: Duration) -> Vec<Renewal> {
+        let renewal = |(task, fence): &(TaskKey, Fence)| Renewal { task: task.clone(), fence: *fence, ttl };
+        self.table().held.keys().map(renewal).collect()
+    }
+
+    /// Takes the answers to a heartbeat that was sent at `sent`. Leases that have closed since are passed over.
+    pub(crate) fn answer(&self, renewals: Vec<Renewal>, answers: Vec<Renewed>, sent: Instant) -> Tally {
+        let mut table = self.table();
+        let mut tally = Tally::default();
+        for (renewal, answer) in renewals.into_iter().zip(answers) {
+            let Some(held) = table.held.get_mut(&(renewal.task, renewal.fence)) else { continue };
+            match answer {
+                Renewed::Held => held.renewed = sent,
+                Renewed::Stop(report) => {
+                    held.renewed = sent;
+                    let known = held.switch.notice().is_some_and(|n| matches!(n.reason, EndReason::StopOrdered(_)));
+                    tally.stops += u64::from(!known);
+                    held.switch.give_order(&report);
+                }
+                Renewed::Lost => {
+                    tally.lost += 1;
+                    held.switch.give(EndReason::LeaseLost, false);
+                }
+            }
+        }
+        tally
+    }
+
+    /// Ends all attempts of a run, as a push has ordered.
+    pub(crate) fn stop_run(&self, run: &RunId, report: &StopReport) {
+        let mut table = self.table();
+        if table.orders.len() == ORDERS_KEPT {
+            table.orders.pop_front();
+        }
+        table.orders.push_back((run.clone(), report.clone()));
+        for ((task, _), held) in &table.held {
+            if task.run.id == *run {
+                held.switch.give_order(report);
+            }
+        }
+    }
+
+    /// Treats leases as lost that were not renewed for `patience`; says how many.
+    pub(crate) fn expire(&self, now: Instant, patience: Duration) -> u64 {
+        let mut lost = 0;
+        for held in self.table().held.values() {
+            let known = held.switch.notice().is_some_and(|notice| notice.reason == EndReason::LeaseLost);
+            if !known && now.saturating_duration_since(held.renewed) >= patience {
+                held.switch.give(EndReason::LeaseLost, false);
+                lost += 1;
+            }
+        }
+        lost
+    }
+
+    /// Ends all attempts, because the worker is shutting down.
+    pub(crate) fn shut_down(&self, at_once: bool) {
+        let mut table = self.table();
+        table.shutdown = Some(at_once);
+        for held in table.held.values() {
+            held.switch.give(EndReason::Shutdown, at_once);
+        }
+    }
+}
+
+/// A lease in the table, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    leases: Arc<Leases>,
+    key: (TaskKey, Fence),
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.leases.table().held.remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use coxswain_shared::id::{Partition, RunKey};
+    use coxswain_shared::stop::{Cause, NewOrder, StopOrder};
+    use coxswain_shared::time::Timestamp;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn task(run: &str) -> TaskKey {
+        let run = RunKey { partition: Partition::new(0), id: RunId::new(run).unwrap() };
+        TaskKey { run, task: "1:work:0".parse().unwrap() }
+    }
+
+    fn report() -> StopReport {
+        let order = NewOrder { cause: Cause::Cancelled, reason: None, actor: "ann".into(), grace: None, force: false };
+        let order = StopOrder { order, at: Timestamp::from_millis(0) };
+        StopReport { order, forced_at: None, leases: 1, released: 0, unconfirmed: 0, closed_at: None }
+    }
+
+    fn reason(switch: &Switch) -> Option<&'static str> {
+        switch.notice().map(|notice| notice.reason.name())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_reaches_all_attempts_of_its_run_and_no_other() {
+        let leases = Arc::new(Leases::default());
+        let (mine, other) = (Switch::new(), Switch::new());
+        let _a = leases.hold(task("r1"), Fence::new(1), mine.clone(), Instant::now());
+        let _b = leases.hold(task("r2"), Fence::new(1), other.clone(), Instant::now());
+        leases.stop_run(&RunId::new("r1").unwrap(), &report());
+        assert_eq!((reason(&mine), reason(&other)), (Some("stop_ordered"), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_that_was_pushed_while_a_claim_was_under_way_is_not_missed() {
+        let leases = Arc::new(Leases::default());
+        leases.stop_run(&RunId::new("r1").unwrap(), &report());
+        let switch = Switch::new();
+        let _hold = leases.hold(task("r1"), Fence::new(1), switch.clone(), Instant::now());
+        assert_eq!(reason(&switch), Some("stop_ordered"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn heartbeats_renew_stop_and_lose_and_a_silent_store_loses_too() {
+        let leases = Arc::new(Leases::default());
+        let start = Instant::now();
+        let switches: Vec<_> = (0..3).map(|_| Switch::new()).collect();
+        let holds: Vec<_> = switches
+            .iter()
+            .enumerate()
+            .map(|(n, switch)| leases.hold(task(&format!("r{n}")), Fence::new(1), switch.clone(), start))
+            .collect();
+        let mut renewals = leases.renewals(SECOND * 10);
+        renewals.sort_by(|a, b| a.task.cmp(&b.task));
+        let answers = vec![Renewed::Held, Renewed::Stop(Box::new(report())), Renewed::Lost];
+        let tally = leases.answer(renewals, answers, start + SECOND);
+        assert_eq!(tally, Tally { lost: 1, stops: 1 });
+        let reasons: Vec<_> = switches.iter().map(reason).collect();
+        assert_eq!(reasons, [None, Some("stop_ordered"), Some("lease_lost")]);
+
+        assert_eq!(leases.expire(start + SECOND * 9, SECOND * 9), 0, "both were renewed a second after the start");
+        assert_eq!(leases.expire(start + SECOND * 10, SECOND * 9), 2);
+        assert_eq!(reason(&switches[0]), Some("lease_lost"));
+        drop(holds);
+        assert_eq!(leases.len(), 0);
+    }
+}

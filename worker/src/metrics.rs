@@ -1,0 +1,179 @@
+//! What a worker counts: typed handles, with labels from closed sets.
+
+use coxswain_shared::limits::Limit;
+use coxswain_shared::telemetry::{self, stop_buckets};
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+/// A worker's metrics. Clones are the same ones; one set a registry.
+#[derive(Debug, Clone)]
+pub(crate) struct Metrics {
+    attempts: IntCounterVec,
+    limits: IntCounterVec,
+    stop_latency: HistogramVec,
+    deliveries: IntCounterVec,
+    slots: IntGaugeVec,
+    pub(crate) leases_lost: IntCounter,
+    pub(crate) leases_taken_over: IntCounter,
+    pub(crate) heartbeats_failed: IntCounter,
+    pub(crate) stops_by_heartbeat: IntCounter,
+    pub(crate) events_dropped: IntCounter,
+    pub(crate) broker_reconnects: IntGauge,
+}
+
+/// How an attempt ended, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AttemptEnd {
+    Succeeded,
+    Failed,
+    TimedOut,
+    Retried,
+    Stopped,
+    HandedBack,
+    Abandoned,
+    Stuck,
+}
+
+/// What became of a delivery, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DeliveryEnd {
+    Leased,
+    Duplicate,
+    Stopped,
+    Stale,
+    Poisoned,
+    Unreadable,
+    GivenBack,
+}
+
+/// A stage of a stop, as it is timed from the order on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopStage {
+    Observed,
+    Dropped,
+    Cleaned,
+}
+
+impl Metrics {
+    /// Registers a worker's metrics.
+    pub(crate) fn new(registry: &telemetry::Metrics) -> Self {
+        let metrics = Self {
+            attempts: registry.counters(
+                "cox_attempts_total",
+                "Attempts that ended, by node kind and end.",
+                &["kind", "end"],
+            ),
+            limits: registry.counters("cox_limits_hit_total", "Time limits that ended an attempt.", &["limit"]),
+            stop_latency: registry.histograms(
+                "cox_stop_seconds",
+                "From a stop order until it was observed, the work was dropped, and cleanup was through.",
+                &["stage"],
+                stop_buckets(),
+            ),
+            deliveries: registry.counters("cox_deliveries_total", "Messages, by what became of them.", &["end"]),
+            slots: registry.gauges("cox_slots", "Slots: all, busy, and stuck in a handler that blocks.", &["state"]),
+            leases_lost: registry.counter("cox_leases_lost_total", "Leases that were lost while their attempt ran."),
+            leases_taken_over: registry
+                .counter("cox_leases_taken_over_total", "Leases taken over from a silent worker."),
+            heartbeats_failed: registry
+                .counter("cox_heartbeats_failed_total", "Heartbeats that the store did not answer."),
+            stops_by_heartbeat: registry
+                .counter("cox_stops_by_heartbeat_total", "Stop orders that a heartbeat brought before any push did."),
+            events_dropped: registry.counter("cox_events_dropped_total", "Events that were not stored."),
+            broker_reconnects: registry
+                .gauge("cox_broker_reconnects", "Connections, channels and subscriptions restored."),
+        };
+        for limit in Limit::ALL {
+            metrics.limits.with_label_values(&[limit.name()]);
+        }
+        metrics
+    }
+
+    pub(crate) fn attempt(&self, kind: &str, end: AttemptEnd) {
+        self.attempts.with_label_values(&[kind, end.name()]).inc();
+    }
+
+    pub(crate) fn limit(&self, limit: Limit) {
+        self.limits.with_label_values(&[limit.name()]).inc();
+    }
+
+    pub(crate) fn delivery(&self, end: DeliveryEnd) {
+        self.deliveries.with_label_values(&[end.name()]).inc();
+    }
+
+    pub(crate) fn stop(&self, stage: StopStage, after: std::time::Duration) {
+        self.stop_latency.with_label_values(&[stage.name()]).observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn slots(&self, all: usize, busy: usize, stuck: usize) {
+        for (state, count) in [("all", all), ("busy", busy), ("stuck", stuck)] {
+            self.slots.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+}
+
+impl AttemptEnd {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed_out",
+            Self::Retried => "retried",
+            Self::Stopped => "stopped",
+            Self::HandedBack => "handed_back",
+            Self::Abandoned => "abandoned",
+            Self::Stuck => "stuck",
+        }
+    }
+}
+
+impl DeliveryEnd {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Leased => "leased",
+            Self::Duplicate => "duplicate",
+            Self::Stopped => "stopped",
+            Self::Stale => "stale",
+            Self::Poisoned => "poisoned",
+            Self::Unreadable => "unreadable",
+            Self::GivenBack => "given_back",
+        }
+    }
+}
+
+impl StopStage {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Observed => "observed",
+            Self::Dropped => "dropped",
+            Self::Cleaned => "cleaned",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn all_metrics_register_and_show() {
+        let registry = telemetry::Metrics::new();
+        let metrics = Metrics::new(&registry);
+        metrics.attempt("rust", AttemptEnd::Succeeded);
+        metrics.delivery(DeliveryEnd::Leased);
+        metrics.stop(StopStage::Dropped, Duration::from_millis(3));
+        metrics.slots(16, 3, 1);
+        let text = registry.render();
+        for line in [
+            r#"cox_attempts_total{end="succeeded",kind="rust"} 1"#,
+            r#"cox_limits_hit_total{limit="attempt_timeout"} 0"#,
+            r#"cox_deliveries_total{end="leased"} 1"#,
+            r#"cox_slots{state="stuck"} 1"#,
+            r#"cox_stop_seconds_bucket{stage="dropped",le="0.005"} 1"#,
+            "cox_leases_lost_total 0",
+        ] {
+            assert!(text.contains(line), "{line} is missing in:\n{text}");
+        }
+    }
+}

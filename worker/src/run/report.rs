@@ -1,0 +1,101 @@
+//! What a worker says of itself: its record in the store, its gauges, its readiness; and the store's clock, read anew
+//! on the way.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use coxswain_shared::store::WorkerRecord;
+use coxswain_shared::telemetry::Health;
+use coxswain_shared::time::Timestamp;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::attempt::Shared;
+use crate::config::Config;
+
+/// How often it reports: the store forgets workers that it has not seen for a minute.
+const REPORT_EVERY: Duration = Duration::from_secs(2);
+/// How long one report may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How old the store's last answer may be while the worker counts as ready.
+const ANSWER_AGE_MAX: Duration = Duration::from_secs(6);
+
+/// What readiness is judged by. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Report(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    is_subscribed: bool,
+    store_answered: Option<Instant>,
+}
+
+impl Report {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().expect("nothing panics while it holds the report")
+    }
+
+    pub(super) fn subscribed(&self, is_subscribed: bool) {
+        self.seen().is_subscribed = is_subscribed;
+    }
+
+    pub(super) fn store_answered(&self) {
+        self.seen().store_answered = Some(Instant::now());
+    }
+
+    pub(super) fn health(&self) -> Health {
+        let (for_broker, for_store) = (self.clone(), self.clone());
+        Health::default()
+            .with(
+                "broker",
+                Arc::new(move || {
+                    for_broker
+                        .seen()
+                        .is_subscribed
+                        .then_some(())
+                        .ok_or_else(|| "not subscribed to its pools".to_owned())
+                }),
+            )
+            .with(
+                "store",
+                Arc::new(move || match for_store.seen().store_answered {
+                    Some(at) if at.elapsed() <= ANSWER_AGE_MAX => Ok(()),
+                    Some(at) => Err(format!("no answer for {} s", at.elapsed().as_secs())),
+                    None => Err("no answer yet".to_owned()),
+                }),
+            )
+    }
+}
+
+/// Reports for as long as it lives.
+pub(super) async fn run_report(shared: Arc<Shared>, config: Config, report: Report, started_at: Timestamp) {
+    let mut ticks = interval(REPORT_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let (busy, stuck) = (shared.leases.len(), shared.stuck.count());
+        shared.metrics.slots(usize::from(config.slots), busy, stuck);
+        let record = WorkerRecord {
+            id: shared.id.clone(),
+            pools: config.pools.clone(),
+            slots: u32::from(config.slots),
+            busy: u32::try_from(busy).unwrap_or(u32::MAX),
+            stuck: u32::try_from(stuck).unwrap_or(u32::MAX),
+            draining: shared.drain.is_cancelled(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at,
+            seen_at: shared.clock.at(Instant::now()),
+        };
+        match tokio::time::timeout(PATIENCE, tell(&shared, record)).await {
+            Ok(Ok(())) => report.store_answered(),
+            Ok(Err(error)) => tracing::debug!(%error, "a report was not taken"),
+            Err(_) => tracing::debug!("a report was not taken in time"),
+        }
+    }
+}
+
+async fn tell(shared: &Shared, record: WorkerRecord) -> Result<(), coxswain_shared::store::Error> {
+    let sent = Instant::now();
+    let now = shared.store.now().await?;
+    shared.clock.observe(sent, Instant::now(), now);
+    shared.store.report_worker(record).await
+}

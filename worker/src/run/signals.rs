@@ -1,0 +1,22 @@
+//! Listens to what the store pushes: stop orders at once, and a heartbeat at once where pushes may have been lost.
+
+use std::sync::Arc;
+
+use coxswain_shared::store::Signal;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::attempt::Shared;
+
+/// Listens for as long as the store pushes.
+pub(super) async fn run_signals(shared: Arc<Shared>) {
+    let mut signals = shared.store.signals();
+    loop {
+        match signals.recv().await {
+            Ok(Signal::Stop { run, report }) => shared.leases.stop_run(&run, &report),
+            Ok(Signal::Lost) | Err(RecvError::Lagged(_)) => shared.renew_now.notify_one(),
+            Ok(Signal::Ready(_)) => {}
+            // The heartbeat still brings every order.
+            Err(RecvError::Closed) => return,
+        }
+    }
+}

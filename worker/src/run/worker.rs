@@ -1,0 +1,205 @@
+//! The worker itself: start, run, drain, end.
+
+use std::sync::Arc;
+
+use coxswain_shared::broker::{Broker, Consumer};
+use coxswain_shared::id::WorkerId;
+use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::store::Store;
+use coxswain_shared::telemetry::Health;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::builder::{Builder, Error};
+use super::drain::drain;
+use super::heartbeat::run_heartbeat;
+use super::intake::Intake;
+use super::report::{Report, run_report};
+use super::signals::run_signals;
+use crate::attempt::{Shared, Stuck, Terms, WorkPlace};
+use crate::clock::StoreClock;
+use crate::config::Config;
+use crate::events::run_flusher;
+use crate::graphs::Graphs;
+use crate::kind::Kinds;
+use crate::leases::Leases;
+use crate::metrics::Metrics;
+use crate::pause::Pause;
+
+/// The exit code of a process whose worker drained itself because too many slots were stuck (`EX_SOFTWARE`): its
+/// supervisor restarts it.
+pub const EXIT_STUCK: u8 = 70;
+
+/// Why a worker came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// It was asked to drain.
+    Drained,
+    /// Its broker was shut down by its owner.
+    BrokerClosed,
+    /// As many slots were stuck as are allowed: end the process with [`EXIT_STUCK`].
+    Stuck,
+}
+
+/// The threads that handlers run on. Ended without waiting for handlers that block.
+#[derive(Debug)]
+pub(crate) struct WorkRuntime(Option<tokio::runtime::Runtime>);
+
+impl WorkRuntime {
+    pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads).thread_name("cox-work").enable_all().build().map(|runtime| Self(Some(runtime)))
+    }
+
+    fn handle(&self) -> &tokio::runtime::Handle {
+        self.0.as_ref().expect("the runtime is taken only when this is dropped").handle()
+    }
+}
+
+impl Drop for WorkRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A worker that is ready to run.
+#[derive(Debug)]
+pub struct Worker {
+    config: Config,
+    id: WorkerId,
+    kinds: Kinds,
+    runtime: WorkRuntime,
+    store: Arc<dyn Store>,
+    broker: Arc<dyn Broker>,
+    metrics: Metrics,
+    report: Report,
+}
+
+impl Worker {
+    /// Begins to put a worker together.
+    pub fn builder(config: Config) -> Builder {
+        Builder::new(config)
+    }
+
+    pub(crate) fn new(
+        config: Config,
+        id: WorkerId,
+        kinds: Kinds,
+        runtime: WorkRuntime,
+        (store, broker, metrics): (Arc<dyn Store>, Arc<dyn Broker>, Metrics),
+    ) -> Self {
+        Self { config, id, kinds, runtime, store, broker, metrics, report: Report::default() }
+    }
+
+    /// Its name.
+    pub fn id(&self) -> &WorkerId {
+        &self.id
+    }
+
+    /// Its readiness: whether it is subscribed to its pools, and whether the store answers.
+    pub fn health(&self) -> Health {
+        self.report.health()
+    }
+
+    /// Runs until `tasks` drains, and all attempts have ended or were handed back; when `tasks` aborts, they are
+    /// handed back at once. Await it, and do not spawn it on `tasks`: it must outlive their abort for a moment.
+    ///
+    /// Everything but handlers runs on the runtime that this is called from, the *control* runtime.
+    pub async fn run(self, tasks: Tasks) -> Result<Ended, Error> {
+        let Some((clock, consumers)) = self.connect(&tasks).await? else { return Ok(Ended::Drained) };
+        let started_at = clock.at(Instant::now());
+        let (flusher, buffers) = mpsc::channel(usize::from(self.config.slots) * 2);
+        let shared = Arc::new(Shared {
+            id: self.id,
+            terms: Terms {
+                ttl: self.config.lease_ttl,
+                heartbeat: self.config.heartbeat,
+                stuck_max: self.config.stuck_max(),
+            },
+            store: self.store,
+            metrics: self.metrics,
+            kinds: self.kinds,
+            place: WorkPlace::new(self.runtime.handle().clone()),
+            leases: Arc::new(Leases::default()),
+            graphs: Graphs::default(),
+            clock,
+            flusher,
+            drain: CancellationToken::new(),
+            renew_now: Notify::new(),
+            stuck: Stuck::new(),
+        });
+        tracing::info!(worker = %shared.id, slots = self.config.slots, "the worker runs");
+        let services = Tasks::new();
+        services.spawn(run_heartbeat(Arc::clone(&shared)));
+        services.spawn(run_signals(Arc::clone(&shared)));
+        services.spawn(run_flusher(buffers, Arc::clone(&shared.store), shared.metrics.clone()));
+        services.spawn(run_report(Arc::clone(&shared), self.config.clone(), self.report.clone(), started_at));
+
+        let attempts = Tasks::new();
+        let mut intake = Intake::new(Arc::clone(&shared), consumers, self.config.slots, attempts.clone());
+        let ended = intake.run(&tasks, &self.report, self.broker.as_ref()).await;
+        shared.drain.cancel();
+        drop(intake);
+        tracing::info!(worker = %shared.id, ?ended, attempts = shared.leases.len(), "the worker drains");
+        drain(&shared, &attempts, &tasks, self.config.drain_grace).await;
+        services.abort();
+        services.join(self.config.heartbeat).await;
+        forget(&shared).await;
+        Ok(ended)
+    }
+
+    /// Waits for the store and the broker; none if the worker is asked to drain meanwhile.
+    async fn connect(&self, tasks: &Tasks) -> Result<Option<(StoreClock, Vec<Box<dyn Consumer>>)>, Error> {
+        tokio::select! {
+            biased;
+            () = tasks.draining() => Ok(None),
+            connected = async { Ok((self.read_clock().await?, self.subscribe().await?)) } => connected.map(Some),
+        }
+    }
+
+    async fn read_clock(&self) -> Result<StoreClock, Error> {
+        let mut pause = Pause::new();
+        loop {
+            let sent = Instant::now();
+            match self.store.now().await {
+                Ok(now) => {
+                    self.report.store_answered();
+                    return Ok(StoreClock::new(sent, Instant::now(), now));
+                }
+                Err(error) if error.is_retryable() => {
+                    tracing::warn!(%error, "waiting for the store");
+                    pause.wait().await;
+                }
+                Err(error) => return Err(Error::Store(error)),
+            }
+        }
+    }
+
+    async fn subscribe(&self) -> Result<Vec<Box<dyn Consumer>>, Error> {
+        let mut consumers = Vec::new();
+        for pool in &self.config.pools {
+            let mut pause = Pause::new();
+            loop {
+                match self.broker.consume(pool, self.config.prefetch()).await {
+                    Ok(consumer) => break consumers.push(consumer),
+                    Err(error @ coxswain_shared::broker::Error::Unavailable { .. }) => {
+                        tracing::warn!(%error, "waiting for the broker");
+                        pause.wait().await;
+                    }
+                    Err(error) => return Err(Error::Broker(error)),
+                }
+            }
+        }
+        Ok(consumers)
+    }
+}
+
+async fn forget(shared: &Shared) {
+    let forgotten = tokio::time::timeout(shared.terms.heartbeat, shared.store.forget_worker(&shared.id)).await;
+    if !matches!(forgotten, Ok(Ok(()))) {
+        tracing::debug!(worker = %shared.id, "the store forgets this worker by itself");
+    }
+}

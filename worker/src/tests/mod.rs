@@ -1,0 +1,8 @@
+//! The whole worker over the embedded store and broker, with one graph at a time.
+
+mod bench;
+
+mod attempts;
+mod deliveries;
+mod shutdown;
+mod stops;
