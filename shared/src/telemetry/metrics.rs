@@ -2,6 +2,8 @@
 //!
 //! Labels come from closed sets, never from ids. Names begin with `cox_`.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use prometheus::core::Collector;
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
@@ -11,6 +13,18 @@ use prometheus::{
 #[derive(Debug, Clone)]
 pub struct Metrics {
     registry: Registry,
+    registered: Arc<Mutex<Vec<Registered>>>,
+}
+
+/// A metric of our own, as it is documented.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered {
+    /// Its name.
+    pub name: String,
+    /// The names of its labels.
+    pub labels: Vec<String>,
+    /// What it counts or measures.
+    pub help: String,
 }
 
 impl Default for Metrics {
@@ -25,7 +39,12 @@ impl Metrics {
         let registry = Registry::new();
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process)).expect("the first collector of a new registry is never a double");
-        Self { registry }
+        Self { registry, registered: Arc::default() }
+    }
+
+    /// What was registered beside the process's own figures, in the order of registration; also what has no value yet.
+    pub fn registered(&self) -> Vec<Registered> {
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A counter.
@@ -67,6 +86,12 @@ impl Metrics {
         self.registry
             .register(Box::new(collector.clone()))
             .expect("a metric is registered once in a registry; its own test checks that");
+        let described = collector.desc().into_iter().map(|desc| Registered {
+            name: desc.fq_name.clone(),
+            labels: desc.variable_labels.clone(),
+            help: desc.help.clone(),
+        });
+        self.registered.lock().unwrap_or_else(PoisonError::into_inner).extend(described);
         collector
     }
 }
@@ -86,5 +111,14 @@ mod tests {
         metrics.counters("cox_things_total", "Things.", &["kind"]).with_label_values(&["odd"]).inc();
         let text = metrics.render();
         assert!(text.contains(r#"cox_things_total{kind="odd"} 1"#), "{text}");
+    }
+
+    #[test]
+    fn what_was_registered_is_known_before_it_has_a_value() {
+        let metrics = Metrics::new();
+        let _things = metrics.clone().counters("cox_things_total", "Things.", &["kind"]);
+        let [things] = &metrics.registered()[..] else { panic!("one metric was registered") };
+        assert_eq!((things.name.as_str(), things.help.as_str()), ("cox_things_total", "Things."));
+        assert_eq!(things.labels, ["kind"]);
     }
 }

@@ -6,4 +6,4 @@ mod metrics;
 
 pub use health::{Health, HttpConfig, Probe, serve};
 pub use logs::{LogConfig, start_logs};
-pub use metrics::{Metrics, stop_buckets};
+pub use metrics::{Metrics, Registered, stop_buckets};
