@@ -22,6 +22,9 @@ use crate::leases::Hold;
 use crate::metrics::{AttemptEnd, DeliveryEnd, StopStage};
 use crate::pause::Pause;
 
+/// Calls that are made after the lease was lost, before an outcome is given up.
+const CALLS_AFTER_LOSS: u32 = 3;
+
 /// How an attempt came to its end, for its proof and the metrics.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -182,27 +185,28 @@ impl Closing<'_> {
         Dealt::GiveBack
     }
 
-    /// Repeats a call until the store answers it, or the lease is lost.
+    /// Repeats a call until the store answers it, or the lease is lost; then a few times more, since a lease also
+    /// reads as lost when an earlier call was carried out and its reply was not heard. The fence makes that harmless.
     async fn persist<T, F>(&self, call: impl Fn() -> F) -> Result<T, store::Error>
     where
         F: Future<Output = Result<T, store::Error>>,
     {
         let mut pause = Pause::new();
+        let mut calls_left = CALLS_AFTER_LOSS;
         loop {
             let error = match call().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let is_lost = self.switch.notice().is_some_and(|notice| notice.reason == EndReason::LeaseLost);
-            if !error.is_retryable() || is_lost {
+            if self.switch.notice().is_some_and(|notice| notice.reason == EndReason::LeaseLost) {
+                calls_left -= 1;
+            }
+            if !error.is_retryable() || calls_left == 0 {
                 let (run, task) = (&self.task.run.id, &self.task.task);
                 tracing::error!(run.id = %run, task = %task, fence = %self.fence, %error, "what became of an attempt cannot be written");
                 return Err(error);
             }
-            tokio::select! {
-                () = pause.wait() => {}
-                () = self.switch.lease_lost() => {}
-            }
+            pause.wait().await;
         }
     }
 
