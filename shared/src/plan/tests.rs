@@ -8,3 +8,15 @@ mod limits;
 mod pauses;
 mod resumption;
 mod steps;
+
+#[test]
+fn the_page_about_planning_quotes_the_tables_of_the_state_machines_as_they_are() {
+    let page = include_str!("../../../docs/planning.md");
+    for source in [include_str!("../run.rs"), include_str!("../task.rs")] {
+        let rows: Vec<_> = source.lines().filter_map(|line| line.strip_prefix("//! |")).collect();
+        assert!(rows.len() > 6, "the module's doc has its table");
+        for row in rows {
+            assert!(page.contains(&format!("\n|{row}\n")), "docs/planning.md lacks the row |{row}");
+        }
+    }
+}
