@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use coxswain_shared::broker::conformance::{backlog_becomes, next, pool, publish, task};
-use coxswain_shared::broker::{Broker, Error, RabbitBroker};
+use coxswain_shared::broker::{Broker, BrokerUrl, Error, RabbitBroker};
 use coxswain_shared::id::TaskKey;
-use coxswain_tests::{RabbitServer, wait_for};
+use coxswain_tests::{Direction, Mode, Proxy, RabbitServer, wait_for};
 use tokio_util::sync::CancellationToken;
 
 use crate::rig::{self, RECOVERED};
@@ -190,6 +190,31 @@ async fn a_broker_that_is_not_there_yet_is_waited_for() {
     broker.connected(RECOVERED).await.unwrap();
     publish(&broker, &pool("a"), 1).await;
     assert_eq!(broker.reconnects(), 0, "a first connection restores nothing");
+}
+
+#[tokio::test]
+async fn a_network_that_swallows_replies_is_noticed_and_left_behind() {
+    let server = RabbitServer::start().await;
+    let proxy = Proxy::start(server.port()).await;
+    let mut config = rig::config(&server.url());
+    let direct = rig::connected(config.clone()).await;
+    config.url = BrokerUrl::new(&proxy.url(&server.url())).unwrap();
+    config.publish_timeout = PATIENCE;
+    let broker = rig::connected(config).await;
+    publish(&broker, &pool("a"), 1).await;
+    let mut consumer = broker.consume(&pool("a"), 1).await.unwrap();
+    assert!(next(&mut *consumer).await.ack().await);
+
+    proxy.set(Mode::HalfOpen(Direction::ToClient));
+    assert_unavailable(&broker, "in time").await;
+    wait_for("the silence to be noticed", RECOVERED, async || !broker.is_ready() && !consumer.is_subscribed()).await;
+    backlog_becomes(&direct, &pool("a"), 1).await;
+
+    proxy.set(Mode::Pass);
+    rig::becomes_ready(&broker).await;
+    let delivery = next(&mut *consumer).await;
+    assert_eq!(delivery.task().unwrap(), task(0), "it had been taken, though its confirm was lost");
+    assert!(delivery.ack().await);
 }
 
 /// A publish is answered `Unavailable` in time, with this word.

@@ -52,8 +52,8 @@ pub(super) struct Shared {
 }
 
 impl RabbitBroker {
-    /// Starts to connect, on the runtime that it is called from, and goes on for as long as the handle is held. Calls wait
-    /// for the connection, each for `publish_timeout` at most.
+    /// Starts to connect, on the runtime that it is called from, and goes on for as long as the handle is held. A call waits
+    /// for `publish_timeout` at most; for three of them where it finds a queue missing, and declares it, and sends again.
     pub fn start(config: RabbitConfig) -> Result<Self, Error> {
         config.check()?;
         let config = Arc::new(config);

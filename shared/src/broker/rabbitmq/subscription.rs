@@ -107,6 +107,8 @@ impl Subscription {
         let mut first = Some(first);
         let (min, max) = self.shared.backoff();
         let mut backoff = Backoff::new(min, max);
+        // What has been logged already: it is told once, not at each try.
+        let mut last = None;
         loop {
             let subscribed = tokio::select! {
                 () = self.stopped() => break,
@@ -116,6 +118,7 @@ impl Subscription {
                 Ok((channel, consumer)) => {
                     let since = Instant::now();
                     self.note_subscribed(first.take());
+                    last = None;
                     match self.receive(&channel, consumer).await {
                         Ended::Stopped => break,
                         Ended::Lost(failure) => {
@@ -135,7 +138,10 @@ impl Subscription {
                 let _ = first.send(Err(failure));
                 break;
             }
-            tracing::warn!(queue = %self.queue, why = failure.why, "the subscription is lost, subscribing again");
+            if last.as_ref() != Some(&failure) {
+                tracing::warn!(queue = %self.queue, why = failure.why, "the subscription is lost, subscribing again");
+            }
+            last = Some(failure);
             tokio::select! {
                 () = self.stopped() => break,
                 () = sleep(backoff.pause()) => {}
