@@ -124,6 +124,8 @@ pub const MAX_STEPS: u64 = 1_000;
 pub const MAX_STEPS_CEILING: u64 = 1_000_000;
 /// Node runs of one run where the graph says nothing.
 pub const NODE_RUNS: u64 = 100_000;
+/// The most node runs that a graph may ask for.
+pub const NODE_RUNS_CEILING: u64 = 100_000_000;
 /// Tasks of one step.
 pub const FAN_OUT_MAX: usize = 10_000;
 /// Tries at a task that a retry policy may ask for.

@@ -1,10 +1,26 @@
 //! Graphs: the definition of nodes, edges, state channels and limits.
 
+mod builder;
+pub mod canonical;
+mod diagnostic;
+mod finding;
 mod model;
+mod parse;
+mod place;
 mod policy;
+mod read;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod validate;
 
+pub use builder::{GraphBuilder, NodeBuilder};
+pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
-    Channel, Condition, Edge, EdgeTarget, ExecNode, Expression, Graph, GraphLimits, GraphNode, InterruptNode, Node,
-    NodeKind, Reducer, RustNode, SetNode, WaitNode,
+    Channel, Condition, END, Edge, EdgeTarget, ExecNode, Expression, Graph, GraphLimits, GraphNode, InterruptNode,
+    Node, NodeKind, Reducer, RustNode, START, SetNode, WaitNode,
 };
+pub use parse::{Format, Source, check, no_files, parse};
 pub use policy::{Backoff, Jitter, OnFailure, Policy, Retry};
+pub use validate::validate;

@@ -10,6 +10,11 @@ use super::policy::Policy;
 use crate::duration;
 use crate::id::{ChannelName, GraphName, NodeName, PoolName};
 
+/// The name in files of the place before the first node.
+pub const START: &str = "START";
+/// The name in files, and in a task's `goto`, of the place after the last node.
+pub const END: &str = "END";
+
 /// A graph: nodes wired over a state of named channels. Only the parser and the builder make one, and both check it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

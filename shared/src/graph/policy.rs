@@ -78,7 +78,7 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 1, backoff: Backoff::default() }
+        Self::ONCE
     }
 }
 
@@ -98,9 +98,15 @@ pub struct Backoff {
     pub jitter: Jitter,
 }
 
+impl Backoff {
+    /// What holds where a graph says nothing.
+    pub const STANDARD: Self =
+        Self { first: Duration::from_secs(1), factor: 2.0, max: Duration::from_secs(30), jitter: Jitter::Full };
+}
+
 impl Default for Backoff {
     fn default() -> Self {
-        Self { first: Duration::from_secs(1), factor: 2.0, max: Duration::from_secs(30), jitter: Jitter::Full }
+        Self::STANDARD
     }
 }
 

@@ -1,0 +1,141 @@
+//! The fields of each kind of node.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::children::Children;
+use super::fields::{self, Fields};
+use crate::graph::finding::Findings;
+use crate::graph::model::{ExecNode, Expression, GraphNode, InterruptNode, NodeKind, RustNode, SetNode, WaitNode};
+use crate::graph::tree::{Branch, Tree};
+use crate::id::NodeName;
+
+/// The names of all kinds, each with the field that gives it away.
+const KINDS: [(&str, &str); 6] = [
+    ("rust", "handler"),
+    ("exec", "command"),
+    ("set", "set"),
+    ("wait", "for"),
+    ("interrupt", "show"),
+    ("graph", "graph"),
+];
+
+/// The fields that belong to some kind.
+const KIND_FIELDS: [&str; 11] =
+    ["handler", "with", "command", "env", "cwd", "set", "for", "show", "graph", "input", "output"];
+
+/// The kind of a node, if there is one of that name.
+pub(super) fn name(fields: &mut Fields<'_>) -> Option<&'static str> {
+    let Some(Tree { value: Branch::Text(text), .. }) = fields.get("kind") else { return None };
+    KINDS.iter().map(|(kind, _)| *kind).find(|kind| kind == text)
+}
+
+/// Reads the kind of a node, and the kind's fields. Nothing if it cannot be told what the node does.
+pub(super) fn read<'f>(
+    fields: &mut Fields<'f>,
+    name: &NodeName,
+    children: &mut Children<'f, '_>,
+    findings: &mut Findings,
+) -> Option<NodeKind> {
+    let Some(kind) = fields.text("kind", findings) else {
+        let guess = KINDS.iter().find(|(_, field)| fields.has(field));
+        let remedy = match guess {
+            Some((kind, field)) => format!("with `{field}`, it is probably `kind: {kind}`"),
+            None => format!("write `kind:` and one of {}", KINDS.map(|(kind, _)| kind).join(", ")),
+        };
+        findings.error(fields.here(), "the node has no kind").remedy(remedy);
+        fields.pass_over(&KIND_FIELDS);
+        return None;
+    };
+    match kind.as_str() {
+        "rust" => rust(fields, findings).map(NodeKind::Rust),
+        "exec" => exec(fields, findings).map(NodeKind::Exec),
+        "set" => set(fields, findings).map(NodeKind::Set),
+        "wait" => wait(fields, findings).map(NodeKind::Wait),
+        "interrupt" => Some(NodeKind::Interrupt(InterruptNode { show: fields.expression("show", findings) })),
+        "graph" => graph(fields, name, children, findings).map(NodeKind::Graph),
+        _ => {
+            let place = fields.place("kind");
+            let known = KINDS.map(|(kind, _)| kind);
+            findings.error(&place, format!("there is no kind of node `{kind}`")).suggest(&kind, known);
+            fields.pass_over(&KIND_FIELDS);
+            None
+        }
+    }
+}
+
+fn missing(fields: &Fields<'_>, what: &str, example: &str, findings: &mut Findings) {
+    findings.error(fields.here(), format!("the node has no `{what}`")).remedy(format!("write {example}"));
+}
+
+fn rust(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<RustNode> {
+    let handler = fields.text("handler", findings);
+    let with = fields.get("with").map(Tree::to_json).unwrap_or_default();
+    if handler.is_none() && !fields.has("handler") {
+        missing(fields, "handler", "`handler:` and the name it is registered under", findings);
+    }
+    Some(RustNode { handler: handler?, with })
+}
+
+fn exec(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<ExecNode> {
+    let env = fields.map("env", findings, fields::text).unwrap_or_default();
+    let cwd = fields.text("cwd", findings);
+    let Some(tree) = fields.get("command") else {
+        missing(fields, "command", "`command: [sh, -c, \"…\"]`", findings);
+        return None;
+    };
+    let place = fields.place("command");
+    if !matches!(tree.value, Branch::List(_)) {
+        findings
+            .error(&place, format!("the command must be a list of texts, not {}", tree.describe()))
+            .remedy("write [program, argument, …]; for a shell, [sh, -c, \"…\"]");
+        return None;
+    }
+    let command = fields::one_or_many(tree, &place, |item, place| fields::text(item, place, findings));
+    Some(ExecNode { command, env, cwd })
+}
+
+fn set(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<SetNode> {
+    let set = expressions(fields, "set", findings);
+    if set.is_none() && !fields.has("set") {
+        missing(fields, "set", "`set: { channel: \"expression\" }`", findings);
+    }
+    Some(SetNode { set: set? })
+}
+
+fn wait(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<WaitNode> {
+    let length: Option<Duration> = fields.duration("for", findings);
+    if length.is_none() && !fields.has("for") {
+        missing(fields, "for", "`for: 10s`", findings);
+    }
+    Some(WaitNode { length: length? })
+}
+
+fn graph<'f>(
+    fields: &mut Fields<'f>,
+    name: &NodeName,
+    children: &mut Children<'f, '_>,
+    findings: &mut Findings,
+) -> Option<GraphNode> {
+    let input = expressions(fields, "input", findings);
+    let output = expressions(fields, "output", findings);
+    let Some(tree) = fields.get("graph") else {
+        missing(
+            fields,
+            "graph",
+            "`graph:` and the name of one of `graphs`, a file's path, or the graph itself",
+            findings,
+        );
+        return None;
+    };
+    let child = children.resolve(tree, &fields.place("graph"), name, findings)?;
+    Some(GraphNode { graph: Box::new(child), input, output })
+}
+
+fn expressions<K: std::str::FromStr<Err: std::fmt::Display> + Ord>(
+    fields: &mut Fields<'_>,
+    name: &'static str,
+    findings: &mut Findings,
+) -> Option<BTreeMap<K, Expression>> {
+    fields.map(name, findings, |tree, place, findings| fields::text(tree, place, findings).map(Expression))
+}

@@ -1,0 +1,13 @@
+//! From a tree to a graph: what the fields mean, and everything that is wrong with their shape. Whether the graph makes
+//! sense as a whole is for `validate` to say.
+
+mod channel;
+mod children;
+mod edges;
+mod fields;
+mod graph;
+mod kinds;
+mod node;
+mod policy;
+
+pub(super) use children::{Session, node_count};

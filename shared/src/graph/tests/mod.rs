@@ -1,0 +1,5 @@
+//! Tests of reading and checking graphs.
+
+mod building;
+mod mistakes;
+mod reading;

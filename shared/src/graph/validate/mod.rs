@@ -1,0 +1,15 @@
+//! Whether a graph makes sense: everything that can be known before it runs, found at once.
+
+mod arrows;
+mod children;
+mod edges;
+mod expressions;
+mod flow;
+mod limits;
+mod nodes;
+mod state;
+mod whole;
+
+pub(super) use limits::check_policy;
+pub use whole::validate;
+pub(super) use whole::{Doubts, check};
