@@ -28,8 +28,10 @@ pub enum Source {
     /// Another run's checkpoint, from which this run goes on.
     Resumed {
         /// That run.
+        #[serde(rename = "origin")]
         run: RunId,
-        /// That checkpoint.
+        /// That checkpoint. Its name in JSON differs from that of the checkpoint's own step, which stands beside it.
+        #[serde(rename = "origin_step")]
         step: Step,
     },
     /// A step that was completed.
@@ -115,4 +117,29 @@ pub struct StoredCheckpoint {
     pub checkpoint: Checkpoint,
     /// When it was stored, by the store's clock.
     pub at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_checkpoint_reads_back_from_json_whatever_its_source() {
+        let resumed = Source::Resumed { run: RunId::new("r1").unwrap(), step: Step::new(7) };
+        for source in [Source::Input, resumed, Source::Step] {
+            let checkpoint = Checkpoint {
+                format: CHECKPOINT_FORMAT,
+                step: Step::new(3),
+                source,
+                versions: BTreeMap::new(),
+                ran: Vec::new(),
+                next: Vec::new(),
+                joins: BTreeMap::new(),
+                node_runs: 1,
+            };
+            let stored = StoredCheckpoint { checkpoint, at: Timestamp::from_millis(1) };
+            let json = serde_json::to_string(&stored).unwrap();
+            assert_eq!(serde_json::from_str::<StoredCheckpoint>(&json).unwrap(), stored, "{json}");
+        }
+    }
 }

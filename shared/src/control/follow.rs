@@ -53,7 +53,7 @@ pub enum Progress {
     },
     /// A node reported something.
     Event(Event),
-    /// It was ordered to stop, or the carrying out of the order has got further.
+    /// It was ordered to stop, or the carrying out of the order has got further. The order comes first, as it was given.
     Stop(StopReport),
     /// The store does not answer; it is asked again.
     Unavailable {
@@ -124,6 +124,11 @@ impl Follow {
     pub const fn from_step(mut self, step: Step) -> Self {
         self.seen.next_checkpoint = step;
         self
+    }
+
+    /// Whether something that was seen already is still to be told.
+    pub fn has_more(&self) -> bool {
+        !self.told.is_empty()
     }
 
     /// What happened next; nothing after the end. Cancel safe.
@@ -219,6 +224,11 @@ impl Seen {
             self.next_checkpoint = stored.checkpoint.step.next();
             news.push(Progress::Checkpoint(stored));
         }
+        if let Some(report) = run.stop.as_ref().filter(|_| self.stop.is_none()) {
+            let as_ordered = as_ordered(report);
+            self.stop = Some(as_ordered.clone());
+            news.push(Progress::Stop(as_ordered));
+        }
         news.extend(self.observe_tasks(run.step, tasks));
         for event in events {
             self.last_event = event.seq;
@@ -251,6 +261,11 @@ impl Seen {
         }
         news
     }
+}
+
+/// A report as it was when the order was given.
+fn as_ordered(report: &StopReport) -> StopReport {
+    StopReport { forced_at: None, released: 0, unconfirmed: 0, closed_at: None, ..report.clone() }
 }
 
 const fn change(state: TaskState) -> Option<TaskChange> {

@@ -18,3 +18,6 @@ pub use graphs::{deploy, graph_of};
 pub use look::{Described, StateAt, describe, find, history, last_checkpoint, state};
 pub use resume::{Answers, ResumedAs, Resumption, resume};
 pub use submit::{Submission, Submitted, create, submit};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,114 @@
+//! Following a run until its end.
+
+use serde_json::json;
+
+use super::fleet::{Fleet, id, looping, order};
+use crate::control::{Error, Follow, Progress, TaskChange, cancel};
+use crate::id::Step;
+use crate::run::RunStatus;
+use crate::stop::StopProof;
+use crate::store::{NewEvent, Release};
+
+/// What is told up to and with something.
+async fn until(follow: &mut Follow, mut is_it: impl FnMut(&Progress) -> bool) -> Vec<Progress> {
+    let mut told = Vec::new();
+    while let Some(progress) = follow.next().await.unwrap() {
+        let found = is_it(&progress);
+        told.push(progress);
+        if found {
+            return told;
+        }
+    }
+    panic!("it ended before: {told:?}");
+}
+
+fn word(progress: &Progress) -> String {
+    match progress {
+        Progress::Status { status, .. } => status.to_string(),
+        Progress::Checkpoint(stored) => format!("checkpoint {}", stored.checkpoint.step),
+        Progress::Task { change, task } => format!("{change:?} {}", task.id),
+        Progress::Event(event) => event.event.kind.clone(),
+        Progress::Stop(report) => format!("stop {}/{}", report.released, report.leases),
+        Progress::Unavailable { .. } => "unavailable".to_owned(),
+        Progress::Ended(run) => format!("ended {}", run.status),
+    }
+}
+
+fn words(told: &[Progress]) -> Vec<String> {
+    told.iter().map(word).collect()
+}
+
+#[tokio::test]
+async fn everything_that_happens_is_told_once_and_in_order() {
+    let fleet = Fleet::new();
+    let key = fleet.submit(looping(), "a").await.key;
+    let mut follow = Follow::new(fleet.store.clone(), id("a"));
+    let told = until(&mut follow, |progress| matches!(progress, Progress::Status { .. })).await;
+    assert_eq!(words(&told), ["queued"]);
+
+    fleet.plan().await;
+    let (task, fence) = fleet.claim("a").await;
+    let event = NewEvent { task: task.task.clone(), kind: "progress".to_owned(), value: json!(50) };
+    fleet.store.emit(&key, vec![event]).await.unwrap();
+    let told = until(&mut follow, |progress| matches!(progress, Progress::Event(_))).await;
+    assert_eq!(words(&told), ["running", "checkpoint 0", "Started 1:work:0", "progress"]);
+
+    cancel::one(fleet.store.as_ref(), &id("a"), &order()).await.unwrap();
+    let told = until(&mut follow, |progress| matches!(progress, Progress::Stop(_))).await;
+    assert_eq!(words(&told), ["stopping", "stop 0/1"]);
+
+    let proof = StopProof { confirmed: true, ..StopProof::default() };
+    fleet.store.release(&task, fence, Release::Stopped(proof)).await.unwrap();
+    let told = until(&mut follow, |progress| matches!(progress, Progress::Ended(_))).await;
+    assert_eq!(words(&told), ["Settled 1:work:0", "stop 1/1", "ended cancelled"]);
+    assert!(follow.next().await.unwrap().is_none(), "nothing follows the end");
+}
+
+#[tokio::test]
+async fn a_run_that_has_ended_is_told_from_its_beginning_or_from_a_step() {
+    let fleet = Fleet::new();
+    fleet.finished("a").await;
+    let mut follow = Follow::new(fleet.store.clone(), id("a"));
+    let told = until(&mut follow, |progress| matches!(progress, Progress::Ended(_))).await;
+    let steps = ["checkpoint 0", "checkpoint 1", "checkpoint 2", "checkpoint 3", "ended succeeded"];
+    assert_eq!(words(&told), steps);
+    let mut follow = Follow::new(fleet.store.clone(), id("a")).from_step(Step::new(3));
+    let told = until(&mut follow, |progress| matches!(progress, Progress::Ended(_))).await;
+    assert_eq!(words(&told), steps[3..]);
+}
+
+#[tokio::test]
+async fn a_stop_that_is_over_is_told_as_an_order_and_its_end() {
+    let fleet = Fleet::new();
+    fleet.submit(looping(), "a").await;
+    cancel::one(fleet.store.as_ref(), &id("a"), &order()).await.unwrap();
+    let mut follow = Follow::new(fleet.store.clone(), id("a"));
+    let told = until(&mut follow, |progress| matches!(progress, Progress::Ended(_))).await;
+    let [Progress::Stop(ordered), Progress::Stop(closed), Progress::Ended(run)] = told.as_slice() else {
+        panic!("{told:?}");
+    };
+    assert!(ordered.closed_at.is_none() && closed.closed_at.is_some());
+    assert_eq!(run.status, RunStatus::Cancelled);
+}
+
+#[tokio::test]
+async fn a_try_that_failed_is_told_as_retrying() {
+    let fleet = Fleet::new();
+    fleet.submit(looping(), "a").await;
+    fleet.plan().await;
+    let (task, fence) = fleet.claim("a").await;
+    let failure = crate::outcome::Failure::new(crate::outcome::FailureKind::Handler, "no luck");
+    let verdict = crate::store::Verdict::Retry { failure, after: std::time::Duration::from_mins(1) };
+    fleet.store.settle(crate::store::Settle { task, fence, verdict }).await.unwrap();
+    let mut follow = Follow::new(fleet.store.clone(), id("a"));
+    let told =
+        until(&mut follow, |progress| matches!(progress, Progress::Task { change: TaskChange::Retrying, .. })).await;
+    assert_eq!(words(&told), ["running", "checkpoint 0", "Retrying 1:work:0"]);
+}
+
+#[tokio::test]
+async fn a_run_that_does_not_exist_cannot_be_followed() {
+    let fleet = Fleet::new();
+    let mut follow = Follow::new(fleet.store.clone(), id("nope"));
+    assert!(matches!(follow.next().await, Err(Error::RunNotFound(_))));
+}

@@ -1,0 +1,7 @@
+//! What users and operators ask for, on the embedded store: with a planner and a worker that do what the test says.
+
+mod cancelling;
+mod fleet;
+mod following;
+mod resuming;
+mod submitting;
