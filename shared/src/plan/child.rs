@@ -20,17 +20,18 @@ use crate::submission::{NewRun, OnConflict, Parent, RunSpec, Start};
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 
 /// Where a child run starts.
-#[derive(Clone, Copy)]
 pub(super) struct Place<'a> {
     pub(super) input: &'a PlanInput<'a>,
     pub(super) task: &'a TaskId,
     pub(super) node: &'a Node,
     pub(super) graph: &'a GraphNode,
+    /// The hash of the child's graph.
+    pub(super) hash: GraphHash,
 }
 
 /// The child run of a task.
 pub(super) fn run(place: &Place<'_>, values: &Values, scope: &Scope<'_>) -> Result<NewRun, Failure> {
-    let Place { input, task, node, graph } = *place;
+    let Place { input, task, node, graph, .. } = *place;
     let depth = input.depth.saturating_add(1);
     if depth > CHILD_DEPTH_MAX {
         let message = format!("its child run would be nested {depth} deep, more than {CHILD_DEPTH_MAX}");
@@ -45,7 +46,7 @@ pub(super) fn run(place: &Place<'_>, values: &Values, scope: &Scope<'_>) -> Resu
         thread: ThreadId::new(id.as_str()).expect("a run id is a name, and so is a thread id"),
         id,
         graph: graph.graph.name.clone(),
-        graph_hash: hash(&graph.graph),
+        graph_hash: place.hash.clone(),
         on_conflict: OnConflict::Reject,
         run_timeout: timeout(input, node, &graph.graph),
         parent: Some(Parent { run: input.run.clone(), task: task.clone(), depth }),
@@ -128,12 +129,6 @@ fn run_id(run: &RunId, task: &TaskId) -> RunId {
         format!("{kept}.{hash}")
     };
     RunId::new(text).expect("names and numbers with dots between them are a name, and it is short enough")
-}
-
-/// The hash of the graph's canonical JSON.
-fn hash(graph: &Graph) -> GraphHash {
-    let json = serde_json::to_string(graph).expect("a graph is plain data");
-    GraphHash::new(hex(&Sha256::digest(json.as_bytes()))).expect("hex digits are a name")
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -9,8 +9,8 @@ use super::edges;
 use super::input::{Base, PlanInput};
 use crate::checkpoint::{Due, Values};
 use crate::expr::{Program, Scope};
-use crate::graph::{Graph, InterruptNode, Node, NodeKind, OnFailure, SetNode};
-use crate::id::{ChannelName, NodeName, Step, TaskId};
+use crate::graph::{Graph, InterruptNode, Node, NodeKind, OnFailure, SetNode, canonical};
+use crate::id::{ChannelName, GraphHash, NodeName, Step, TaskId};
 use crate::limits::FAN_OUT_MAX;
 use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
 use crate::task::{Dispatch, NewTask};
@@ -60,7 +60,7 @@ pub(super) fn tasks(
     values: &Values,
     carried: &Carried,
 ) -> Result<Vec<NewTask>, Failure> {
-    let mut maker = Maker { input, step, values, reads: Reads::default() };
+    let mut maker = Maker { input, step, values, reads: BTreeMap::new(), hashes: BTreeMap::new() };
     let visits = visits(input.graph, due, values)?.into_iter();
     visits
         .map(|visit| {
@@ -82,8 +82,7 @@ fn visits(graph: &Graph, due: &[Due], values: &Values) -> Result<Vec<Visit>, Fai
     for (node, (plain, for_each)) in by_node {
         let mut items: Vec<Option<Value>> = plain.then_some(None).into_iter().collect();
         for place in for_each {
-            let expression = edges::fan_out(graph, place, node)?;
-            items.extend(edges::list(graph, place, expression, values)?.into_iter().map(Some));
+            items.extend(edges::list(edges::fan_out(graph, place, node)?, values)?.into_iter().map(Some));
             check_width(visits.len() + items.len(), node)?;
         }
         visits.extend((0..).zip(items).map(|(number, item)| (node.clone(), number, item)));
@@ -105,11 +104,11 @@ struct Maker<'a> {
     input: &'a PlanInput<'a>,
     step: Step,
     values: &'a Values,
-    reads: Reads,
+    /// The channels that the expressions of each `set` node use, found once a step and not once an item.
+    reads: BTreeMap<NodeName, Option<Vec<ChannelName>>>,
+    /// The hash of each child's graph, likewise.
+    hashes: BTreeMap<NodeName, GraphHash>,
 }
-
-/// The channels that the expressions of each `set` node use, found once a step and not once an item.
-type Reads = BTreeMap<NodeName, Option<Vec<ChannelName>>>;
 
 impl Maker<'_> {
     fn task(&mut self, (name, number, item): Visit, done: Option<Outcome>) -> Result<NewTask, Failure> {
@@ -140,14 +139,15 @@ impl Maker<'_> {
         })
     }
 
-    fn dispatch(&self, id: &TaskId, node: &Node, item: Option<&Value>) -> Result<Dispatch, Failure> {
+    fn dispatch(&mut self, id: &TaskId, node: &Node, item: Option<&Value>) -> Result<Dispatch, Failure> {
         let scope = scope(self.values, id, item);
         match &node.kind {
             NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Set(_) => Ok(Dispatch::Queue { pool: node.pool.clone() }),
             NodeKind::Wait(wait) => Ok(Dispatch::Wait { length: wait.length }),
             NodeKind::Interrupt(interrupt) => Ok(Dispatch::Human { payload: payload(id, interrupt, &scope)? }),
             NodeKind::Graph(graph) => {
-                let place = child::Place { input: self.input, task: id, node, graph };
+                let hash = self.hashes.entry(id.node.clone()).or_insert_with(|| canonical::hash(&graph.graph)).clone();
+                let place = child::Place { input: self.input, task: id, node, graph, hash };
                 Ok(Dispatch::Child { run: Box::new(child::run(&place, self.values, &scope)?) })
             }
         }

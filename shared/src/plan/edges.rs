@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::{Checkpoint, Due, Values};
 use crate::expr::{self, Program, Scope};
-use crate::graph::{Condition, Edge, EdgeTarget, Expression, Graph};
+use crate::graph::{Condition, END, Edge, EdgeTarget, Expression, Graph, START};
 use crate::id::NodeName;
 use crate::outcome::{Failure, FailureKind};
 use crate::state::suggest::nearest;
@@ -70,16 +70,20 @@ pub(super) fn from_checkpoint(graph: &Graph, values: &Values, checkpoint: &Check
     walk.run(BTreeSet::new(), passed)
 }
 
-/// The expression of the `for_each` edge at this place, which leads to this node.
-pub(super) fn fan_out<'a>(graph: &'a Graph, place: usize, node: &NodeName) -> Result<&'a Expression, Failure> {
+/// The `for_each` edge at this place, which leads to this node, and its expression.
+pub(super) fn fan_out<'a>(
+    graph: &'a Graph,
+    place: usize,
+    node: &NodeName,
+) -> Result<(&'a Edge, &'a Expression), Failure> {
     graph
         .edges
         .get(place)
         .filter(|edge| edge.to == EdgeTarget::Node(node.clone()))
-        .and_then(|edge| edge.for_each.as_ref())
+        .and_then(|edge| Some((edge, edge.for_each.as_ref()?)))
         .ok_or_else(|| {
             let message = format!(
-                "node `{node}` is due by edges[{place}], which is no `for_each` edge to it in this graph: go on with the graph that the checkpoint was made with"
+                "node `{node}` is due by edge number {place}, which is no `for_each` edge to it in this graph: go on with the graph that the checkpoint was made with"
             );
             Failure::new(FailureKind::BadInput, message)
         })
@@ -87,14 +91,12 @@ pub(super) fn fan_out<'a>(graph: &'a Graph, place: usize, node: &NodeName) -> Re
 
 /// The list of a `for_each` edge.
 pub(super) fn list(
-    graph: &Graph,
-    place: usize,
-    expression: &Expression,
+    (edge, expression): (&Edge, &Expression),
     values: &Values,
 ) -> Result<Vec<serde_json::Value>, Failure> {
     Program::compile(expression.0.as_str())
         .and_then(|program| program.eval_list(&Scope::of(values)))
-        .map_err(|source| expression_failure(format!("the `for_each` of {} failed", name(graph, place)), source))
+        .map_err(|source| expression_failure(format!("the `for_each` of {} failed", name(edge)), source))
 }
 
 /// A node of the graph, or a failure that names the one that was probably meant.
@@ -119,16 +121,15 @@ struct AtPlace {
     source: expr::Error,
 }
 
-/// An edge, for people: its place in the graph's list, and what it joins.
-fn name(graph: &Graph, place: usize) -> String {
-    let Some(edge) = graph.edges.get(place) else { return format!("edges[{place}]") };
+/// An edge, for people, as a file has it. Which of several between the same nodes is meant, its expression tells.
+fn name(edge: &Edge) -> String {
     let from: Vec<_> = edge.from.iter().map(NodeName::as_str).collect();
-    let from = if from.is_empty() { "START".to_owned() } else { from.join(", ") };
+    let from = if from.is_empty() { START.to_owned() } else { from.join(" & ") };
     let to = match &edge.to {
         EdgeTarget::Node(node) => node.as_str(),
-        EdgeTarget::End => "END",
+        EdgeTarget::End => END,
     };
-    format!("the edge {from} → {to} (edges[{place}])")
+    format!("the edge `{from} -> {to}`")
 }
 
 /// How a node is due.
@@ -217,7 +218,7 @@ impl<'a> Walk<'a> {
             match &edge.when {
                 Condition::Always => taken.push(place),
                 Condition::If(condition) => {
-                    if self.holds(place, condition)? {
+                    if self.holds(edge, condition)? {
                         decided.insert(origins(edge));
                         taken.push(place);
                     }
@@ -235,10 +236,10 @@ impl<'a> Walk<'a> {
         Ok(passed)
     }
 
-    fn holds(&self, place: usize, condition: &Expression) -> Result<bool, Failure> {
-        Program::compile(condition.0.as_str()).and_then(|program| program.eval_bool(&Scope::of(self.values))).map_err(
-            |source| expression_failure(format!("the condition of {} failed", name(self.graph, place)), source),
-        )
+    fn holds(&self, edge: &Edge, condition: &Expression) -> Result<bool, Failure> {
+        Program::compile(condition.0.as_str())
+            .and_then(|program| program.eval_bool(&Scope::of(self.values)))
+            .map_err(|source| expression_failure(format!("the condition of {} failed", name(edge)), source))
     }
 
     /// Takes one edge; gives its target if it was passed over.
@@ -247,7 +248,7 @@ impl<'a> Walk<'a> {
         let EdgeTarget::Node(node) = &edge.to else { return Ok(None) };
         let Some(expression) = &edge.for_each else { return self.visit(node).map(|()| None) };
         let node = self.known(node)?;
-        if list(self.graph, place, expression, self.values)?.is_empty() {
+        if list((edge, expression), self.values)?.is_empty() {
             return Ok(Some(node));
         }
         self.due.entry(node).or_default().for_each.insert(place);

@@ -8,7 +8,7 @@ use super::child;
 use super::edges::known;
 use super::input::PlanInput;
 use crate::checkpoint::Ran;
-use crate::graph::{Node, OnFailure};
+use crate::graph::{END, Node, OnFailure};
 use crate::id::{ChannelName, NodeName};
 use crate::outcome::{Failure, FailureKind, Outcome, Writes};
 use crate::run::RunStatus;
@@ -16,9 +16,6 @@ use crate::task::Task;
 
 /// The channel that a handled failure is written to, if the graph declares it.
 pub(super) const FAILURE_CHANNEL: &str = "failure";
-
-/// The word for the end in a task's `goto`.
-const END: &str = "END";
 
 /// What becomes of one task's outcome.
 #[derive(Debug)]
@@ -127,7 +124,7 @@ fn went_badly<'a>(
 
 fn goto_targets(input: &PlanInput<'_>, name: &NodeName, goto: &[String]) -> Result<Vec<NodeName>, Failure> {
     goto.iter()
-        .filter(|target| target.as_str() != END || input.graph.nodes.contains_key(END))
+        .filter(|target| target.as_str() != END)
         .map(|target| known(input.graph, target, "it asked to go to node").cloned())
         .collect::<Result<_, _>>()
         .map_err(|message| Failure::new(FailureKind::BadOutput, message).at(name))

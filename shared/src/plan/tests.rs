@@ -6,6 +6,7 @@ mod edges;
 mod failures;
 mod limits;
 mod pauses;
+mod random;
 mod resumption;
 mod steps;
 

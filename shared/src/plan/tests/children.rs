@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::case::{Case, edge_list, graph, said, settled, values};
+use crate::graph::{NodeKind, canonical};
 use crate::id::TaskId;
 use crate::limits::CHILD_DEPTH_MAX;
 use crate::outcome::Outcome;
@@ -55,7 +56,8 @@ fn a_child_has_its_own_thread_its_parents_task_and_the_channels_of_the_same_name
     case.spec.actor = "ann@host".to_owned();
     let run = child(&mut case);
     assert_eq!((run.id.as_str(), run.thread.as_str(), run.graph.as_str()), ("r1.1.sub.0", "r1.1.sub.0", "child"));
-    assert_eq!(run.graph_hash.as_str().len(), 64);
+    let NodeKind::Graph(node) = &case.graph.nodes["sub"].kind else { panic!("`sub` is a child") };
+    assert_eq!(run.graph_hash, canonical::hash(&node.graph), "as its submitter stores it");
     let parent = run.parent.unwrap();
     assert_eq!((parent.run, parent.task, parent.depth), (case.run.clone(), case.tasks[0].id.clone(), 1));
     assert_eq!(run.spec.input, values(json!({"q": "why?", "n": 5})));

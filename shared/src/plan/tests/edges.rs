@@ -173,10 +173,10 @@ fn the_targets_of_goto_are_due_beside_the_edges_and_end_is_one_of_them() {
 #[test]
 fn an_expression_that_fails_fails_the_run_by_the_name_of_its_edge_and_keeps_the_step_undone() {
     for (more, words) in [
-        (json!({"when": {"if": "m > 1"}}), "the condition of the edge a → b (edges[1]) failed"),
-        (json!({"when": {"if": "n >"}}), "the condition of the edge a → b (edges[1]) failed"),
-        (json!({"when": {"if": "n"}}), "the condition of the edge a → b (edges[1]) failed"),
-        (json!({"for_each": "n"}), "the `for_each` of the edge a → b (edges[1]) failed"),
+        (json!({"when": {"if": "m > 1"}}), "the condition of the edge `a -> b` failed"),
+        (json!({"when": {"if": "n >"}}), "the condition of the edge `a -> b` failed"),
+        (json!({"when": {"if": "n"}}), "the condition of the edge `a -> b` failed"),
+        (json!({"for_each": "n"}), "the `for_each` of the edge `a -> b` failed"),
     ] {
         let mut case = started(&["a", "b"], &json!([[null, "a"], ["a", "b", more]]));
         let then = said(&case.step(&[]));
