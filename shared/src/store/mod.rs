@@ -13,6 +13,7 @@ mod error;
 pub mod fault;
 mod port;
 mod records;
+pub mod redis;
 pub mod sqlite;
 
 pub use calls::*;

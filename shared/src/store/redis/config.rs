@@ -1,0 +1,92 @@
+//! How a Redis store is reached and set up.
+
+use std::time::Duration;
+
+use crate::config::{Secret, redact_url};
+use crate::store::Error;
+
+/// The settings of a [`super::RedisStore`].
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// `redis://[user:password@]host[:port][/database]`. Never shown.
+    pub url: Secret<String>,
+    /// What all keys and channels start with; `cox` by default. Stores of different prefixes do not see each other.
+    pub key_prefix: String,
+    /// How many partitions a new database gets; 16 by default. Fixed at the first use.
+    pub partitions: u16,
+    /// For how long ended runs are kept; 7 days by default.
+    pub retention: Duration,
+    /// For how long the tasks of a finished step are kept; a minute by default.
+    pub step_retention: Duration,
+    /// How long an answer may take; 5 s by default.
+    pub response_timeout: Duration,
+    /// How long connecting may take; 2 s by default.
+    pub connect_timeout: Duration,
+    /// Connections that share the short calls; 1 by default.
+    pub connections: usize,
+    /// Connections for long reads (listings, history), made when they are needed; 4 by default.
+    pub pool_size: usize,
+    /// Whether `Signal::Ready` is received: schedulers need it, workers do not. True by default.
+    pub ready_signals: bool,
+}
+
+impl RedisConfig {
+    /// The defaults, for this URL.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self {
+            url: Secret::new(url.into()),
+            key_prefix: "cox".to_owned(),
+            partitions: 16,
+            retention: Duration::from_hours(7 * 24),
+            step_retention: Duration::from_mins(1),
+            response_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(2),
+            connections: 1,
+            pool_size: 4,
+            ready_signals: true,
+        }
+    }
+
+    /// The address without credentials, for errors and logs.
+    pub fn place(&self) -> String {
+        redact_url(self.url.expose())
+    }
+
+    /// Checks what can be checked without the server.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let refuse = |why: String| Err(Error::Unsuitable { place: self.place(), why });
+        let scheme = self.url.expose().split_once("://").map(|(scheme, _)| scheme);
+        if scheme != Some("redis") {
+            let scheme = scheme.unwrap_or("none");
+            return refuse(format!("its URL has the scheme `{scheme}`; this build speaks redis:// over TCP alone"));
+        }
+        let is_prefix_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+        if self.key_prefix.is_empty() || self.key_prefix.len() > 64 || !self.key_prefix.chars().all(is_prefix_char) {
+            return refuse("its key prefix must be 1 to 64 characters of A-Z a-z 0-9 _ - . :".to_owned());
+        }
+        if self.partitions == 0 || self.connections == 0 || self.pool_size == 0 {
+            return refuse("partitions, connections and the pool's size must be at least 1".to_owned());
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_show_nowhere() {
+        let config = RedisConfig::new("redis://ann:hunter2@localhost:1/0");
+        let shown = format!("{config:?} {}", config.place());
+        assert!(!shown.contains("hunter2") && !shown.contains("ann:") && shown.contains("localhost"), "{shown}");
+    }
+
+    #[test]
+    fn an_unknown_scheme_and_a_bad_prefix_are_refused_with_the_remedy() {
+        let refused = RedisConfig::new("rediss://user:hunter2@host/").check().unwrap_err().to_string();
+        assert!(refused.contains("redis://") && !refused.contains("hunter2"), "{refused}");
+        let config = RedisConfig { key_prefix: "{x}".into(), ..RedisConfig::new("redis://host/") };
+        assert!(config.check().unwrap_err().to_string().contains("prefix"));
+    }
+}

@@ -1,0 +1,160 @@
+//! What is written: runs to be made, orders and tasks as the scripts take them. Opaque parts go as JSON, untouched.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::id::TaskId;
+use crate::outcome::Outcome;
+use crate::stop::NewOrder;
+use crate::store::{NewRun, Start};
+use crate::task::{Dispatch, NewTask};
+use crate::time::millis;
+
+/// Longer durations are cut to this, so that a time plus a duration stays exact in a script: ten years.
+const DURATION_MAX: Duration = Duration::from_hours(10 * 366 * 24);
+
+/// How many tasks one chunk of a step has.
+pub(super) const CHUNK: usize = 500;
+
+/// A duration as the scripts take it.
+pub(super) fn ms(duration: Duration) -> i64 {
+    millis(duration.min(DURATION_MAX))
+}
+
+/// A value as JSON.
+pub(super) fn json<T: Serialize + ?Sized>(value: &T) -> String {
+    serde_json::to_string(value).expect("records with text keys are always JSON")
+}
+
+/// A run to be made: one line for each field that scripts read, the rest as JSON in the last.
+pub(super) fn new_run(run: &NewRun) -> String {
+    let base = match &run.spec.start {
+        Start::Fresh => String::new(),
+        Start::From { run, step, .. } => format!("{run}|{step}"),
+    };
+    let parent = run
+        .parent
+        .as_ref()
+        .map_or_else(String::new, |parent| format!("{}|{}|{}", parent.run, parent.task, parent.depth));
+    let NewRun { id, thread, graph, graph_hash, run_timeout, spec, .. } = run;
+    format!("{id}\n{thread}\n{graph}\n{graph_hash}\n{}\n{base}\n{parent}\n{}", ms(*run_timeout), json(spec))
+}
+
+/// An order as arguments: cause, grace, force, actor, has-reason, reason, JSON.
+pub(super) fn order(order: &NewOrder) -> [String; 7] {
+    [
+        order.cause.name().to_owned(),
+        grace(order),
+        flag(order.force).to_owned(),
+        order.actor.clone(),
+        flag(order.reason.is_some()).to_owned(),
+        order.reason.clone().unwrap_or_default(),
+        json(order),
+    ]
+}
+
+/// An order's grace in ms; empty where each task's own holds.
+pub(super) fn grace(order: &NewOrder) -> String {
+    order.grace.map_or_else(String::new, |grace| ms(grace).to_string())
+}
+
+/// A truth value as scripts take it.
+pub(super) const fn flag(is: bool) -> &'static str {
+    if is { "1" } else { "0" }
+}
+
+/// Up to [`CHUNK`] tasks of a step, as fields and values of the step's hash.
+#[derive(Debug, Default)]
+pub(super) struct Chunk {
+    /// Fields and values in turn.
+    pub(super) fields: Vec<(String, String)>,
+    /// Bytes of all values.
+    pub(super) bytes: usize,
+}
+
+/// What the locators said of children: an early order as the locator has it, or `taken`.
+pub(super) type Early = BTreeMap<TaskId, String>;
+
+/// The tasks of a step in chunks, ordered by node and item. A chunk's list of names is its last field: where it is,
+/// the whole chunk is.
+pub(super) fn chunks(tasks: &[NewTask], early: &Early) -> Vec<Chunk> {
+    let mut ordered: Vec<&NewTask> = tasks.iter().collect();
+    ordered.sort_by(|a, b| a.id.cmp(&b.id));
+    ordered.chunks(CHUNK).enumerate().map(|(index, tasks)| chunk(index, tasks, early)).collect()
+}
+
+fn chunk(index: usize, tasks: &[&NewTask], early: &Early) -> Chunk {
+    let mut chunk = Chunk::default();
+    let (mut names, mut policies) = (String::new(), String::new());
+    for task in tasks {
+        let name = format!("{}:{}", task.id.node, task.id.item);
+        let policy = policy(task);
+        let _ = writeln!(names, "{name}");
+        let _ = writeln!(policies, "{policy}");
+        chunk.add(name.clone(), record(task));
+        chunk.add(format!("{name}|p"), policy);
+        match &task.dispatch {
+            Dispatch::Queue { .. } => {
+                chunk.add(format!("{name}|d"), json(task));
+                if let Some(reads) = &task.reads {
+                    let reads: Vec<_> = reads.iter().map(crate::id::ChannelName::as_str).collect();
+                    chunk.add(format!("{name}|r"), reads.join(" "));
+                }
+            }
+            Dispatch::Wait { .. } => {}
+            Dispatch::Human { payload } => chunk.add(format!("{name}|h"), json(payload)),
+            Dispatch::Child { run } => {
+                chunk.add(format!("{name}|c"), new_run(run));
+                if let Some(early) = early.get(&task.id) {
+                    chunk.add(format!("{name}|e"), early.clone());
+                }
+            }
+            Dispatch::Settled { outcome } => chunk.add(format!("{name}|o"), json::<Outcome>(outcome)),
+        }
+    }
+    chunk.add(format!("#{index}p"), policies);
+    chunk.add(format!("#{index}"), names);
+    chunk
+}
+
+impl Chunk {
+    fn add(&mut self, field: String, value: String) {
+        self.bytes += field.len() + value.len();
+        self.fields.push((field, value));
+    }
+}
+
+/// A new task's record; see `lua/base.lua`.
+fn record(task: &NewTask) -> String {
+    let state = match &task.dispatch {
+        Dispatch::Queue { .. } => "queued",
+        Dispatch::Wait { .. } => "waiting",
+        Dispatch::Human { .. } => "human",
+        Dispatch::Child { .. } => "child",
+        Dispatch::Settled { .. } => "settled",
+    };
+    format!("{state}|0|0|0|||0|0|0|0|0|0|")
+}
+
+/// What of a task never changes and the scripts need.
+fn policy(task: &NewTask) -> String {
+    let (dispatch, pool, length) = match &task.dispatch {
+        Dispatch::Queue { pool } => ("queue", pool.as_str(), Duration::ZERO),
+        Dispatch::Wait { length } => ("wait", "", *length),
+        Dispatch::Human { .. } => ("human", "", Duration::ZERO),
+        Dispatch::Child { .. } => ("child", "", Duration::ZERO),
+        Dispatch::Settled { .. } => ("settled", "", Duration::ZERO),
+    };
+    format!(
+        "{dispatch}|{pool}|{}|{}|{}|{}|{}|{}",
+        ms(task.timeout),
+        ms(task.queue_timeout),
+        ms(task.grace),
+        task.max_crashes,
+        flag(task.fails_run),
+        ms(length)
+    )
+}

@@ -1,0 +1,94 @@
+//! The names of the keys. `{…}` is the hash tag: keys that share it share a slot of a cluster.
+//!
+//! | key | holds |
+//! |---|---|
+//! | `P:{p}:` | a partition: never a key itself, but the prefix of all its keys, and what routes a script |
+//! | `P:{p}:run:RUN` | a run's record, a hash |
+//! | `P:{p}:step:RUN:N` | the tasks of a step, a hash (see `lua/base.lua`) |
+//! | `P:{p}:ckpt:RUN`, `val:RUN`, `ev:RUN`, `kids:RUN` | checkpoints and events by number, values by `channel@version`, open children |
+//! | `P:{p}:thread:T`, `queue:T`, `of:T` | a thread, the runs that wait on it, all its runs |
+//! | `P:{p}:agenda`, `ready`, `deadlines`, `forget` | what is due when |
+//! | `P:{p}:idx`, `live`, `end:STATUS`, `audit`, `early:RUN` | listings, the audit trail, orders for runs to come |
+//! | `P:loc:{RUN}` | where a run is: its locator |
+//! | `P:graph:{HASH}`, `P:{workers}:…`, `P:{store}:meta` | graphs, workers, what the database was made with |
+
+use std::fmt;
+
+use crate::id::{GraphHash, Partition, RunId, RunKey, Step, ThreadId};
+
+/// Makes the names under one prefix.
+#[derive(Debug, Clone)]
+pub(super) struct Keys(String);
+
+impl Keys {
+    pub(super) fn new(prefix: &str) -> Self {
+        Self(prefix.to_owned())
+    }
+
+    pub(super) fn partition(&self, partition: Partition) -> String {
+        format!("{}:{{{partition}}}:", self.0)
+    }
+
+    /// A key of a partition, by what comes after its prefix.
+    pub(super) fn of(&self, partition: Partition, rest: impl fmt::Display) -> String {
+        format!("{}:{{{partition}}}:{rest}", self.0)
+    }
+
+    pub(super) fn run(&self, run: &RunKey) -> String {
+        self.of(run.partition, format_args!("run:{}", run.id))
+    }
+
+    pub(super) fn step(&self, run: &RunKey, step: Step) -> String {
+        self.of(run.partition, format_args!("step:{}:{step}", run.id))
+    }
+
+    pub(super) fn checkpoints(&self, run: &RunKey) -> String {
+        self.of(run.partition, format_args!("ckpt:{}", run.id))
+    }
+
+    pub(super) fn values(&self, run: &RunKey) -> String {
+        self.of(run.partition, format_args!("val:{}", run.id))
+    }
+
+    pub(super) fn events(&self, run: &RunKey) -> String {
+        self.of(run.partition, format_args!("ev:{}", run.id))
+    }
+
+    pub(super) fn thread(&self, partition: Partition, thread: &ThreadId) -> String {
+        self.of(partition, format_args!("thread:{thread}"))
+    }
+
+    pub(super) fn queue(&self, partition: Partition, thread: &ThreadId) -> String {
+        self.of(partition, format_args!("queue:{thread}"))
+    }
+
+    pub(super) fn locator(&self, run: &RunId) -> String {
+        format!("{}:loc:{{{run}}}", self.0)
+    }
+
+    pub(super) fn graph(&self, hash: &GraphHash) -> String {
+        format!("{}:graph:{{{hash}}}", self.0)
+    }
+
+    pub(super) fn workers_seen(&self) -> String {
+        format!("{}:{{workers}}:seen", self.0)
+    }
+
+    pub(super) fn worker_records(&self) -> String {
+        format!("{}:{{workers}}:records", self.0)
+    }
+
+    pub(super) fn meta(&self) -> String {
+        format!("{}:{{store}}:meta", self.0)
+    }
+
+    /// The pub/sub channel of stop orders: `RUN REPORT`.
+    pub(super) fn stop_channel(&self) -> String {
+        format!("{}:stop", self.0)
+    }
+
+    /// The pub/sub channel of runs that became ready: `PARTITION`.
+    pub(super) fn ready_channel(&self) -> String {
+        format!("{}:ready", self.0)
+    }
+}

@@ -1,0 +1,142 @@
+-- advance.lua: changes a run's plan if nobody else has: checkpoint, values, and the next step, a pause or the end.
+-- Reads and writes: the run, its step, checkpoints, values, agenda, ready set, children; at the end its thread or parent.
+-- ARGV: run id, expected revision, nonce, checkpoint's step or '', checkpoint, its versions (channel@version …), number
+-- of values, then channel@version, value, …; then what follows:
+--   step STEP CHUNKS is-staged TASKS field, value, … | pause STEP | succeed
+--   fail FAILURE CAUSE or '' GRACE FORCE ACTOR has-reason REASON ORDER
+-- Returns: ok | conflict | frozen | unstaged (stage the tasks again).
+
+local id, expected, nonce = ARGV[1], tonumber(ARGV[2]), ARGV[3]
+local values = tonumber(ARGV[7])
+local place = 8 + 2 * values
+local kind = ARGV[place]
+
+local run = run_at(id)
+local staged = P .. 'stage:' .. id .. ':' .. nonce
+local function refuse(answer)
+  redis.call('UNLINK', staged)
+  return done({ answer })
+end
+if not run then return refuse('conflict') end
+if run.nonce == nonce then return refuse('ok') end
+if is_frozen(run) then return refuse('frozen') end
+if run.rev ~= expected or run.started == 0 or run.status == 'interrupted' or run.open > 0 then
+  return refuse('conflict')
+end
+
+local chunks = kind == 'step' and tonumber(ARGV[place + 2]) or 0
+local is_staged = kind == 'step' and ARGV[place + 3] == '1'
+if is_staged then
+  for chunk = 0, chunks - 1 do
+    if redis.call('HEXISTS', staged, '#' .. chunk) == 0 then return done({ 'unstaged' }) end
+  end
+end
+
+local function keep_checkpoint()
+  local step, key = ARGV[4], P .. 'ckpt:' .. id
+  if run.ckpt and tonumber(step) <= tonumber(run.ckpt) then redis.call('ZREMRANGEBYSCORE', key, step, step) end
+  redis.call('ZADD', key, step, now .. '|' .. ARGV[5])
+  for first = 8, 7 + 2 * values, 1000 do
+    redis.call('HSET', P .. 'val:' .. id, unpack(ARGV, first, math.min(first + 999, 7 + 2 * values)))
+  end
+  put(run, 'ckpt', step)
+  put(run, 'vers', ARGV[6])
+  if run.step > 0 then redis.call('PEXPIRE', P .. 'step:' .. id .. ':' .. run.step, STEP_KEPT) end
+end
+
+-- Counts the tasks of one chunk and puts them on the agenda; notes those that stand for children.
+local function enlist(step, names, policies, children)
+  local due = {}
+  local next_policy = string.gmatch(policies, '[^\n]+')
+  for name in string.gmatch(names, '[^\n]+') do
+    local dispatch, length = string.match(next_policy(), '^(%a+)|.*|(%d+)$')
+    if dispatch == 'human' then
+      put(run, 'humans', run.humans + 1)
+    elseif dispatch ~= 'settled' then
+      put(run, 'open', run.open + 1)
+    end
+    if dispatch == 'queue' or dispatch == 'wait' then
+      due[#due + 1] = now + (dispatch == 'queue' and SEND_AFTER or tonumber(length))
+      due[#due + 1] = id .. ' ' .. step .. ':' .. name
+    elseif dispatch == 'child' then
+      put(run, 'kids', run.kids + 1)
+      children[#children + 1] = name
+    end
+  end
+  if #due > 0 then redis.call('ZADD', AGENDA, unpack(due)) end
+end
+
+local function make_child(step, key, name)
+  local new = parse_new(redis.call('HGET', key, name .. '|c'))
+  local task = task_at(run, step .. ':' .. name)
+  local early = redis.call('HGET', key, name .. '|e')
+  if early == 'taken' or run_at(new.id) then
+    put(run, 'kids', run.kids - 1)
+    if is_frozen(run) then close_if_idle(run) else settle_as(run, task, 'child_taken') end
+    return
+  end
+  redis.call('SADD', P .. 'kids:' .. id, new.id)
+  early = early_order(new.id, early or '')
+  local child = make_run(new)
+  if early then
+    end_early(child, early)
+  else
+    start(child)
+    -- An earlier child has failed the run: this one is ordered to stop with the rest.
+    if run.given then give_order(child, run.given, now) end
+  end
+end
+
+local function make_step()
+  local step = ARGV[place + 1]
+  local key, fields = P .. 'step:' .. id .. ':' .. step, place + 5
+  if is_staged then
+    redis.call('RENAME', staged, key)
+    redis.call('PERSIST', key)
+  else
+    for first = fields, #ARGV, 1000 do
+      redis.call('HSET', key, unpack(ARGV, first, math.min(first + 999, #ARGV)))
+    end
+  end
+  redis.call('HSET', key, '@', now .. '|' .. ARGV[place + 4])
+  put(run, 'step', tonumber(step))
+  put(run, 'status', 'running')
+  put(run, 'open', 0)
+  put(run, 'humans', 0)
+  local children = {}
+  for chunk = 0, chunks - 1 do
+    local got = redis.call('HMGET', key, '#' .. chunk, '#' .. chunk .. 'p')
+    enlist(step, got[1], got[2], children)
+  end
+  if run.open == 0 then make_ready(run) else redis.call('ZREM', READY, id) end
+  for _, name in ipairs(children) do make_child(step, key, name) end
+end
+
+local function fail()
+  put(run, 'failure', ARGV[place + 1])
+  if ARGV[place + 2] == '' then return finish(run, 'failed') end
+  local order = { cause = ARGV[place + 2], grace = ARGV[place + 3], force = ARGV[place + 4], actor = ARGV[place + 5] }
+  order.reason = ARGV[place + 6] == '1' and ARGV[place + 7]
+  order.json = ARGV[place + 8]
+  bear(run, order, now)
+  put(run, 'closed', now)
+  audit(id, order.force == '1' and 'force' or 'stop', order.actor, order.reason, 'accepted')
+  return finish(run, END_OF[order.cause])
+end
+
+if ARGV[4] ~= '' then keep_checkpoint() end
+put(run, 'rev', run.rev + 1)
+put(run, 'nonce', nonce)
+if run.resumed then put(run, 'resumed', false) end
+if kind == 'step' then
+  make_step()
+elseif kind == 'pause' then
+  put(run, 'status', 'interrupted')
+  put(run, 'step', tonumber(ARGV[place + 1]))
+  redis.call('ZREM', READY, id)
+elseif kind == 'succeed' then
+  finish(run, 'succeeded')
+else
+  fail()
+end
+return done({ 'ok' })

@@ -1,0 +1,57 @@
+-- claim.lua: gives a worker a queued task of the step in flight, or one whose holder is silent.
+-- Reads: the run, the task, the values that it reads. Writes: the run, the task, the agenda; by a timeout or a last
+-- crash what settle writes.
+-- ARGV: run id, task id, worker, nonce, ttl in ms, take over after so many ms of silence or ''.
+-- Returns: stale | stopped | busy WORKER FENCE SILENT | poisoned CRASHES | leased FENCE ATTEMPT CRASHES TASK
+-- GRAPH-HASH THREAD NOW TASK-DEADLINE RUN-DEADLINE is-taken-over, then { channel@version, value, … }.
+
+local worker, nonce, ttl, patience = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+
+local run = run_at(ARGV[1])
+local task = run and task_at(run, ARGV[2])
+if not task or task.step ~= run.step or (FINAL[run.status] and not run.order) then return done({ 'stale' }) end
+if is_frozen(run) then return done({ 'stopped' }) end
+
+-- The versions of the channels that the task reads, of all channels if it names none.
+local function versions_of(all, reads)
+  if not reads then return all end
+  local versions, wanted = {}, {}
+  for name in string.gmatch(all, '[^ ]+') do versions[string.match(name, '^[^@]+')] = name end
+  for name in string.gmatch(reads, '[^ ]+') do wanted[#wanted + 1] = versions[name] end
+  return table.concat(wanted, ' ')
+end
+
+local function leased()
+  local planned = redis.call('HMGET', task.key, task.name .. '|d', task.name .. '|r')
+  local of_run = redis.call('HMGET', run.key, 'hash', 'vers')
+  if not planned[1] then error('COXCORRUPT ' .. task.key .. ' the task ' .. task.name .. ' has no plan') end
+  local values = values_of(run.id, versions_of(of_run[2] or '', planned[2]))
+  return done({ 'leased', task.fence, task.attempts, task.crashes, planned[1], of_run[1], run.thread, now,
+    own_deadline(run, task), run.deadline, task.taken, values })
+end
+
+local function lease(taken)
+  put(run, 'fence', run.fence + 1)
+  put(run, 'leases', run.leases + 1)
+  task.state, task.fence, task.attempts, task.taken = 'leased', run.fence, task.attempts + 1, taken
+  task.nonce, task.worker, task.renewed = nonce, worker, now
+  if task.started == 0 then task.started = now end
+  save(task)
+  schedule(task, now + ttl)
+  return leased()
+end
+
+local is_overdue = now >= run.deadline
+if task.state == 'queued' then
+  if is_overdue or time_out(run, task) then return done({ 'stale' }) end
+  return lease('0')
+end
+if task.state ~= 'leased' then return done({ 'stale' }) end
+if task.nonce == nonce then return leased() end
+
+local silent = math.max(now - task.renewed, 0)
+if not patience or silent < patience then return done({ 'busy', task.worker, task.fence, silent }) end
+if is_overdue then return done({ 'stale' }) end
+if crash(run, task) then return done({ 'poisoned', task.crashes }) end
+if time_out(run, task) then return done({ 'stale' }) end
+return lease('1')

@@ -1,0 +1,54 @@
+-- create.lua: makes a run without parent, and starts it if its thread is free.
+-- Reads and writes: the run, its thread and its queue, runs that it supersedes, the early order, indexes, audit.
+-- ARGV: the run (see parse_new), its strategy, the locator's early order or '', the time until which the locator holds.
+-- Returns: exists STATUS | made STATUS | busy ACTIVE | full | late (locate again).
+
+local new = parse_new(ARGV[1])
+local strategy, located, holds_until = ARGV[2], ARGV[3], tonumber(ARGV[4])
+
+local there = run_at(new.id)
+if there then return done({ 'exists', there.status }) end
+if now > holds_until then return done({ 'late' }) end
+
+local early = early_order(new.id, located)
+if early then
+  local run = make_run(new)
+  end_early(run, early)
+  return done({ 'made', run.status })
+end
+
+local thread, queue = P .. 'thread:' .. new.thread, P .. 'queue:' .. new.thread
+local active = redis.call('HGET', thread, 'active')
+if not active then
+  redis.call('HSET', thread, 'active', new.id)
+  local run = make_run(new)
+  start(run)
+  return done({ 'made', run.status })
+end
+
+local refusal = strategy == 'reject' and { 'busy', active }
+  or strategy == 'enqueue' and redis.call('LLEN', queue) >= QUEUE_MAX and { 'full' }
+if refusal then
+  -- The locator was written for nothing: a sweep takes it back, unless the run is made after all.
+  redis.call('ZADD', FORGET, now + REFUSED_KEPT, new.id .. ' ' .. new.thread)
+  return done(refusal)
+end
+
+local run = make_run(new)
+if strategy == 'enqueue' then
+  redis.call('RPUSH', queue, new.id)
+  return done({ 'made', run.status })
+end
+
+local order = own_order('superseded', 'run ' .. new.id, 'superseded by run ' .. new.id)
+for _, id in ipairs(redis.call('LRANGE', queue, 0, -1)) do
+  local waiting = run_at(id)
+  if waiting then order_stop(waiting, order) else redis.call('LREM', queue, 1, id) end
+end
+redis.call('LPUSH', queue, new.id)
+local displaced = run_at(active)
+if displaced then
+  if strategy == 'rollback' then put(displaced, 'takeback', '1') end
+  order_stop(displaced, order)
+end
+return done({ 'made', run.status })

@@ -1,0 +1,286 @@
+-- life.lua: the second part of the prelude, for the scripts that may move a run: start, finish, stop, close, settle.
+-- Reads and writes the run, its thread, its parent and its children, all in the partition. See docs/store.md.
+
+local give_order, settle_task
+
+local function start(run)
+  put(run, 'started', now)
+  put(run, 'deadline', now + run.timeout)
+  local parent = run.parent and run_at(string.match(run.parent, '^([^|]+)'))
+  if parent and parent.deadline > 0 and parent.deadline <= run.deadline then
+    put(run, 'deadline', parent.deadline)
+  else
+    redis.call('ZADD', DEADLINES, run.deadline, run.id)
+  end
+  if not run.base and not run.parent then
+    local head = redis.call('HGET', P .. 'thread:' .. run.thread, 'head')
+    if head then put(run, 'base', head) end
+  end
+  make_ready(run)
+end
+
+-- Moves the thread's head and starts its next run; a run that still waits only leaves the queue.
+local function leave_thread(run)
+  local thread, queue = P .. 'thread:' .. run.thread, P .. 'queue:' .. run.thread
+  if redis.call('HGET', thread, 'active') ~= run.id then
+    redis.call('LREM', queue, 1, run.id)
+    return
+  end
+  if run.takeback then
+    if run.base then redis.call('HSET', thread, 'head', run.base) else redis.call('HDEL', thread, 'head') end
+  elseif run.ckpt then
+    redis.call('HSET', thread, 'head', run.id .. '|' .. run.ckpt)
+  end
+  local following = redis.call('LPOP', queue)
+  if following then
+    redis.call('HSET', thread, 'active', following)
+    start(run_at(following))
+  else
+    redis.call('HDEL', thread, 'active')
+  end
+end
+
+local function record_settled(task, outcome)
+  task.state, task.settled = 'settled', now
+  attach(task, 'o', outcome)
+end
+
+local close_if_idle
+
+-- A child has ended: its parent's task is settled.
+local function leave_parent(run)
+  local id, task_id = string.match(run.parent, '^([^|]+)|([^|]+)')
+  local parent = run_at(id)
+  local task = parent and task_at(parent, task_id)
+  if not task or task.state ~= 'child' then return end
+  redis.call('SREM', P .. 'kids:' .. id, run.id)
+  put(parent, 'kids', parent.kids - 1)
+  local outcome = '{"outcome":"child_ended","run":"' .. run.id .. '","status":"' .. run.status .. '"}'
+  if is_frozen(parent) then
+    record_settled(task, outcome)
+    put(parent, 'open', parent.open - 1)
+    if parent.status ~= 'stopping' then return end
+    local how = (run.order and run.unconfirmed > 0) and 'unconfirmed' or 'released'
+    put(parent, how, parent[how] + 1)
+    close_if_idle(parent)
+    return
+  end
+  local failure = false
+  if run.status ~= 'succeeded' then
+    local node = string.match(task.name, '^[^:]+')
+    failure = { message = WORDS.child_ended.message, json = WORDS.child_ended.json }
+    for field, text in pairs(failure) do
+      text = string.gsub(text, '__child__', run.id)
+      text = string.gsub(text, '__status__', run.status)
+      failure[field] = (string.gsub(text, '__node__', node))
+    end
+  end
+  settle_task(parent, task, outcome, failure)
+end
+
+local function finish(run, status)
+  put(run, 'status', status)
+  put(run, 'ended', now)
+  redis.call('ZREM', READY, run.id)
+  redis.call('ZREM', DEADLINES, run.id)
+  redis.call('ZREM', LIVE, run.id)
+  if status ~= 'succeeded' then redis.call('ZADD', P .. 'end:' .. status, run.created, run.id) end
+  redis.call('ZADD', FORGET, now + RETENTION, run.id .. ' ' .. run.thread)
+  if run.parent then leave_parent(run) else leave_thread(run) end
+end
+
+-- The report of a run under an order, as JSON. The order itself passes through untouched.
+local function report(run)
+  local text = '{"order":' .. run.order
+  if run.forced > 0 then text = text .. ',"forced_at":' .. run.forced end
+  text = text .. ',"leases":' .. run.sleases .. ',"released":' .. run.released .. ',"unconfirmed":' .. run.unconfirmed
+  if run.closed > 0 then text = text .. ',"closed_at":' .. run.closed end
+  return text .. '}'
+end
+
+close_if_idle = function(run)
+  if run.status ~= 'stopping' or run.leases > 0 or run.kids > 0 then return false end
+  put(run, 'closed', now)
+  finish(run, END_OF[run.cause])
+  return true
+end
+
+-- Orders: { cause, grace or '', force '0' or '1', actor, reason or false, json }, where json lacks the time.
+
+local function bear(run, order, at)
+  run.given = order
+  put(run, 'order', string.sub(order.json, 1, -2) .. ',"at":' .. at .. '}')
+  put(run, 'cause', order.cause)
+  put(run, 'ordered', at)
+  put(run, 'grace', order.grace)
+  put(run, 'force', order.force)
+  put(run, 'released', 0)
+  put(run, 'unconfirmed', 0)
+end
+
+local function push_stop(run)
+  if run.leases > 0 then redis.call('PUBLISH', CHANNEL_STOP, run.id .. ' ' .. report(run)) end
+end
+
+local function cascade(run, order, at)
+  if run.kids == 0 then return end
+  for _, id in ipairs(redis.call('SMEMBERS', P .. 'kids:' .. run.id)) do
+    local child = run_at(id)
+    if child then give_order(child, order, at) end
+  end
+end
+
+give_order = function(run, order, at)
+  if FINAL[run.status] then return run.order and 'already' or 'finished' end
+  if run.status == 'stopping' then
+    if order.force ~= '1' or run.force == '1' or run.forced > 0 then return 'already' end
+    put(run, 'forced', at)
+    push_stop(run)
+    cascade(run, order, at)
+    return 'forced'
+  end
+  put(run, 'status', 'stopping')
+  bear(run, order, at)
+  put(run, 'sleases', run.leases + run.kids)
+  redis.call('ZREM', READY, run.id)
+  redis.call('ZREM', DEADLINES, run.id)
+  push_stop(run)
+  cascade(run, order, at)
+  close_if_idle(run)
+  return 'accepted'
+end
+
+-- An order with its entry in the audit trail.
+local function order_stop(run, order)
+  local result = give_order(run, order, now)
+  audit(run.id, order.force == '1' and 'force' or 'stop', order.actor, order.reason, result)
+  return result
+end
+
+local function own_order(cause, actor, reason)
+  local json = cjson.encode({ cause = cause, actor = actor, reason = reason, force = false })
+  return { cause = cause, grace = '', force = '0', actor = actor, reason = reason, json = json }
+end
+
+-- Settles a task of a run that is not frozen, with the consequence. `failure` = { json, message } of a bad outcome.
+-- True if that completed the step.
+settle_task = function(run, task, outcome, failure)
+  if task.state == 'leased' then put(run, 'leases', run.leases - 1) end
+  if task.state ~= 'child' then unschedule(task) end
+  record_settled(task, outcome)
+  put(run, 'open', run.open - 1)
+  if run.open == 0 then
+    make_ready(run)
+    return true
+  end
+  if failure and task.fails_run == '1' then
+    put(run, 'failure', failure.json)
+    order_stop(run, own_order('sibling_failed', 'node ' .. string.match(task.name, '^[^:]+'), failure.message))
+  end
+  return false
+end
+
+-- The store's own bad outcomes: WORDS[name], with the node filled in.
+local function settle_as(run, task, name)
+  local node = string.match(task.name, '^[^:]+')
+  local word = WORDS[name]
+  local outcome = string.gsub(word.outcome, '__node__', node)
+  local json = string.gsub(word.json, '__node__', node)
+  settle_task(run, task, outcome, { json = json, message = word.message })
+end
+
+-- If a queued task's time is up, settles it and names the limit.
+local function time_out(run, task)
+  local own, queue = own_deadline(run, task), queue_deadline(run, task)
+  if now < own and now < queue then return false end
+  local limit = own <= queue and 'timeout' or 'queue_timeout'
+  settle_as(run, task, limit)
+  return limit
+end
+
+local function queue_again(run, task)
+  put(run, 'leases', run.leases - 1)
+  task.state, task.queued, task.sent = 'queued', now, '0'
+  save(task)
+end
+
+-- The attempt of a leased task has crashed. True if that was the last crash that is allowed.
+local function crash(run, task)
+  task.attempts, task.crashes, task.answer = task.attempts - 1, task.crashes + 1, ''
+  if task.crashes >= task.max_crashes then
+    settle_as(run, task, 'crashed')
+    return true
+  end
+  queue_again(run, task)
+  return false
+end
+
+-- Ends the lease of a task of a run under an order. True if that ended the run.
+local function settle_stopped(run, task, outcome, is_confirmed)
+  unschedule(task)
+  record_settled(task, outcome)
+  put(run, 'leases', run.leases - 1)
+  put(run, 'open', run.open - 1)
+  local how = is_confirmed and 'released' or 'unconfirmed'
+  put(run, how, run[how] + 1)
+  return close_if_idle(run)
+end
+
+-- Runs to be made: lines of id, thread, graph, hash, run_timeout, base, parent and spec; absent ones are empty.
+
+local function parse_new(text)
+  local new = {}
+  new.id, new.thread, new.graph, new.hash, new.timeout, new.base, new.parent, new.spec =
+    string.match(text, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+)\n([^\n]*)\n([^\n]*)\n(.*)$')
+  return new
+end
+
+local function make_run(new)
+  local run = { id = new.id, key = P .. 'run:' .. new.id, dirty = {} }
+  for _, fields in ipairs({ RUN_TEXT, STOP_TEXT }) do
+    for _, name in ipairs(fields) do run[name] = false end
+  end
+  for _, fields in ipairs({ RUN_NUMBERS, STOP_NUMBERS }) do
+    for _, name in ipairs(fields) do run[name] = 0 end
+  end
+  redis.call('HSET', run.key, 'v', FORMAT, 'graph', new.graph, 'hash', new.hash, 'spec', new.spec)
+  put(run, 'status', 'queued')
+  put(run, 'thread', new.thread)
+  put(run, 'created', now)
+  put(run, 'timeout', tonumber(new.timeout))
+  if new.base ~= '' then put(run, 'base', new.base) end
+  if new.parent ~= '' then put(run, 'parent', new.parent) end
+  redis.call('ZADD', INDEX, now, run.id)
+  redis.call('ZADD', LIVE, now, run.id)
+  redis.call('ZADD', P .. 'of:' .. run.thread, now, run.id)
+  runs[run.id] = run
+  return run
+end
+
+-- Early orders: one text cause|force|grace|at|forced_at|json; the locator's comes first, the partition's may force it.
+
+local function parse_early(text)
+  local early = {}
+  early.cause, early.force, early.grace, early.at, early.forced, early.json =
+    string.match(text, '^(%a[%a_]*)|(%d)|(%d*)|(%d+)|(%d+)|(.*)$')
+  return early
+end
+
+local function early_order(id, located)
+  local kept = redis.call('GET', P .. 'early:' .. id)
+  if kept then redis.call('DEL', P .. 'early:' .. id) end
+  local first = located ~= '' and parse_early(located) or kept and parse_early(kept)
+  if first and located ~= '' and kept and first.force ~= '1' and first.forced == '0' then
+    local second = parse_early(kept)
+    first.forced = second.force == '1' and second.at or second.forced
+  end
+  return first
+end
+
+-- Ends a run that was ordered to stop before it was made.
+local function end_early(run, early)
+  bear(run, early, early.at)
+  put(run, 'forced', tonumber(early.forced))
+  put(run, 'closed', now)
+  finish(run, END_OF[early.cause])
+end

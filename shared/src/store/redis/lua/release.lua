@@ -1,0 +1,27 @@
+-- release.lua: closes a lease without an outcome; the last one under a stop order ends the run.
+-- Reads and writes: the run, the task, the agenda; when it ends the run, its thread or parent.
+-- ARGV: run id, task id, fence, is-stopped, OUTCOME, PROOF, is-confirmed: of a stop with its proof.
+-- Returns: accepted has-run-ended | stale.
+
+local run = run_at(ARGV[1])
+local task = run and task_at(run, ARGV[2])
+if not task then return done({ 'stale' }) end
+
+local fence = ARGV[3]
+local did, ended = string.match(task.answer, '^release:(%d+):(%d)$')
+if did == fence then return done({ 'accepted', ended }) end
+if task.state ~= 'leased' or task.fence ~= tonumber(fence) then return done({ 'stale' }) end
+
+if is_frozen(run) then
+  local outcome, proof, is_confirmed = WORDS.stopped, '{"confirmed":true}', true
+  if ARGV[4] == '1' then outcome, proof, is_confirmed = ARGV[5], ARGV[6], ARGV[7] == '1' end
+  attach(task, 'x', proof)
+  local has_ended = settle_stopped(run, task, outcome, is_confirmed) and '1' or '0'
+  task.answer = 'release:' .. fence .. ':' .. has_ended
+  return done({ 'accepted', has_ended })
+end
+
+task.attempts, task.answer = task.attempts - 1, 'release:' .. fence .. ':0'
+queue_again(run, task)
+schedule(task, now)
+return done({ 'accepted', '0' })

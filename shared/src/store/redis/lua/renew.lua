@@ -1,0 +1,28 @@
+-- renew.lua: renews leases of one partition.
+-- Reads: the runs and tasks. Writes: the tasks and the agenda.
+-- ARGV: run id, task id, fence, ttl in ms, … of each lease.
+-- Returns: for each, in order: held | lost | the report as JSON.
+
+local function renew(run, task, fence, ttl)
+  if not task or task.state ~= 'leased' or task.fence ~= fence then return 'lost' end
+  local answer = 'held'
+  if run.status == 'stopping' then
+    local grace = run.grace and tonumber(run.grace) or task.grace
+    if now >= run.ordered + grace + ttl then return 'lost' end
+    answer = report(run)
+  elseif now >= own_deadline(run, task) + task.grace + ttl then
+    return 'lost'
+  end
+  task.renewed = now
+  save(task)
+  schedule(task, now + ttl)
+  return answer
+end
+
+local answers = {}
+for i = 1, #ARGV, 4 do
+  local run = run_at(ARGV[i])
+  local task = run and task_at(run, ARGV[i + 1])
+  answers[#answers + 1] = renew(run, task, tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
+end
+return done(answers)

@@ -1,0 +1,27 @@
+-- settle.lua: writes how an attempt ended.
+-- Reads and writes: the run, the task, the agenda, the ready set; by a bad outcome what stop writes.
+-- ARGV: run id, task id, fence, then done OUTCOME is-bad FAILURE MESSAGE | retry FAILURE AFTER-ms.
+-- Returns: accepted is-step-complete | stale | frozen.
+
+local run = run_at(ARGV[1])
+local task = run and task_at(run, ARGV[2])
+if not task then return done({ 'stale' }) end
+
+local fence = ARGV[3]
+local did, complete = string.match(task.answer, '^settle:(%d+):(%d)$')
+if task.state ~= 'leased' and did == fence then return done({ 'accepted', complete }) end
+if task.state ~= 'leased' or task.fence ~= tonumber(fence) then return done({ 'stale' }) end
+if is_frozen(run) then return done({ 'frozen' }) end
+
+if ARGV[4] == 'retry' then
+  put(run, 'leases', run.leases - 1)
+  task.state, task.answer = 'delayed', 'settle:' .. fence .. ':0'
+  attach(task, 'f', ARGV[5])
+  schedule(task, math.min(now + tonumber(ARGV[6]), own_deadline(run, task)))
+  return done({ 'accepted', '0' })
+end
+
+local failure = ARGV[6] == '1' and { json = ARGV[7], message = ARGV[8] }
+local is_complete = settle_task(run, task, ARGV[5], failure) and '1' or '0'
+task.answer = 'settle:' .. fence .. ':' .. is_complete
+return done({ 'accepted', is_complete })

@@ -1,0 +1,51 @@
+-- take_ready.lua: takes runs that wait for their plan, longest waiting first, with all that the plan needs.
+-- Reads: the ready set, and of each run its record, last checkpoint, values and tasks. Writes: the ready set.
+-- ARGV: limit, hold in ms, the bytes after which no further run is taken, the most tasks that come along.
+-- Returns: for each run { id, record as field, value, …; its last checkpoint or ''; values as channel@version,
+-- value, …; @ of the step or ''; tasks as name, record, o, h, f, x, …, which are left out if they are too many }.
+
+local limit, hold, bytes_max, tasks_max = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local bytes = 0
+
+local function size_of(list)
+  for _, text in ipairs(list) do bytes = bytes + #(text or '') end
+end
+
+local function checkpoint_of(id, step)
+  if not step then return '' end
+  local found = redis.call('ZRANGEBYSCORE', P .. 'ckpt:' .. id, step, step, 'LIMIT', 0, 1)
+  return found[1] or ''
+end
+
+local function tasks_of(id, step)
+  local key = P .. 'step:' .. id .. ':' .. step
+  local got = redis.call('HMGET', key, '@', '#0')
+  if not got[1] then return '', {} end
+  local count, rows = tonumber(string.match(got[1], '|(%d+)$') or 0), {}
+  if count > tasks_max or not got[2] then return got[1], rows end
+  for name in string.gmatch(got[2], '[^\n]+') do
+    rows[#rows + 1] = name
+    local row = redis.call('HMGET', key, name, name .. '|o', name .. '|h', name .. '|f', name .. '|x')
+    for _, field in ipairs(row) do rows[#rows + 1] = field or '' end
+  end
+  return got[1], rows
+end
+
+local answer = {}
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', READY, '-inf', now, 'LIMIT', 0, limit)) do
+  local record = redis.call('HGETALL', P .. 'run:' .. id)
+  if #record == 0 then
+    redis.call('ZREM', READY, id)
+  else
+    redis.call('ZADD', READY, now + hold, id)
+    local fields = {}
+    for i = 1, #record, 2 do fields[record[i]] = record[i + 1] end
+    local checkpoint = checkpoint_of(id, fields.ckpt)
+    local values = values_of(id, fields.vers or '')
+    local meta, rows = tasks_of(id, fields.step or '0')
+    for _, list in ipairs({ record, values, rows, { checkpoint } }) do size_of(list) end
+    answer[#answer + 1] = { id, record, checkpoint, values, meta, rows }
+    if bytes >= bytes_max then break end
+  end
+end
+return done(answer)
