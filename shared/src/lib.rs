@@ -22,8 +22,8 @@ pub mod wire;
 
 pub mod broker;
 pub mod config;
-pub mod crashpoint;
 pub mod control;
+pub mod crashpoint;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
 pub mod lifecycle;

@@ -8,6 +8,8 @@
 
 pub mod bounds;
 mod calls;
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;

@@ -42,6 +42,8 @@ mod watch;
 mod writer;
 
 #[cfg(test)]
+mod conformance;
+#[cfg(test)]
 mod tests;
 
 pub use config::SqliteConfig;
