@@ -1,7 +1,8 @@
 # One image with all three programs; the command chooses. Built from the workspace alone.
 FROM rust:1.95-slim-bookworm AS build
 WORKDIR /src
-# A C compiler is needed for SQLite and ring.
+# A C compiler, for SQLite and ring. Debian's security updates replace versions, so pinning one would break the build.
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends gcc libc6-dev \
  && rm -rf /var/lib/apt/lists/*
@@ -9,13 +10,17 @@ COPY . .
 RUN cargo build --release --locked --workspace --bins
 
 FROM debian:bookworm-slim
-# Certificates, for brokers and stores that speak TLS.
+# Certificates, for brokers, stores and model providers that speak TLS; an init, to reap what killed processes leave behind.
+# hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends ca-certificates \
+ && apt-get install --yes --no-install-recommends ca-certificates tini \
  && rm -rf /var/lib/apt/lists/* \
- && useradd --system --uid 10001 --no-create-home cox
+ && groupadd --gid 10001 cox \
+ && useradd --uid 10001 --gid cox --no-log-init --no-create-home --shell /usr/sbin/nologin cox
 COPY --from=build /src/target/release/cox /src/target/release/cox-worker /src/target/release/cox-scheduler /usr/local/bin/
-USER 10001
+USER 10001:10001
+WORKDIR /tmp
 EXPOSE 9464
 ENV COX_HTTP=0.0.0.0:9464
+ENTRYPOINT ["/usr/bin/tini", "--"]
 CMD ["cox", "--help"]

@@ -228,3 +228,86 @@ fn failed(method: &str, fault: Fault) -> Error {
     let why = format!("{method}, on purpose: {fault:?}");
     Error::Unavailable { place: "a faulty store".to_owned(), source: why.into() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::{Counts, Rates, SIGNALS};
+    use crate::id::GraphName;
+    use crate::store::sqlite::{SqliteConfig, SqliteStore};
+    use crate::submission::{OnConflict, RunSpec};
+
+    fn faulty() -> (FaultyStore, Faults) {
+        let store = SqliteStore::open(SqliteConfig::memory()).unwrap();
+        let faults = Faults::seeded(0);
+        (FaultyStore::new(Arc::new(store), faults.clone()), faults)
+    }
+
+    fn run(id: &str) -> NewRun {
+        NewRun {
+            id: RunId::new(id).unwrap(),
+            thread: ThreadId::new(id).unwrap(),
+            graph: GraphName::new("graph").unwrap(),
+            graph_hash: GraphHash::new("00ff").unwrap(),
+            on_conflict: OnConflict::Enqueue,
+            run_timeout: Duration::from_hours(1),
+            parent: None,
+            spec: RunSpec::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refused_call_does_nothing_and_a_lost_reply_hides_one_that_was_applied() {
+        let (store, faults) = faulty();
+        let id = RunId::new("r1").unwrap();
+        faults.next("create_run", Fault::Refused);
+        faults.next("create_run", Fault::ReplyLost);
+        let refused = store.create_run(run("r1")).await.unwrap_err();
+        assert!(refused.is_retryable(), "{refused}");
+        assert!(store.run(&id).await.unwrap().is_none());
+        assert!(store.create_run(run("r1")).await.is_err());
+        assert!(store.run(&id).await.unwrap().is_some());
+        assert!(matches!(store.create_run(run("r1")).await.unwrap(), Created::Exists { .. }));
+        assert_eq!(faults.counts("create_run"), Counts { passed: 1, refused: 1, replies_lost: 1 });
+    }
+
+    #[tokio::test]
+    async fn a_lost_push_is_lost_without_a_word() {
+        let (store, faults) = faulty();
+        let mut signals = store.signals();
+        faults.lose_signals(1.0);
+        store.create_run(run("r1")).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while faults.counts(SIGNALS).refused == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await
+        .expect("a new run is pushed");
+        assert!(signals.try_recv().is_err());
+        faults.switch(false);
+        store.create_run(run("r2")).await.unwrap();
+        let pushed = tokio::time::timeout(Duration::from_secs(10), signals.recv()).await.unwrap().unwrap();
+        assert!(matches!(pushed, Signal::Ready(_)), "{pushed:?}");
+    }
+
+    #[tokio::test]
+    async fn at_a_rate_of_one_nothing_works_until_it_is_switched_off() {
+        let (store, faults) = faulty();
+        faults.everywhere(Rates { refused: 1.0, reply_lost: 0.0 });
+        assert!(store.now().await.is_err() && store.workers().await.is_err());
+        faults.switch(false);
+        store.now().await.unwrap();
+    }
+
+    #[test]
+    fn every_call_of_the_port_can_fail() {
+        let port = include_str!("port.rs");
+        let calls = port.lines().filter_map(|line| line.trim().strip_prefix("async fn ")?.split('(').next());
+        assert_eq!(calls.collect::<Vec<_>>(), METHODS);
+        for method in METHODS {
+            let shim = format!("self.through(\"{method}\", self.inner.{method}(");
+            assert!(include_str!("fault.rs").replace(['\n', ' '], "").contains(&shim.replace(' ', "")), "{method}");
+        }
+    }
+}
