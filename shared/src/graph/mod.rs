@@ -9,6 +9,7 @@ mod parse;
 mod place;
 mod policy;
 mod read;
+pub mod render;
 mod suggest;
 #[cfg(test)]
 mod tests;
