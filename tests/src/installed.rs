@@ -23,6 +23,16 @@ pub fn epmd() -> PathBuf {
     program("epmd", "rabbitmq-server", &[])
 }
 
+/// Returns the path of `prometheus`.
+pub fn prometheus() -> PathBuf {
+    program("prometheus", "prometheus", &[])
+}
+
+/// Returns the path of `promtool`, which comes with Prometheus.
+pub fn promtool() -> PathBuf {
+    program("promtool", "prometheus", &[])
+}
+
 /// Looks in the preferred folders, then the `PATH`, then the system's; panics with the remedy.
 fn program(name: &str, package: &str, preferred: &[&str]) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();

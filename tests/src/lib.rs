@@ -13,5 +13,5 @@ pub mod wait;
 pub use nix::sys::signal::Signal;
 pub use process::{Cox, Output};
 pub use proxy::{Direction, Mode, Proxy};
-pub use servers::{RabbitServer, RedisCluster, RedisOptions, RedisServer};
+pub use servers::{PrometheusServer, RabbitServer, RedisCluster, RedisOptions, RedisServer};
 pub use wait::wait_for;

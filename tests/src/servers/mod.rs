@@ -5,11 +5,13 @@
 //! cannot be pulled from under its neighbours.
 
 mod launched;
+mod prometheus;
 mod rabbit;
 mod redis;
 mod redis_cluster;
 
 pub(crate) use launched::tail;
+pub use prometheus::{PrometheusServer, Sample};
 pub use rabbit::RabbitServer;
 pub use redis::{RedisOptions, RedisServer};
 pub use redis_cluster::RedisCluster;
