@@ -135,13 +135,14 @@ fn assign(clock: &StoreClock, task: TaskKey, lease: Lease, graph: Arc<Graph>) ->
     let now = Instant::now();
     let limits = [
         // The first of equals holds: a run whose time is up is stopped, whatever else is due.
-        (clock.instant_of(lease.run_deadline, now), Limit::RunTimeout),
-        (clock.instant_of(lease.task_deadline, now), Limit::Timeout),
-        (clock.instant_of(lease.now.after(lease.task.attempt_timeout), now), Limit::AttemptTimeout),
+        (lease.run_deadline, Limit::RunTimeout),
+        (lease.task_deadline, Limit::Timeout),
+        (lease.now.after(lease.task.attempt_timeout), Limit::AttemptTimeout),
     ];
-    let (deadline, deadline_limit) =
+    let (deadline_at, deadline_limit) =
         limits.into_iter().min_by_key(|(at, _)| *at).expect("there are three limits to choose from");
-    Assignment { task, lease, graph, deadline, deadline_limit }
+    let deadline = clock.instant_of(deadline_at, now);
+    Assignment { task, lease, graph, deadline, deadline_at, deadline_limit }
 }
 
 /// Classifies the end of an attempt, and lays what is stored of it at its node's door.

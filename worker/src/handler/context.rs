@@ -12,6 +12,7 @@ use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::FailureKind;
 use coxswain_shared::stop::EndReason;
 use coxswain_shared::store::{Lease, Store};
+use coxswain_shared::time::Timestamp;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,6 +40,8 @@ pub(crate) struct Assignment {
     pub(crate) graph: Arc<Graph>,
     /// When the try's time is up.
     pub(crate) deadline: Instant,
+    /// The same, by the store's clock.
+    pub(crate) deadline_at: Timestamp,
     /// The limit that is hit then.
     pub(crate) deadline_limit: Limit,
 }

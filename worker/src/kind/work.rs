@@ -39,7 +39,6 @@ impl Work {
 
     /// Work that needs a moment beyond its grace, or without one, to see that what it killed is gone.
     #[must_use]
-    #[expect(dead_code, reason = "only kinds that end processes need it")]
     pub(crate) const fn with_last_words(mut self, last_words: Duration) -> Self {
         self.last_words = last_words;
         self

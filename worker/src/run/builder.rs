@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::worker::{WorkRuntime, Worker};
 use crate::config::Config;
 use crate::handler::{Context, Handler, Handlers, IntoReply, NodeError};
-use crate::kind::{Kind, Kinds, RustKind, SetKind};
+use crate::kind::{ExecKind, Kind, Kinds, RustKind, SetKind};
 use crate::metrics::Metrics;
 
 /// Why a worker cannot be built, or cannot go on.
@@ -46,7 +46,7 @@ pub struct Builder {
 
 impl Builder {
     pub(crate) fn new(config: Config) -> Self {
-        let kinds: Vec<Arc<dyn Kind>> = vec![Arc::new(SetKind)];
+        let kinds: Vec<Arc<dyn Kind>> = vec![Arc::new(SetKind), Arc::new(ExecKind::new(&config.exec_env))];
         Self { config, handlers: Handlers::default(), kinds, twice: None }
     }
 

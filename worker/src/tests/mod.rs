@@ -4,5 +4,6 @@ mod bench;
 
 mod attempts;
 mod deliveries;
+mod exec;
 mod shutdown;
 mod stops;

@@ -1,0 +1,134 @@
+//! Runs a child to its end, whatever ends it.
+
+use std::io;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use coxswain_shared::outcome::{Failure, FailureKind};
+use coxswain_shared::stop::EndReason;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::ChildStdin;
+use tokio_util::sync::CancellationToken;
+
+use super::command::Prepared;
+use super::group::Group;
+use super::output::Output;
+use super::tail::Tail;
+use crate::handler::{Context, NodeError, Reply};
+
+/// How long a child's pipes are read after its group is gone: only a process that escaped can still hold them.
+const PIPES_AFTER_END: Duration = Duration::from_millis(500);
+
+/// Runs a child: feeds it, reads it, ends it when the attempt is to end, and says what came of it.
+pub(super) async fn run(ctx: Context, prepared: Prepared) -> Result<Reply, NodeError> {
+    let Prepared { command, input, program, cwd } = prepared;
+    let (mut group, pipes) =
+        Group::spawn(command, ctx.clone()).map_err(|error| not_started(&program, cwd.as_deref(), &error))?;
+    let (mut output, mut tail, bad) = (Output::default(), Tail::default(), CancellationToken::new());
+    let end = {
+        let pumps = async {
+            tokio::join!(feed(pipes.stdin, &input), output.read(pipes.stdout, &ctx, &bad), tail.read(pipes.stderr))
+        };
+        tokio::pin!(pumps);
+        let (end, is_pumped) = {
+            let ending = until_ended(&ctx, &mut group, &bad);
+            tokio::pin!(ending);
+            tokio::select! {
+                end = &mut ending => (end, false),
+                _ = &mut pumps => (ending.await, true),
+            }
+        };
+        // What is left of its group must not outlive it.
+        group.signal(Signal::SIGKILL);
+        if !is_pumped && tokio::time::timeout(PIPES_AFTER_END, &mut pumps).await.is_err() {
+            tracing::warn!(run.id = %ctx.run(), task = %ctx.task(), "a process that left the group holds the output open");
+            ctx.runs_on();
+        }
+        end
+    };
+    match end {
+        End::ByItself(status) => conclude(&program, status?, output.finish()?, &tail),
+        End::Told(status) => conclude_told(&ctx, status?, output.finish().ok().flatten()),
+    }
+}
+
+/// How a child ended.
+enum End {
+    /// Nobody had told it to, or it printed what it must not.
+    ByItself(io::Result<ExitStatus>),
+    /// It was told to.
+    Told(io::Result<ExitStatus>),
+}
+
+/// Waits for the child's end, by itself or by force.
+async fn until_ended(ctx: &Context, group: &mut Group, bad: &CancellationToken) -> End {
+    tokio::select! {
+        biased;
+        status = group.wait() => End::ByItself(status),
+        () = bad.cancelled() => {
+            group.signal(Signal::SIGKILL);
+            End::ByItself(group.wait().await)
+        }
+        _ = ctx.stopped() => {
+            group.signal(Signal::SIGTERM);
+            tokio::select! {
+                biased;
+                status = group.wait_for_all() => return End::Told(status),
+                () = ctx.work_grace_over() => {}
+            }
+            group.signal(Signal::SIGKILL);
+            End::Told(group.wait().await)
+        }
+    }
+}
+
+/// Writes the input, and closes it. A child that does not read it is free not to.
+async fn feed(mut stdin: ChildStdin, input: &[u8]) {
+    let _ = stdin.write_all(input).await;
+}
+
+fn conclude(program: &str, status: ExitStatus, result: Option<Value>, tail: &Tail) -> Result<Reply, NodeError> {
+    if status.success() {
+        return Ok(result.map_or_else(Reply::nothing, Reply::update));
+    }
+    Err(NodeError::Retryable(ended_badly(program, status, tail)))
+}
+
+/// What a child printed that was told to end is kept as partial. It counts as a result, to be refused, only under a
+/// stop order: under a shutdown nobody knows whether it did all of its work, and it is done again elsewhere.
+fn conclude_told(ctx: &Context, status: ExitStatus, result: Option<Value>) -> Result<Reply, NodeError> {
+    let Some(result) = result else { return Err(NodeError::Stopped) };
+    ctx.partial(&result);
+    match ctx.stop_reason() {
+        Some(EndReason::StopOrdered(_)) if status.success() => Ok(Reply::update(result)),
+        Some(_) | None => Err(NodeError::Stopped),
+    }
+}
+
+fn ended_badly(program: &str, status: ExitStatus, tail: &Tail) -> Failure {
+    let how = match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exited with code {code}"),
+        (None, Some(signal)) => {
+            let name = Signal::try_from(signal).map_or("unknown", Signal::as_str);
+            format!("was ended by signal {signal} ({name})")
+        }
+        (None, None) => "ended in an unknown way".to_owned(),
+    };
+    let mut failure = Failure::new(FailureKind::Handler, format!("the program `{program}` {how}"));
+    failure.chain.extend(tail.shown());
+    failure
+}
+
+fn not_started(program: &str, cwd: Option<&str>, error: &io::Error) -> NodeError {
+    let place = cwd.map_or_else(String::new, |cwd| format!(" in the folder `{cwd}`"));
+    let message = format!("the program `{program}` cannot be started{place}: {error}");
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted => {
+            NodeError::retryable(message)
+        }
+        _ => NodeError::refused(FailureKind::BadInput, message),
+    }
+}

@@ -1,0 +1,63 @@
+//! The kind itself: ties an attempt to a child process.
+
+use std::time::Duration;
+
+use coxswain_shared::config::Source;
+use coxswain_shared::graph::NodeKind;
+
+use super::child;
+use super::command::Prepared;
+use crate::handler::{Context, NodeError};
+use crate::kind::{Kind, Work};
+
+/// What every child may see of the worker's environment.
+const PASSED_ON: [&str; 13] = [
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_COLLATE",
+    "LC_CTYPE",
+    "LC_MESSAGES",
+    "LC_MONETARY",
+    "LC_NUMERIC",
+    "LC_TIME",
+    "TZ",
+    "TMPDIR",
+    "USER",
+];
+/// Time beyond the grace to reap what was killed, so that the proof can say that it is gone.
+const REAP: Duration = Duration::from_millis(60);
+
+/// Child processes.
+#[derive(Debug)]
+pub(crate) struct ExecKind {
+    passed_on: Vec<(String, String)>,
+}
+
+impl ExecKind {
+    /// The kind, with the variables that children may see beside the usual ones.
+    pub(crate) fn new(more: &[String]) -> Self {
+        let names = PASSED_ON.into_iter().chain(more.iter().map(String::as_str));
+        let passed_on = names.filter_map(|name| Some((name.to_owned(), Source::foreign(name)?))).collect();
+        Self { passed_on }
+    }
+}
+
+impl Kind for ExecKind {
+    fn name(&self) -> &'static str {
+        "exec"
+    }
+
+    fn start(&self, ctx: Context) -> Result<Work, NodeError> {
+        let NodeKind::Exec(_) = &ctx.definition().kind else {
+            unreachable!("the registry hands each kind its own nodes");
+        };
+        let passed_on = self.passed_on.clone();
+        let work = Work::new(async move {
+            let prepared = Prepared::new(&ctx, passed_on)?;
+            child::run(ctx, prepared).await
+        });
+        Ok(work.with_grace(true).with_last_words(REAP))
+    }
+}

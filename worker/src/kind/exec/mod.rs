@@ -1,0 +1,26 @@
+//! The kind `exec`: a child process in a process group of its own.
+//!
+//! - *Standard input*, one JSON object: `{"state": {…}, "item": …, "index": 0, "input": …}`; `input` is the item of a
+//!   fan-out, else the state. It is then closed.
+//! - *Standard output*, one JSON value a line: `{"progress": any}`, `{"event": "name", "value": any}`,
+//!   `{"result": any}`. Any other JSON value counts as the result if it is the last line. The result is an object of
+//!   writes by channel, or whatever goes into the node's `into` channel; without one, nothing is written.
+//! - *Standard error* is the child's own; its end is shown if the child fails.
+//! - *Environment*: `PATH`, `HOME`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `USER` and what `COX_EXEC_ENV` names, from the
+//!   worker; the node's `env`; and `COX_RUN`, `COX_TASK`, `COX_NODE`, `COX_ATTEMPT`, `COX_FENCE`,
+//!   `COX_IDEMPOTENCY_KEY`, `COX_DEADLINE_MS` (what is left), `COX_DEADLINE_AT` (RFC 3339), `COX_GRACE_MS`,
+//!   `COX_STATE_<CHANNEL>`, `COX_ITEM` and `COX_ITEM_<FIELD>` (texts, numbers, true and false of up to 4 KiB).
+//!
+//! When the attempt is to end, the whole group is sent SIGTERM; when the grace is over, SIGKILL. When the child ends by
+//! itself, what is left of its group is killed. A process that leaves the group (`setsid`) escapes this: it is not
+//! waited for, and if it holds the child's output open the attempt's proof is not confirmed. If the worker itself is
+//! killed, the group lives on until it notices; its writes are refused by their fence.
+
+mod child;
+mod command;
+mod group;
+mod kind;
+mod output;
+mod tail;
+
+pub(crate) use kind::ExecKind;
