@@ -1,6 +1,7 @@
 //! A message in hand.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -15,32 +16,55 @@ use crate::wire;
 
 const REQUEUE: BasicNackOptions = BasicNackOptions { multiple: false, requeue: true };
 
-/// A delivery, with the channel that it came by: its tag means nothing on any other.
+/// Where deliveries came from: a channel, on which alone their tags mean something, and the consumer on it.
+#[derive(Debug)]
+pub(super) struct Origin {
+    /// Open for as long as a delivery of it is in hand.
+    _channel: Channel,
+    /// The broker has ended the consumer, and may have taken back what was in hand. Since 4.3 it does so when a delivery is
+    /// held too long, and leaves the channel open: an ack then goes through, and means nothing.
+    is_lost: AtomicBool,
+}
+
+impl Origin {
+    pub(super) fn new(channel: Channel) -> Self {
+        Self { _channel: channel, is_lost: AtomicBool::new(false) }
+    }
+
+    pub(super) fn note_lost(&self) {
+        self.is_lost.store(true, Ordering::Release);
+    }
+
+    fn is_lost(&self) -> bool {
+        self.is_lost.load(Ordering::Acquire)
+    }
+}
+
+/// A delivery.
 #[derive(Debug)]
 pub(super) struct RabbitDelivery {
     /// Present until it is settled; what is dropped with it goes back to the queue.
     acker: Option<Acker>,
     payload: Vec<u8>,
     is_redelivered: bool,
-    /// Kept open for as long as a delivery of it is in hand.
-    _channel: Channel,
+    origin: Arc<Origin>,
     shared: Arc<Shared>,
 }
 
 impl RabbitDelivery {
-    pub(super) fn new(delivery: lapin::message::Delivery, channel: Channel, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(delivery: lapin::message::Delivery, origin: Arc<Origin>, shared: Arc<Shared>) -> Self {
         Self {
             acker: Some(delivery.acker),
             payload: delivery.data,
             is_redelivered: delivery.redelivered,
-            _channel: channel,
+            origin,
             shared,
         }
     }
 
-    /// Whether its channel is gone, so that the broker delivers it again whatever is done here.
+    /// Whether its channel or consumer is gone, so that the broker delivers it again whatever is done here.
     pub(super) fn is_stale(&self) -> bool {
-        self.acker.as_ref().is_none_or(|acker| !acker.usable())
+        self.origin.is_lost() || self.acker.as_ref().is_none_or(|acker| !acker.usable())
     }
 
     fn take(&mut self) -> Acker {
@@ -66,7 +90,7 @@ impl Delivery for RabbitDelivery {
         let acker = self.take();
         let answer = timeout(self.shared.patience(), acker.ack(BasicAckOptions::default())).await;
         // `Ok(false)` is the library's word for a channel that is gone.
-        matches!(answer, Ok(Ok(true))) && !acker.poisoned()
+        matches!(answer, Ok(Ok(true))) && !acker.poisoned() && !self.origin.is_lost()
     }
 
     async fn give_back(mut self: Box<Self>) {

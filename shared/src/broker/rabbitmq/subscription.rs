@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::adapter::Shared;
 use super::backoff::Backoff;
-use super::delivery::RabbitDelivery;
+use super::delivery::{Origin, RabbitDelivery};
 use super::failure::Failure;
 
 /// How long a polite cancel may take.
@@ -189,32 +189,37 @@ impl Subscription {
     }
 
     async fn receive(&self, channel: &Channel, mut consumer: Consumer) -> Ended {
-        loop {
+        let origin = Arc::new(Origin::new(channel.clone()));
+        let failure = loop {
             let received = tokio::select! {
                 () = self.stopped() => {
-                    self.cancel(channel, consumer).await;
+                    self.cancel(channel, &origin, consumer).await;
                     return Ended::Stopped;
                 }
                 received = consumer.next() => received,
             };
             match received {
                 Some(Ok(delivery)) => {
-                    self.inbox.push(RabbitDelivery::new(delivery, channel.clone(), Arc::clone(&self.shared)));
+                    self.inbox.push(RabbitDelivery::new(delivery, Arc::clone(&origin), Arc::clone(&self.shared)));
                 }
-                Some(Err(error)) => return Ended::Lost(Failure::of(&error)),
+                Some(Err(error)) => break Failure::of(&error),
                 None => {
-                    return Ended::Lost(Failure::passing("the broker cancelled the consumer: was the queue deleted?"));
+                    break Failure::passing(
+                        "the broker cancelled the consumer: its queue was deleted, or a delivery held too long",
+                    );
                 }
             }
-        }
+        };
+        origin.note_lost();
+        Ended::Lost(failure)
     }
 
     /// Takes no more deliveries, and gives back those that nobody has taken. Those in hand keep the channel open.
-    async fn cancel(&self, channel: &Channel, mut consumer: Consumer) {
+    async fn cancel(&self, channel: &Channel, origin: &Arc<Origin>, mut consumer: Consumer) {
         // If it fails the channel is gone, and the broker has taken everything back.
         let _ = timeout(CANCEL_WITHIN, channel.basic_cancel(consumer.tag(), BasicCancelOptions::default())).await;
         while let Some(Some(Ok(delivery))) = consumer.next().now_or_never() {
-            drop(RabbitDelivery::new(delivery, channel.clone(), Arc::clone(&self.shared)));
+            drop(RabbitDelivery::new(delivery, Arc::clone(origin), Arc::clone(&self.shared)));
         }
     }
 }
