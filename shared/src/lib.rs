@@ -20,6 +20,7 @@ pub mod task;
 pub mod time;
 pub mod wire;
 
+pub mod backend;
 pub mod broker;
 pub mod config;
 pub mod control;

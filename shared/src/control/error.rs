@@ -1,6 +1,5 @@
 //! Why a request was not carried out, and what can be done about it.
 
-use crate::graph::canonical;
 use crate::id::{ChannelName, GraphHash, NodeName, RunId, Step, ThreadId};
 use crate::limits::{LABELS_MAX, Limit, MAX_STEPS_CEILING, TEXT_BYTES_MAX};
 use crate::run::RunStatus;
@@ -40,13 +39,12 @@ pub enum Error {
     #[error("the graph {0} is not in the store")]
     GraphMissing(GraphHash),
     /// What is stored is no graph that this version can read.
-    #[error("the graph {hash} in the store cannot be read")]
+    #[error("the graph {hash} in the store cannot be read: {why}")]
     GraphUnreadable {
         /// Its hash.
         hash: GraphHash,
         /// What is wrong with it.
-        #[source]
-        source: canonical::Error,
+        why: String,
     },
     /// A name is no channel of the graph.
     #[error("`{channel}` is no channel of the graph")]

@@ -45,7 +45,9 @@ impl LogConfig {
 
 /// Starts logging for the whole process. A second call changes nothing.
 pub fn start_logs(config: &LogConfig) {
-    let filter = EnvFilter::try_new(&config.filter).unwrap_or_else(|_| EnvFilter::new("info"));
+    // The AMQP client logs every reconnect as an error of its own; the adapter says the same in the fleet's words.
+    let quieted = format!("lapin=off,{}", config.filter);
+    let filter = EnvFilter::try_new(quieted).unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

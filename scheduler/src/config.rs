@@ -1,0 +1,113 @@
+//! The scheduler's settings.
+
+use std::time::Duration;
+
+use coxswain_shared::config::{Mistakes, Reader, Source, Variable};
+
+/// The settings of one scheduler.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SchedulerConfig {
+    /// Partitions that are planned at the same time.
+    pub advancers: usize,
+    /// Runs that are taken from a partition at once.
+    pub batch: usize,
+    /// For how long a run that was taken is hidden from other schedulers.
+    pub hold: Duration,
+    /// How often partitions are looked at without having been nudged.
+    pub poll: Duration,
+    /// How often a partition is swept.
+    pub sweep_every: Duration,
+    /// How many tasks, and how many runs, one sweep of a partition may touch.
+    pub sweep_batch: usize,
+    /// When a task whose message was confirmed is looked at again, if nobody has claimed it.
+    pub resend_after: Duration,
+    /// Whether the broker is known to be empty at start, as the embedded one is.
+    pub broker_starts_empty: bool,
+}
+
+const ADVANCERS: Variable =
+    Variable { name: "COX_ADVANCERS", default: "4", meaning: "partitions that a scheduler plans at the same time" };
+const BATCH: Variable = Variable {
+    name: "COX_ADVANCE_BATCH",
+    default: "64",
+    meaning: "runs that a scheduler takes from a partition at once",
+};
+const HOLD: Variable = Variable {
+    name: "COX_ADVANCE_HOLD",
+    default: "5s",
+    meaning: "how long a run that a scheduler took is hidden from the others",
+};
+const POLL: Variable =
+    Variable { name: "COX_POLL", default: "500ms", meaning: "how often partitions are looked at without a nudge" };
+const SWEEP_EVERY: Variable =
+    Variable { name: "COX_SWEEP_EVERY", default: "500ms", meaning: "how often each partition is swept" };
+const SWEEP_BATCH: Variable = Variable {
+    name: "COX_SWEEP_BATCH",
+    default: "500",
+    meaning: "tasks and runs that one sweep of a partition may touch",
+};
+const RESEND_AFTER: Variable = Variable {
+    name: "COX_RESEND_AFTER",
+    default: "30s",
+    meaning: "when a task that was sent and not claimed is looked at again",
+};
+
+impl SchedulerConfig {
+    /// The variables it reads.
+    pub const VARIABLES: [Variable; 7] = [ADVANCERS, BATCH, HOLD, POLL, SWEEP_EVERY, SWEEP_BATCH, RESEND_AFTER];
+
+    /// Reads it.
+    pub fn read(source: &Source) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(source);
+        let config = Self {
+            advancers: small(reader.number(&ADVANCERS, 1..=64)),
+            batch: small(reader.number(&BATCH, 1..=1_000)),
+            hold: reader.duration(&HOLD),
+            poll: reader.duration(&POLL),
+            sweep_every: reader.duration(&SWEEP_EVERY),
+            sweep_batch: small(reader.number(&SWEEP_BATCH, 1..=1_000)),
+            resend_after: reader.duration(&RESEND_AFTER),
+            broker_starts_empty: false,
+        };
+        reader.check(
+            config.hold >= Duration::from_secs(1),
+            &HOLD,
+            "must be 1s or more: a plan and its advance must fit",
+        );
+        reader.check(config.poll >= Duration::from_millis(10), &POLL, "must be 10ms or more");
+        reader.check(
+            config.sweep_every >= Duration::from_millis(50) && config.sweep_every <= Duration::from_secs(2),
+            &SWEEP_EVERY,
+            "must be from 50ms to 2s: an expired lease is found by a sweep",
+        );
+        reader.check(config.resend_after >= Duration::from_secs(1), &RESEND_AFTER, "must be 1s or more");
+        reader.finish(config)
+    }
+
+    /// The defaults, for a scheduler inside another process.
+    pub fn embedded() -> Self {
+        let config = Self::read(&Source::default()).expect("the defaults have no mistakes, as a test checks");
+        Self { resend_after: Duration::from_secs(10), broker_starts_empty: true, ..config }
+    }
+}
+
+fn small(number: u64) -> usize {
+    usize::try_from(number).expect("a number of at most a thousand fits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_have_no_mistakes() {
+        assert!(SchedulerConfig::embedded().broker_starts_empty);
+    }
+
+    #[test]
+    fn relations_between_settings_are_checked() {
+        let source = Source::from_pairs([("COX_SWEEP_EVERY".to_owned(), "1m".to_owned())]);
+        let told = SchedulerConfig::read(&source).unwrap_err().to_string();
+        assert!(told.contains("COX_SWEEP_EVERY") && told.contains("50ms to 2s"), "{told}");
+    }
+}

@@ -1,0 +1,98 @@
+//! The scheduler's figures.
+
+use coxswain_shared::run::RunStatus;
+use coxswain_shared::telemetry::Metrics;
+use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
+
+/// Typed handles on the scheduler's figures.
+#[derive(Debug, Clone)]
+pub struct SchedulerMetrics {
+    advances: IntCounterVec,
+    runs_ended: IntCounterVec,
+    sent: IntCounterVec,
+    leases_expired: IntCounter,
+    poisoned: IntCounter,
+    queue_timeouts: IntCounter,
+    runs_overdue: IntCounter,
+    plan_seconds: HistogramVec,
+    backlog: IntGaugeVec,
+    broker_reconnects: IntGauge,
+    store_errors: IntCounter,
+}
+
+impl SchedulerMetrics {
+    /// Registers them.
+    pub fn new(metrics: &Metrics) -> Self {
+        let plan_buckets = vec![0.000_1, 0.000_5, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0];
+        Self {
+            advances: metrics.counters(
+                "cox_advances_total",
+                "Changes of runs' plans, by the store's answer.",
+                &["answer"],
+            ),
+            runs_ended: metrics.counters(
+                "cox_runs_ended_total",
+                "Runs that this scheduler has ended, by status and cause.",
+                &["status", "cause"],
+            ),
+            sent: metrics.counters("cox_tasks_sent_total", "Task messages, by what became of them.", &["result"]),
+            leases_expired: metrics.counter("cox_leases_expired_total", "Leases that were found expired."),
+            poisoned: metrics.counter("cox_tasks_poisoned_total", "Tasks that ended as crashed."),
+            queue_timeouts: metrics.counter("cox_queue_timeouts_total", "Tasks that no worker took in time."),
+            runs_overdue: metrics.counter("cox_runs_overdue_total", "Runs that were stopped at their deadline."),
+            plan_seconds: metrics.histograms("cox_plan_seconds", "The time to plan a step.", &[], plan_buckets),
+            backlog: metrics.gauges("cox_backlog", "Messages that wait on a pool's queue.", &["pool"]),
+            broker_reconnects: metrics
+                .gauge("cox_scheduler_broker_reconnects", "Broker connections that were restored."),
+            store_errors: metrics.counter("cox_scheduler_store_errors_total", "Store calls that failed."),
+        }
+    }
+
+    pub(crate) fn advanced(&self, answer: &'static str) {
+        self.advances.with_label_values(&[answer]).inc();
+    }
+
+    pub(crate) fn run_ended(&self, status: RunStatus, cause: &'static str) {
+        self.runs_ended.with_label_values(&[status.name(), cause]).inc();
+    }
+
+    pub(crate) fn sent(&self, result: &'static str, count: usize) {
+        self.sent.with_label_values(&[result]).inc_by(count as u64);
+    }
+
+    pub(crate) fn swept(&self, swept: &coxswain_shared::store::Swept) {
+        self.leases_expired.inc_by(u64::from(swept.expired));
+        self.poisoned.inc_by(swept.poisoned.len() as u64);
+        self.queue_timeouts.inc_by(u64::from(swept.queue_timeouts));
+        self.runs_overdue.inc_by(swept.overdue.len() as u64);
+    }
+
+    pub(crate) fn planned(&self, took: std::time::Duration) {
+        self.plan_seconds.with_label_values(&[] as &[&str]).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn backlog(&self, pool: &str, messages: u64) {
+        self.backlog.with_label_values(&[pool]).set(i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn broker_reconnects(&self, count: u64) {
+        self.broker_reconnects.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn store_failed(&self) {
+        self.store_errors.inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_figures_register_under_their_names() {
+        let metrics = Metrics::new();
+        let figures = SchedulerMetrics::new(&metrics);
+        figures.run_ended(RunStatus::Succeeded, "none");
+        assert!(metrics.render().contains(r#"cox_runs_ended_total{cause="none",status="succeeded"} 1"#));
+    }
+}

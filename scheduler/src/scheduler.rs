@@ -1,0 +1,93 @@
+//! One scheduler: builds its parts and runs them until it is told to drain.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use coxswain_shared::broker::Broker;
+use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::store::{Signal, Store};
+use coxswain_shared::telemetry::Metrics;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::advance::Advancer;
+use crate::config::SchedulerConfig;
+use crate::dirty::Dirty;
+use crate::graphs::Graphs;
+use crate::metrics::SchedulerMetrics;
+use crate::outbox::Outbox;
+use crate::sweep::Sweeper;
+
+/// How long parts may take to end once the scheduler drains; what they leave, another scheduler does.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+
+/// A scheduler, ready to run.
+#[derive(Debug)]
+pub struct Scheduler {
+    config: SchedulerConfig,
+    store: Arc<dyn Store>,
+    broker: Arc<dyn Broker>,
+    metrics: SchedulerMetrics,
+}
+
+impl Scheduler {
+    /// A scheduler over these ports.
+    pub fn new(config: SchedulerConfig, store: Arc<dyn Store>, broker: Arc<dyn Broker>, metrics: &Metrics) -> Self {
+        Self { config, store, broker, metrics: SchedulerMetrics::new(metrics) }
+    }
+
+    /// Plans, sends and sweeps until the tasks drain.
+    pub async fn run(self, tasks: Tasks) {
+        let parts = tasks.child();
+        let outbox = Outbox::start(
+            Arc::clone(&self.store),
+            Arc::clone(&self.broker),
+            self.config.resend_after,
+            self.metrics.clone(),
+            &parts,
+        );
+        let dirty = Arc::new(Dirty::default());
+        let graphs = Arc::new(Graphs::default());
+        for _ in 0..self.config.advancers {
+            let advancer = Advancer {
+                config: self.config.clone(),
+                store: Arc::clone(&self.store),
+                graphs: Arc::clone(&graphs),
+                outbox: outbox.clone(),
+                metrics: self.metrics.clone(),
+            };
+            parts.spawn(advancer.run(Arc::clone(&dirty), parts.clone()));
+        }
+        let sweeper = Sweeper {
+            config: self.config.clone(),
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&self.broker),
+            outbox,
+            metrics: self.metrics.clone(),
+        };
+        parts.spawn(sweeper.run(parts.clone()));
+        self.mark_dirty(&dirty, &parts).await;
+        if !parts.join(DRAIN_PATIENCE).await {
+            tracing::warn!("the scheduler was cut short while draining; what it left, another scheduler does");
+        }
+    }
+
+    /// Marks partitions as dirty when they are nudged, and all of them on every poll.
+    async fn mark_dirty(&self, dirty: &Dirty, tasks: &Tasks) {
+        let mut signals = self.store.signals();
+        let mut poll = tokio::time::interval(self.config.poll);
+        poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut pushing = true;
+        loop {
+            tokio::select! {
+                () = tasks.draining() => return,
+                _ = poll.tick() => dirty.mark_all(self.store.partitions()),
+                signal = signals.recv(), if pushing => match signal {
+                    Ok(Signal::Ready(partition)) => dirty.mark(partition),
+                    Ok(Signal::Stop { .. }) => {}
+                    Ok(Signal::Lost) | Err(RecvError::Lagged(_)) => dirty.mark_all(self.store.partitions()),
+                    Err(RecvError::Closed) => pushing = false,
+                },
+            }
+        }
+    }
+}

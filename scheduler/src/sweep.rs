@@ -1,0 +1,120 @@
+//! The reaper: looks for what is overdue, in every partition in turn.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coxswain_shared::broker::Broker;
+use coxswain_shared::id::{Partition, PoolName};
+use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::stop::Cause;
+use coxswain_shared::store::{Sending, Store, SweepLimits, Swept};
+use coxswain_shared::wire;
+use rand::RngExt as _;
+
+use crate::config::SchedulerConfig;
+use crate::metrics::SchedulerMetrics;
+use crate::outbox::Outbox;
+
+/// The reaper of one scheduler.
+#[derive(Debug)]
+pub(crate) struct Sweeper {
+    pub(crate) config: SchedulerConfig,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) outbox: Outbox,
+    pub(crate) metrics: SchedulerMetrics,
+}
+
+impl Sweeper {
+    /// Sweeps until the tasks drain.
+    pub(crate) async fn run(self, tasks: Tasks) {
+        let mut ahead = if self.config.broker_starts_empty { self.config.resend_after * 2 } else { Duration::ZERO };
+        loop {
+            let more = self.round(ahead).await;
+            ahead = Duration::ZERO;
+            let pause = if more { Duration::ZERO } else { self.pause() };
+            tokio::select! {
+                () = tasks.draining() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// The time until the next round, spread so that many schedulers do not sweep in step.
+    fn pause(&self) -> Duration {
+        self.config.sweep_every.mul_f64(rand::rng().random_range(0.75..1.25))
+    }
+
+    /// Sweeps every partition once. True if any has more to do at once.
+    async fn round(&self, ahead: Duration) -> bool {
+        let mut doubtful = Vec::new();
+        let mut more = false;
+        for index in 0..self.store.partitions() {
+            match self.partition(Partition::new(index), ahead).await {
+                Some(swept) => {
+                    more |= swept.more;
+                    doubtful.extend(self.take_action(swept).await);
+                }
+                // The store is away: the other partitions can wait for the next round as well.
+                None => return false,
+            }
+        }
+        self.resend(doubtful, ahead > Duration::ZERO).await;
+        self.metrics.broker_reconnects(self.broker.reconnects());
+        more
+    }
+
+    async fn partition(&self, partition: Partition, ahead: Duration) -> Option<Swept> {
+        let batch = self.config.sweep_batch;
+        let limits = SweepLimits { tasks: batch, runs: batch, resend_after: self.config.resend_after, ahead };
+        match self.store.sweep(partition, limits).await {
+            Ok(swept) => Some(swept),
+            Err(error) => {
+                self.metrics.store_failed();
+                tracing::warn!(%error, %partition, "a partition could not be swept");
+                None
+            }
+        }
+    }
+
+    /// Acts on what was found; returns the tasks that were sent before.
+    async fn take_action(&self, swept: Swept) -> Vec<Sending> {
+        self.metrics.swept(&swept);
+        for run in &swept.overdue {
+            self.metrics.run_ended(Cause::Deadline.end(), Cause::Deadline.name());
+            tracing::info!(run.id = %run.id, "a run was ordered to stop at its deadline");
+        }
+        for task in &swept.poisoned {
+            tracing::warn!(run.id = %task.run.id, task = %task.task, "a task has crashed too often and was given up");
+            if let Err(error) = self.broker.bury(&wire::encode(task), "crashed").await {
+                tracing::warn!(%error, run.id = %task.run.id, task = %task.task, "a dead letter could not be written");
+            }
+        }
+        let (doubtful, fresh): (Vec<_>, Vec<_>) = swept.send.into_iter().partition(|sending| sending.again);
+        self.outbox.put(fresh.into_iter().map(|sending| (sending.pool, sending.task)).collect());
+        doubtful
+    }
+
+    /// Sends again what was sent before, where the queue is shorter than what should be on it: then messages are lost.
+    async fn resend(&self, doubtful: Vec<Sending>, broker_is_empty: bool) {
+        let mut by_pool: BTreeMap<PoolName, Vec<Sending>> = BTreeMap::new();
+        for sending in doubtful {
+            by_pool.entry(sending.pool.clone()).or_default().push(sending);
+        }
+        for (pool, sendings) in by_pool {
+            let waiting = match self.broker.backlog(&pool).await {
+                Ok(waiting) => waiting,
+                Err(error) => {
+                    tracing::debug!(%error, %pool, "the backlog is not known; nothing is sent again");
+                    continue;
+                }
+            };
+            self.metrics.backlog(pool.as_str(), waiting);
+            if broker_is_empty || waiting < sendings.len() as u64 {
+                self.metrics.sent("again", sendings.len());
+                self.outbox.put(sendings.into_iter().map(|sending| (sending.pool, sending.task)).collect());
+            }
+        }
+    }
+}

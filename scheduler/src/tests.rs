@@ -1,0 +1,186 @@
+//! The scheduler on the embedded adapters, with a worker that is a few lines of the test.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use coxswain_shared::broker::{Broker, LocalBroker};
+use coxswain_shared::graph::canonical::{Canonical, canonical};
+use coxswain_shared::graph::{Channel, Graph, Node};
+use coxswain_shared::id::{GraphHash, GraphName, Nonce, PoolName, RunId, ThreadId, WorkerId};
+use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::outcome::Outcome;
+use coxswain_shared::run::RunStatus;
+use coxswain_shared::store::{
+    Claim, Claimed, Created, NewRun, OnConflict, Run, RunSpec, Settle, Store, StoredGraph, Verdict,
+    sqlite::{SqliteConfig, SqliteStore},
+};
+use coxswain_shared::telemetry::Metrics;
+use serde_json::json;
+
+use crate::{Scheduler, SchedulerConfig};
+
+/// A fleet of one scheduler and one worker.
+struct Fleet {
+    store: Arc<dyn Store>,
+    broker: LocalBroker,
+    tasks: Tasks,
+}
+
+impl Fleet {
+    fn start(config: SchedulerConfig) -> Self {
+        let store: Arc<dyn Store> =
+            Arc::new(SqliteStore::open(SqliteConfig::memory()).expect("a store in memory opens"));
+        let (broker, tasks) = (LocalBroker::new(), Tasks::new());
+        let scheduler = Scheduler::new(config, Arc::clone(&store), Arc::new(broker.clone()), &Metrics::new());
+        tasks.spawn(scheduler.run(tasks.clone()));
+        Self { store, broker, tasks }
+    }
+
+    /// Starts a worker that adds one to `count` for every task it gets.
+    async fn start_worker(&self) {
+        let mut consumer = self.broker.consume(&PoolName::standard(), 4).await.expect("the local broker is there");
+        let store = Arc::clone(&self.store);
+        self.tasks.spawn(async move {
+            while let Some(delivery) = consumer.next().await {
+                let task = delivery.task().expect("a well-formed message");
+                let claim = Claim {
+                    task: task.clone(),
+                    worker: WorkerId::new("w1").expect("a name"),
+                    nonce: Nonce::fresh(),
+                    ttl: Duration::from_secs(10),
+                    takeover_after: None,
+                };
+                if let Ok(Claimed::Leased(lease)) = store.claim(claim).await {
+                    let writes = BTreeMap::from([("count".parse().expect("a name"), json!(1))]);
+                    let verdict = Verdict::Done(Outcome::wrote(writes));
+                    store.settle(Settle { task, fence: lease.fence, verdict }).await.expect("the store is there");
+                }
+                delivery.ack().await;
+            }
+        });
+    }
+
+    async fn submit(&self, id: &str, graph: Graph) -> RunId {
+        let Canonical { hash, name, json } = canonical(&graph);
+        self.store.put_graph(&StoredGraph { hash: hash.clone(), name: name.clone(), json }).await.expect("kept");
+        let run = NewRun {
+            id: RunId::new(id).expect("a name"),
+            thread: ThreadId::new(id).expect("a name"),
+            graph: name,
+            graph_hash: hash,
+            on_conflict: OnConflict::Reject,
+            run_timeout: Duration::from_mins(1),
+            parent: None,
+            spec: RunSpec::default(),
+        };
+        let created = self.store.create_run(run.clone()).await.expect("the store is there");
+        assert!(matches!(created, Created::Made { .. }), "{created:?}");
+        run.id
+    }
+
+    /// Waits until the run has ended.
+    async fn end(&self, id: &RunId) -> Run {
+        let ended = async {
+            loop {
+                let run = self.store.run(id).await.expect("the store is there").expect("the run is there");
+                if run.status.is_final() {
+                    return run;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), ended).await;
+        let now = self.store.run(id).await;
+        assert!(in_time.is_ok(), "the run has not ended: {now:?}");
+        in_time.expect("checked above")
+    }
+}
+
+fn counting_to(bound: u64) -> Graph {
+    Graph::builder("loop")
+        .channel("count", Channel::add(0))
+        .node("work", Node::rust("count"))
+        .edge("START", "work")
+        .edge_if("work", "work", format!("count < {bound}"))
+        .otherwise("work", "END")
+        .build()
+        .expect("the graph is valid")
+}
+
+#[tokio::test]
+async fn a_loop_runs_until_its_condition_ends_it() {
+    let fleet = Fleet::start(SchedulerConfig::embedded());
+    fleet.start_worker().await;
+    let id = fleet.submit("r1", counting_to(5)).await;
+    let run = fleet.end(&id).await;
+    assert_eq!(run.status, RunStatus::Succeeded, "{run:?}");
+    let values = fleet.store.values(&run.key, run.step).await.unwrap().unwrap();
+    assert_eq!(values.get("count"), Some(&json!(5)));
+}
+
+#[tokio::test]
+async fn what_was_queued_before_a_restart_of_the_embedded_queue_is_sent_again() {
+    let fleet = Fleet::start(SchedulerConfig::embedded());
+    let id = fleet.submit("r1", counting_to(3)).await;
+    // The first scheduler sends the first task to its queue, which then is lost with it.
+    let pool = PoolName::standard();
+    while fleet.broker.backlog(&pool).await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    fleet.tasks.start_drain();
+    fleet.tasks.join(Duration::from_secs(10)).await;
+    let again = Fleet { store: Arc::clone(&fleet.store), broker: LocalBroker::new(), tasks: Tasks::new() };
+    again.start_worker().await;
+    let scheduler = Scheduler::new(
+        SchedulerConfig::embedded(),
+        Arc::clone(&again.store),
+        Arc::new(again.broker.clone()),
+        &Metrics::new(),
+    );
+    again.tasks.spawn(scheduler.run(again.tasks.clone()));
+    assert_eq!(again.end(&id).await.status, RunStatus::Succeeded);
+}
+
+#[tokio::test]
+async fn a_run_whose_graph_is_lost_fails_and_says_so() {
+    let fleet = Fleet::start(SchedulerConfig::embedded());
+    let mut run = NewRun {
+        id: RunId::new("r1").unwrap(),
+        thread: ThreadId::new("r1").unwrap(),
+        graph: GraphName::new("g").unwrap(),
+        graph_hash: GraphHash::new("unknown").unwrap(),
+        on_conflict: OnConflict::Reject,
+        run_timeout: Duration::from_mins(1),
+        parent: None,
+        spec: RunSpec::default(),
+    };
+    run.spec.actor = "ann@host".to_owned();
+    fleet.store.create_run(run.clone()).await.unwrap();
+    let ended = fleet.end(&run.id).await;
+    assert_eq!(ended.status, RunStatus::Failed);
+    let message = ended.failure.expect("a reason").to_string();
+    assert!(message.contains("does not have the graph unknown"), "{message}");
+}
+
+#[tokio::test]
+async fn many_schedulers_advance_the_same_runs_and_none_twice() {
+    let fleet = Fleet::start(SchedulerConfig::embedded());
+    for _ in 0..3 {
+        let store = Arc::clone(&fleet.store);
+        let scheduler =
+            Scheduler::new(SchedulerConfig::embedded(), store, Arc::new(fleet.broker.clone()), &Metrics::new());
+        fleet.tasks.spawn(scheduler.run(fleet.tasks.clone()));
+    }
+    fleet.start_worker().await;
+    let mut ids = Vec::new();
+    for index in 0..20 {
+        ids.push(fleet.submit(&format!("r{index}"), counting_to(7)).await);
+    }
+    for id in ids {
+        let run = fleet.end(&id).await;
+        assert_eq!((run.status, run.step.get()), (RunStatus::Succeeded, 7), "{run:?}");
+        let values = fleet.store.values(&run.key, run.step).await.unwrap().unwrap();
+        assert_eq!(values.get("count"), Some(&json!(7)), "a step was applied twice, or not at all");
+    }
+}

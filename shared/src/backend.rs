@@ -1,0 +1,201 @@
+//! Chooses and connects the adapters that the settings name: the store, and the broker if there is one.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::broker::{self, Broker, RabbitBroker, RabbitConfig};
+use crate::config::{Mistakes, Reader, Secret, Source, Variable, redact_url};
+use crate::lifecycle::Tasks;
+use crate::store::redis::{RedisConfig, RedisStore};
+use crate::store::sqlite::{SqliteConfig, SqliteStore};
+use crate::store::{self, Store};
+use crate::telemetry::Probe;
+
+/// How often the store is asked for its time, for readiness.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
+/// How long a process that starts waits for its broker; readiness tells about it later on.
+const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+
+const STORE: Variable = Variable {
+    name: "COX_STORE",
+    default: "sqlite:.cox/cox.db",
+    meaning: "where runs are kept: sqlite:PATH, or redis://HOST:PORT for a fleet",
+};
+const RETENTION: Variable =
+    Variable { name: "COX_RETENTION", default: "7d", meaning: "how long a finished run is kept" };
+
+/// Which adapters, and how they are set up.
+#[derive(Debug, Clone)]
+pub struct BackendConfig {
+    /// Where runs are kept.
+    pub store: StoreChoice,
+    /// Where tasks are queued; none: inside the process.
+    pub broker: Option<RabbitConfig>,
+    /// How long a finished run is kept.
+    pub retention: Duration,
+}
+
+/// Where runs are kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// In a file.
+    Sqlite(PathBuf),
+    /// In Redis.
+    Redis(Secret<String>),
+}
+
+impl BackendConfig {
+    /// The variables it reads itself; the adapters' come beside them.
+    const OWN: [Variable; 2] = [STORE, RETENTION];
+
+    /// All the variables that it reads.
+    pub fn variables() -> Vec<Variable> {
+        [&Self::OWN[..], &RabbitConfig::VARIABLES].concat()
+    }
+
+    /// Reads it. `program` is what the connections are called in the broker's lists.
+    pub fn read(source: &Source, program: &str) -> Result<Self, Mistakes> {
+        let mut reader = Reader::new(source);
+        let store = reader.text(&STORE);
+        let retention = reader.duration(&RETENTION);
+        reader.check(retention >= Duration::from_secs(1), &RETENTION, "must be 1s or more");
+        let choice = choose(&store);
+        reader.check(choice.is_some(), &STORE, "write sqlite:PATH or redis://HOST:PORT");
+        let broker = RabbitConfig::read(&mut reader, program);
+        let store = choice.unwrap_or_else(|| StoreChoice::Sqlite(PathBuf::new()));
+        reader.finish(Self { store, broker, retention })
+    }
+}
+
+fn choose(store: &str) -> Option<StoreChoice> {
+    if let Some(path) = store.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        return (!path.is_empty()).then(|| StoreChoice::Sqlite(PathBuf::from(path)));
+    }
+    store.starts_with("redis://").then(|| StoreChoice::Redis(Secret::new(store.to_owned())))
+}
+
+/// The adapters, connected.
+#[derive(Debug, Clone)]
+pub struct Backend {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The broker, if one is set; else tasks are queued inside the process.
+    pub broker: Option<Arc<dyn Broker>>,
+    /// Where the store is, without credentials.
+    pub place: String,
+    /// Whether the store is embedded, so that a process that submits may well execute.
+    pub is_embedded: bool,
+}
+
+/// Why there is no backend.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store cannot be opened.
+    #[error("cannot open the store {place}")]
+    Store {
+        /// Where it is, without credentials.
+        place: String,
+        /// Why.
+        #[source]
+        source: store::Error,
+    },
+    /// The broker cannot be reached.
+    #[error("cannot reach the broker")]
+    Broker(#[source] broker::Error),
+    /// The folder of the store's file cannot be made.
+    #[error("cannot make the folder {place}")]
+    Folder {
+        /// Which folder.
+        place: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Backend {
+    /// Connects the adapters. What they need in the background runs on `tasks`, which must outlive their users.
+    pub async fn connect(config: &BackendConfig, tasks: &Tasks) -> Result<Self, Error> {
+        let (store, place, is_embedded) = open_store(config, tasks).await?;
+        let broker = match &config.broker {
+            Some(settings) => Some(connect_broker(settings).await?),
+            None => None,
+        };
+        Ok(Self { store, broker, place, is_embedded })
+    }
+
+    /// A probe that says whether the store answers. It asks every second for as long as the tasks run.
+    pub fn probe(&self, tasks: &Tasks) -> Probe {
+        let answers = Arc::new(AtomicBool::new(true));
+        let (noted, store) = (Arc::clone(&answers), Arc::clone(&self.store));
+        tasks.spawn(async move {
+            loop {
+                noted.store(store.now().await.is_ok(), Ordering::Relaxed);
+                tokio::time::sleep(PROBE_EVERY).await;
+            }
+        });
+        let place = self.place.clone();
+        Arc::new(move || if answers.load(Ordering::Relaxed) { Ok(()) } else { Err(format!("{place} does not answer")) })
+    }
+}
+
+async fn open_store(config: &BackendConfig, tasks: &Tasks) -> Result<(Arc<dyn Store>, String, bool), Error> {
+    match &config.store {
+        StoreChoice::Sqlite(path) => {
+            let place = format!("sqlite:{}", path.display());
+            make_folder(path)?;
+            let settings = SqliteConfig { retention: config.retention, ..SqliteConfig::file(path) };
+            let opened = SqliteStore::open(settings);
+            let store = opened.map_err(|source| Error::Store { place: place.clone(), source })?;
+            Ok((Arc::new(store), place, true))
+        }
+        StoreChoice::Redis(url) => {
+            let place = redact_url(url.expose());
+            let settings = RedisConfig { retention: config.retention, ..RedisConfig::new(url.expose()) };
+            let opened = RedisStore::connect(settings, tasks).await;
+            let store = opened.map_err(|source| Error::Store { place: place.clone(), source })?;
+            Ok((Arc::new(store), place, false))
+        }
+    }
+}
+
+fn make_folder(file: &Path) -> Result<(), Error> {
+    match file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::create_dir_all(folder)
+            .map_err(|source| Error::Folder { place: folder.display().to_string(), source }),
+        None => Ok(()),
+    }
+}
+
+async fn connect_broker(settings: &RabbitConfig) -> Result<Arc<dyn Broker>, Error> {
+    let broker = RabbitBroker::start(settings.clone()).map_err(Error::Broker)?;
+    broker.connected(CONNECT_WITHIN).await.map_err(Error::Broker)?;
+    Ok(Arc::new(broker))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(store: &str, broker: &str) -> Result<BackendConfig, Mistakes> {
+        let pairs = [("COX_STORE", store), ("COX_BROKER", broker)];
+        let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        BackendConfig::read(&Source::from_pairs(pairs), "test")
+    }
+
+    #[test]
+    fn a_store_is_chosen_by_its_scheme() {
+        assert_eq!(read("", "").unwrap().store, StoreChoice::Sqlite(".cox/cox.db".into()));
+        assert_eq!(read("sqlite:///tmp/x.db", "").unwrap().store, StoreChoice::Sqlite("/tmp/x.db".into()));
+        assert!(matches!(read("redis://h:1", "").unwrap().store, StoreChoice::Redis(_)));
+    }
+
+    #[test]
+    fn a_mistaken_store_and_a_mistaken_broker_are_told_at_once_and_without_the_password() {
+        let told = read("mysql://root:hunter2@h", "http://ann:hunter2@h").unwrap_err().to_string();
+        assert!(told.contains("COX_STORE") && told.contains("COX_BROKER") && !told.contains("hunter2"), "{told}");
+    }
+}
