@@ -2,5 +2,6 @@
 
 mod building;
 mod drawing;
+mod examples;
 mod mistakes;
 mod reading;
