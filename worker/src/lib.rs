@@ -27,6 +27,10 @@
 //! [`Context`] is what a handler is told and can say; [`Handler`] is the trait behind longer-lived handlers. What is
 //! absent: planning, sending, and any decision about who owns a task. Those are the scheduler's and the store's.
 
+// The examples are written as a user writes them, and are tested inside the crate.
+#[cfg(test)]
+extern crate self as coxswain_worker;
+
 mod attempt;
 mod clock;
 mod closest;

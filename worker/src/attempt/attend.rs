@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::claim::{Answer, Granted, claim};
-use super::classify::{self, Consequence, classify};
+use super::classify::{self, Consequence, Finish, classify};
 use super::close::{Closing, Report};
 use super::supervise::{Ended, supervise};
 use crate::clock::StoreClock;
@@ -92,12 +92,13 @@ async fn work_on(shared: &Arc<Shared>, granted: Granted) -> Dealt {
             let assignment = assign(&shared.clock, task.clone(), lease.clone(), graph);
             let ctx = Context::new(assignment, switch.clone(), events);
             let ended = match shared.kinds.start(ctx.clone()) {
+                Ok(_) if switch.notice().is_some() => Ended::without_work(Finish::Dropped, &switch),
                 Ok(work) => supervise(&shared.place, &ctx, work).await,
-                Err(error) => Ended::refused(error, &switch),
+                Err(error) => Ended::without_work(Finish::Returned(Err(error)), &switch),
             };
             (Some(ctx), ended)
         }
-        Err(error) => (None, Ended::refused(error, &switch)),
+        Err(error) => (None, Ended::without_work(Finish::Returned(Err(error)), &switch)),
     };
     CrashPoint::Ran.reach().await;
     let kind = ctx.as_ref().map_or("unknown", |ctx| ctx.definition().kind.name());

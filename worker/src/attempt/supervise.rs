@@ -40,16 +40,10 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// The end of an attempt whose work could not even begin.
-    pub(crate) fn refused(error: NodeError, switch: &Switch) -> Self {
+    /// The end of an attempt whose work did not even begin.
+    pub(crate) fn without_work(finish: Finish, switch: &Switch) -> Self {
         let now = Instant::now();
-        Self {
-            finish: Finish::Returned(Err(error)),
-            notice: switch.notice(),
-            gone: now,
-            cleaned: Some(now),
-            stuck: None,
-        }
+        Self { finish, notice: switch.notice(), gone: now, cleaned: Some(now), stuck: None }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coxswain_shared::broker::{Broker, Consumer};
+use coxswain_shared::duration::DURATION_MAX;
 use coxswain_shared::id::WorkerId;
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::store::Store;
@@ -49,7 +50,10 @@ pub(crate) struct WorkRuntime(Option<tokio::runtime::Runtime>);
 impl WorkRuntime {
     pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
-        builder.worker_threads(threads).thread_name("cox-work").enable_all().build().map(|runtime| Self(Some(runtime)))
+        // Children are killed when the thread that started them ends (see `kind::exec`), and a handler that calls
+        // `block_in_place` makes a thread one of those that end when they are idle: they must not.
+        builder.worker_threads(threads).thread_name("cox-work").thread_keep_alive(DURATION_MAX).enable_all();
+        builder.build().map(|runtime| Self(Some(runtime)))
     }
 
     fn handle(&self) -> &tokio::runtime::Handle {

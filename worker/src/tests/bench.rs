@@ -121,7 +121,7 @@ impl Bench {
         let name = RunId::fresh();
         let graph = json!({
             "name": "bench", "edges": [],
-            "state": {"text": {}, "count": {}, "other": {}},
+            "state": {"text": {}, "count": {}, "other": {}, "words": {}},
             "nodes": {"work": node},
         });
         let parsed: Graph = serde_json::from_value(graph.clone()).unwrap();

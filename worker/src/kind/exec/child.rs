@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 use tokio_util::sync::CancellationToken;
 
-use super::command::Prepared;
+use super::command::{Prepared, not_started};
 use super::group::Group;
 use super::output::Output;
 use super::tail::Tail;
@@ -120,15 +120,4 @@ fn ended_badly(program: &str, status: ExitStatus, tail: &Tail) -> Failure {
     let mut failure = Failure::new(FailureKind::Handler, format!("the program `{program}` {how}"));
     failure.chain.extend(tail.shown());
     failure
-}
-
-fn not_started(program: &str, cwd: Option<&str>, error: &io::Error) -> NodeError {
-    let place = cwd.map_or_else(String::new, |cwd| format!(" in the folder `{cwd}`"));
-    let message = format!("the program `{program}` cannot be started{place}: {error}");
-    match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted => {
-            NodeError::retryable(message)
-        }
-        _ => NodeError::refused(FailureKind::BadInput, message),
-    }
 }

@@ -1,6 +1,7 @@
 //! What a child is started with: program, arguments, environment, input.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::process::Stdio;
 
 use coxswain_shared::checkpoint::Values;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::process::Command;
 
+use super::guard::Guard;
 use crate::handler::{Context, NodeError};
 use crate::kind::set::scope_of;
 
@@ -41,15 +43,19 @@ struct Stdin<'a> {
 }
 
 impl Prepared {
-    pub(super) fn new(ctx: &Context, passed_on: Vec<(String, String)>) -> Result<Self, NodeError> {
+    pub(super) fn new(ctx: &Context, passed_on: Vec<(String, String)>, guard: &Guard) -> Result<Self, NodeError> {
         let NodeKind::Exec(node) = &ctx.definition().kind else {
             unreachable!("the registry hands each kind its own nodes");
         };
         let Some((program, arguments)) = node.command.split_first() else {
             return Err(NodeError::refused(FailureKind::BadInput, "its command is empty: name a program"));
         };
-        let mut command = Command::new(program);
-        command.args(arguments).env_clear().envs(environment(ctx, node, passed_on)?);
+        let environment = environment(ctx, node, passed_on)?;
+        if !guard.finds(program, environment.get("PATH").map(String::as_str), node.cwd.as_deref()) {
+            return Err(not_started(program, node.cwd.as_deref(), &io::ErrorKind::NotFound.into()));
+        }
+        let mut command = guard.command(program, arguments);
+        command.env_clear().envs(environment);
         if let Some(cwd) = &node.cwd {
             command.current_dir(cwd);
         }
@@ -124,4 +130,16 @@ fn scalar(value: &Value) -> Option<String> {
 
 fn upper(name: &str) -> String {
     name.chars().take(128).map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
+}
+
+/// The error of a program that could not be started.
+pub(super) fn not_started(program: &str, cwd: Option<&str>, error: &io::Error) -> NodeError {
+    let place = cwd.map_or_else(String::new, |cwd| format!(" in the folder `{cwd}`"));
+    let message = format!("the program `{program}` cannot be started{place}: {error}");
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted => {
+            NodeError::retryable(message)
+        }
+        _ => NodeError::refused(FailureKind::BadInput, message),
+    }
 }

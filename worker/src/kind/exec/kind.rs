@@ -7,6 +7,7 @@ use coxswain_shared::graph::NodeKind;
 
 use super::child;
 use super::command::Prepared;
+use super::guard::Guard;
 use crate::handler::{Context, NodeError};
 use crate::kind::{Kind, Work};
 
@@ -33,6 +34,7 @@ const REAP: Duration = Duration::from_millis(60);
 #[derive(Debug)]
 pub(crate) struct ExecKind {
     passed_on: Vec<(String, String)>,
+    guard: Guard,
 }
 
 impl ExecKind {
@@ -40,7 +42,8 @@ impl ExecKind {
     pub(crate) fn new(more: &[String]) -> Self {
         let names = PASSED_ON.into_iter().chain(more.iter().map(String::as_str));
         let passed_on = names.filter_map(|name| Some((name.to_owned(), Source::foreign(name)?))).collect();
-        Self { passed_on }
+        let guard = Guard::find(Source::foreign("PATH").as_deref());
+        Self { passed_on, guard }
     }
 }
 
@@ -53,9 +56,9 @@ impl Kind for ExecKind {
         let NodeKind::Exec(_) = &ctx.definition().kind else {
             unreachable!("the registry hands each kind its own nodes");
         };
-        let passed_on = self.passed_on.clone();
+        let (passed_on, guard) = (self.passed_on.clone(), self.guard.clone());
         let work = Work::new(async move {
-            let prepared = Prepared::new(&ctx, passed_on)?;
+            let prepared = Prepared::new(&ctx, passed_on, &guard)?;
             child::run(ctx, prepared).await
         });
         Ok(work.with_grace(true).with_last_words(REAP))

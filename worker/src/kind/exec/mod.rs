@@ -14,11 +14,13 @@
 //! When the attempt is to end, the whole group is sent SIGTERM; when the grace is over, SIGKILL. When the child ends by
 //! itself, what is left of its group is killed. A process that leaves the group (`setsid`) escapes this: it is not
 //! waited for, and if it holds the child's output open the attempt's proof is not confirmed. If the worker itself is
-//! killed, the group lives on until it notices; its writes are refused by their fence.
+//! killed, the child is killed with it where the machine has `setpriv`; what the child has started lives on, and its
+//! writes are refused by their fence. In a container, run the worker under an init, which reaps what others leave.
 
 mod child;
 mod command;
 mod group;
+mod guard;
 mod kind;
 mod output;
 mod tail;
