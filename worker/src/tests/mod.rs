@@ -4,6 +4,7 @@ mod bench;
 
 mod attempts;
 mod deliveries;
+mod examples;
 mod exec;
 mod shutdown;
 mod stops;
