@@ -13,6 +13,8 @@ pub mod conformance;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
+#[cfg(any(test, feature = "testing"))]
+pub mod model;
 mod port;
 mod records;
 pub mod redis;

@@ -34,3 +34,11 @@ mod file {
 
     crate::store_conformance!(make);
 }
+
+#[test]
+fn random_operations_have_the_effects_that_the_model_has() {
+    crate::store::model::hold_to_the_model(256, async || {
+        let (store, clock) = open(SqliteConfig { partitions: 2, ..SqliteConfig::memory() });
+        (store as Arc<dyn crate::store::Store>, clock)
+    });
+}

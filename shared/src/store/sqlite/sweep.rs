@@ -7,13 +7,14 @@ use super::run_row::RunRow;
 use super::task_row::{self, TaskRow, select_tasks};
 use super::tx::Tx;
 use super::{claim, finish, forget, stop};
-use crate::id::{Partition, RunId};
+use crate::id::{Partition, RunId, TaskId};
 use crate::limits::Limit;
 use crate::outcome::{Outcome, Writes};
 use crate::run::RunStatus;
 use crate::stop::{Cause, NewOrder};
 use crate::store::{Sending, StopAnswer, SweepLimits, Swept};
 use crate::task::{TaskEvent, TaskState};
+use crate::time::Timestamp;
 
 pub(super) fn sweep(tx: &mut Tx<'_>, partition: Partition, limits: SweepLimits) -> Result<Swept> {
     let mut swept = Swept::default();
@@ -59,19 +60,27 @@ fn stop_overdue(tx: &mut Tx<'_>, partition: Partition, limit: usize, swept: &mut
     Ok(more)
 }
 
-/// The agenda's entries whose time has come: the run and the number of each task.
+/// The agenda's entries whose time has come: the run and the number of each task. Those of the same time come by their names.
 fn due_tasks(tx: &mut Tx<'_>, partition: Partition, limits: &SweepLimits) -> Result<Vec<(RunId, i64)>> {
     tx.flush()?;
     let rows = i64::try_from(limits.tasks).unwrap_or(i64::MAX);
-    tx.conn
+    let read = |row: &rusqlite::Row<'_>| {
+        let (due, run, seq): (Timestamp, RunId, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let task = TaskId { step: row.get(3)?, node: row.get(4)?, item: row.get(5)? };
+        Ok((due, run, task.to_string(), seq))
+    };
+    let mut due: Vec<(Timestamp, RunId, String, i64)> = tx
+        .conn
         .prepare_cached(
-            "SELECT runs.id, tasks.seq FROM tasks JOIN runs ON runs.seq = tasks.run \
+            "SELECT due_at, runs.id, tasks.seq, tasks.step, node, item FROM tasks JOIN runs ON runs.seq = tasks.run \
              WHERE tasks.partition = ?1 AND due_at <= ?2 AND (due_at <= ?3 OR state = 'queued') \
              ORDER BY due_at, tasks.seq LIMIT ?4",
         )?
-        .query_map(params![partition, tx.now.after(limits.ahead), tx.now, rows], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map(params![partition, tx.now.after(limits.ahead), tx.now, rows], read)?
         .collect::<rusqlite::Result<_>>()
-        .naming(|| format!("the agenda of partition {partition}"))
+        .naming(|| format!("the agenda of partition {partition}"))?;
+    due.sort();
+    Ok(due.into_iter().map(|(_, run, _, seq)| (run, seq)).collect())
 }
 
 fn handle(tx: &mut Tx<'_>, run: &RunId, seq: i64, limits: &SweepLimits, swept: &mut Swept) -> Result<()> {

@@ -1,0 +1,289 @@
+//! Fits an operation to what is there: makes a call of it, with ids, fences and revisions that the model knows.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::call::Call;
+use super::operation::{Answers, Judgement, Kind, Letting, Next, Operation, Pick, Wish};
+use super::state::{Model, RunState};
+use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values};
+use crate::id::{
+    ChannelName, Fence, GraphHash, GraphName, NodeName, Nonce, PoolName, Revision, RunId, RunKey, Step, TaskId,
+    TaskKey, ThreadId, WorkerId,
+};
+use crate::outcome::{Failure, FailureKind, Outcome, Writes};
+use crate::plan::Then;
+use crate::run::RunStatus;
+use crate::stop::{NewOrder, StopProof};
+use crate::store::{
+    Advance, Claim, NewEvent, NewRun, OnConflict, Parent, Release, Renewal, Resume, RunSpec, Settle, Start,
+    SweepLimits, Verdict,
+};
+use crate::task::{Dispatch, NewTask, TaskState};
+
+/// How deep children have children.
+const DEPTH_MAX: u32 = 2;
+
+/// Makes calls; counts, so that no two nonces are the same.
+#[derive(Debug, Default)]
+pub(super) struct Fitter {
+    count: u64,
+}
+
+impl Fitter {
+    /// The call that an operation comes to; none where there is nothing to do it to.
+    pub(super) fn fit(&mut self, operation: Operation, model: &Model) -> Option<Call> {
+        Some(match operation {
+            Operation::Create { run, thread, on_conflict, run_timeout, from } => {
+                let spec = RunSpec { start: start(from, model), ..RunSpec::default() };
+                let new = new_run(&format!("r{run}"), &thread_id(thread), run_timeout);
+                Call::Create(NewRun { on_conflict, spec, ..new })
+            }
+            Operation::Stop { run, cause, grace, force } => {
+                let reason = force.then(|| "now".to_owned());
+                let order = NewOrder { cause, reason, actor: "ann@host".to_owned(), grace, force };
+                Call::Stop(any_run(run, model), order)
+            }
+            Operation::TakeReady { thread, limit, hold } => {
+                Call::TakeReady(model.partition_of(&thread_id(thread)), limit, hold)
+            }
+            Operation::Advance { run, right, checkpoint, then } => {
+                self.advance(pick_run(run, model, |run| run.ready_at.is_some())?, right, checkpoint, then)
+            }
+            Operation::Claim { task, worker, ttl, takeover_after } => {
+                let wanted = if takeover_after.is_some() { TaskState::Leased } else { TaskState::Queued };
+                let (task, _) = pick_task(task, model, wanted)?;
+                let worker = WorkerId::new(format!("w{worker}")).expect("a name");
+                Call::Claim(Claim { task, worker, nonce: self.nonce(), ttl, takeover_after })
+            }
+            Operation::Renew { tasks, ttl } => {
+                let leases = tasks.into_iter().filter_map(|(pick, right)| leased(pick, right, model));
+                Call::Renew(leases.map(|(task, fence)| Renewal { task, fence, ttl }).collect())
+            }
+            Operation::Settle { task, right, verdict } => {
+                let (task, fence) = leased(task, right, model)?;
+                Call::Settle(Settle { task, fence, verdict: judge(verdict) })
+            }
+            Operation::Release { task, right, how } => {
+                let (task, fence) = leased(task, right, model)?;
+                Call::Release(task, fence, let_go(how))
+            }
+            Operation::MarkSent { tasks, resend_after } => {
+                let tasks = tasks.into_iter().filter_map(|pick| pick_task(pick, model, TaskState::Queued));
+                Call::MarkSent(tasks.map(|(task, _)| task).collect(), resend_after)
+            }
+            Operation::Sweep { thread, resend_after, ahead } => {
+                let limits = SweepLimits { tasks: 1_000, runs: 1_000, resend_after, ahead };
+                Call::Sweep(model.partition_of(&thread_id(thread)), limits)
+            }
+            Operation::Resume { run, answers } => {
+                let run = pick_run(run, model, |run| run.shown.status == RunStatus::Interrupted)?;
+                Call::Resume(self.resume(run, answers))
+            }
+            Operation::Emit { run } => {
+                let run = pick_run(run, model, |run| run.shown.status == RunStatus::Running)?;
+                let task = TaskId { step: run.shown.step, node: NodeName::new("n0").expect("a name"), item: 0 };
+                let event = NewEvent { task, kind: "progress".to_owned(), value: self.count.into() };
+                Call::Emit(run.shown.key.clone(), vec![event])
+            }
+            Operation::Pass(_) | Operation::Repeat(_) => return None,
+        })
+    }
+
+    fn nonce(&mut self) -> Nonce {
+        self.count += 1;
+        Nonce::new(format!("nonce-{}", self.count)).expect("a name")
+    }
+
+    fn advance(&mut self, run: &RunState, right: bool, with_checkpoint: bool, then: Next) -> Call {
+        let revision = run.shown.revision;
+        let expected = if right { revision } else { Revision::new(revision.get() + 1) };
+        let step = run.shown.step;
+        let next = step.next();
+        let then = match then {
+            Next::Step(wishes) => {
+                let tasks = wishes.iter().enumerate().map(|(place, wish)| new_task(run, next, place, wish));
+                Then::Step { step: next, tasks: tasks.collect() }
+            }
+            // A pause within the step if its humans have not answered, else before the next one.
+            Next::Pause if run.current().any(|task| task.shown.state == TaskState::Human) => Then::Pause { step },
+            Next::Pause => Then::Pause { step: next },
+            Next::Succeed => Then::Succeed,
+            Next::Fail { order } => {
+                let order = order.map(|cause| NewOrder {
+                    cause,
+                    reason: None,
+                    actor: "scheduler".to_owned(),
+                    grace: None,
+                    force: false,
+                });
+                Then::Fail { failure: failure(), order }
+            }
+        };
+        let is_new = with_checkpoint && !run.checkpoints.contains_key(&step);
+        let (checkpoint, changed) = if is_new { checkpoint(run, step) } else { (None, Values::new()) };
+        Call::Advance(Advance { run: run.shown.key.clone(), expected, nonce: self.nonce(), checkpoint, changed, then })
+    }
+
+    fn resume(&mut self, run: &RunState, answers: Answers) -> Resume {
+        let outcome = match answers {
+            Answers::All { well: false } => Outcome::Failed { failure: failure() },
+            Answers::All { well: true } | Answers::OneMissing | Answers::OneTooMany => Outcome::wrote(Writes::new()),
+        };
+        let humans = run.current().filter(|task| task.shown.state == TaskState::Human);
+        let mut all: BTreeMap<TaskId, Outcome> = humans.map(|task| (task.shown.id.clone(), outcome.clone())).collect();
+        match answers {
+            Answers::All { .. } => {}
+            Answers::OneMissing => {
+                all.pop_first();
+            }
+            Answers::OneTooMany => {
+                all.insert("99:none:0".parse().expect("a task id"), outcome);
+            }
+        }
+        let (run, nonce) = (run.shown.key.clone(), self.nonce());
+        Resume { run, nonce, answers: all, actor: "ann@host".to_owned(), reason: None }
+    }
+}
+
+fn thread_id(number: u8) -> ThreadId {
+    ThreadId::new(format!("t{number}")).expect("a name")
+}
+
+fn new_run(id: &str, thread: &ThreadId, run_timeout: Duration) -> NewRun {
+    NewRun {
+        id: RunId::new(id).expect("a name"),
+        thread: thread.clone(),
+        graph: GraphName::new("graph").expect("a name"),
+        graph_hash: GraphHash::new("00ff").expect("a name"),
+        on_conflict: OnConflict::Enqueue,
+        run_timeout,
+        parent: None,
+        spec: RunSpec::default(),
+    }
+}
+
+/// The newest checkpoint of any run, to go on from.
+fn start(from: bool, model: &Model) -> Start {
+    let checkpoints =
+        model.runs.values().filter_map(|run| Some((run.shown.key.id.clone(), run.last_checkpoint()?.step)));
+    match checkpoints.max().filter(|_| from) {
+        Some((run, step)) => Start::From { run, step, update: Values::new() },
+        None => Start::Fresh,
+    }
+}
+
+/// A run that was made, or one that may be made later.
+fn any_run(number: u8, model: &Model) -> RunId {
+    let made = model.runs.keys().nth(number.into()).cloned();
+    made.unwrap_or_else(|| RunId::new(format!("r{}", number % 6)).expect("a name"))
+}
+
+fn pick_run(pick: Pick, model: &Model, is_sensible: impl Fn(&RunState) -> bool) -> Option<&RunState> {
+    let sensible: Vec<_> = model.runs.values().filter(|run| pick.sensible && is_sensible(run)).collect();
+    let choice = if sensible.is_empty() { model.runs.values().collect() } else { sensible };
+    choice.get(usize::from(pick.number).checked_rem(choice.len())?).copied()
+}
+
+/// A task in this state, or any; with the fence of its last lease.
+fn pick_task(pick: Pick, model: &Model, state: TaskState) -> Option<(TaskKey, Fence)> {
+    let all = || {
+        model.runs.values().flat_map(|run| {
+            run.tasks.values().map(move |task| {
+                let key = TaskKey { run: run.shown.key.clone(), task: task.shown.id.clone() };
+                (key, task.shown.fence, task.shown.state)
+            })
+        })
+    };
+    let sensible: Vec<_> = all().filter(|task| pick.sensible && task.2 == state).collect();
+    let choice = if sensible.is_empty() { all().collect() } else { sensible };
+    let (key, fence, _) = choice.get(usize::from(pick.number).checked_rem(choice.len())?).cloned()?;
+    Some((key, fence))
+}
+
+/// A leased task with its fence, or with another one.
+fn leased(pick: Pick, right: bool, model: &Model) -> Option<(TaskKey, Fence)> {
+    let (task, fence) = pick_task(pick, model, TaskState::Leased)?;
+    let wrong = if pick.number.is_multiple_of(2) { fence.next() } else { Fence::new(fence.get().saturating_sub(1)) };
+    Some((task, if right { fence } else { wrong }))
+}
+
+fn judge(verdict: Judgement) -> Verdict {
+    match verdict {
+        Judgement::Done { well: true } => Verdict::Done(Outcome::wrote(Writes::new())),
+        Judgement::Done { well: false } => Verdict::Done(Outcome::Failed { failure: failure() }),
+        Judgement::Retry { after } => Verdict::Retry { failure: failure(), after },
+    }
+}
+
+fn let_go(how: Letting) -> Release {
+    match how {
+        Letting::Stopped { confirmed } => {
+            Release::Stopped(StopProof { confirmed, partial: Some("half".into()), ..StopProof::default() })
+        }
+        Letting::HandedBack => Release::HandedBack,
+    }
+}
+
+fn failure() -> Failure {
+    Failure::new(FailureKind::Handler, "it broke")
+}
+
+/// The checkpoint of a step: `x` changes with each, `y` with the first alone.
+fn checkpoint(run: &RunState, step: Step) -> (Option<Checkpoint>, Values) {
+    let channel = |name| ChannelName::new(name).expect("a name");
+    let mut versions = run.last_checkpoint().map(|last| last.versions.clone()).unwrap_or_default();
+    let mut changed = Values::from([(channel("x"), step.get().into())]);
+    if versions.is_empty() {
+        changed.insert(channel("y"), "first".into());
+    }
+    versions.extend(changed.keys().map(|channel| (channel.clone(), step)));
+    let checkpoint = Checkpoint {
+        format: CHECKPOINT_FORMAT,
+        step,
+        source: Source::Step,
+        versions,
+        ran: Vec::new(),
+        next: Vec::new(),
+        joins: BTreeMap::new(),
+        node_runs: step.get(),
+    };
+    (Some(checkpoint), changed)
+}
+
+fn new_task(run: &RunState, step: Step, place: usize, wish: &Wish) -> NewTask {
+    let id = TaskId { step, node: NodeName::new(format!("n{place}")).expect("a name"), item: 0 };
+    let depth = run.new.parent.as_ref().map_or(0, |parent| parent.depth);
+    let child = |name: String, run_timeout| {
+        let parent = Parent { run: run.shown.key.id.clone(), task: id.clone(), depth: depth + 1 };
+        let new = new_run(&name, &ThreadId::new(&name).expect("a name"), run_timeout);
+        Dispatch::Child { run: Box::new(NewRun { parent: Some(parent), ..new }) }
+    };
+    let own_child = || format!("{}-{step}-{place}", run.shown.key.id);
+    let dispatch = match wish.kind {
+        Kind::Child(run_timeout) if depth < DEPTH_MAX => child(own_child(), run_timeout),
+        Kind::Taken(number) if depth < DEPTH_MAX => child(format!("r{number}"), Duration::from_hours(1)),
+        Kind::Queue | Kind::Child(_) | Kind::Taken(_) => Dispatch::Queue { pool: PoolName::standard() },
+        Kind::Wait(length) => Dispatch::Wait { length },
+        Kind::Human => Dispatch::Human { payload: "well?".into() },
+        Kind::Settled { well: true } => Dispatch::Settled { outcome: Outcome::wrote(Writes::new()) },
+        Kind::Settled { well: false } => Dispatch::Settled { outcome: Outcome::Failed { failure: failure() } },
+    };
+    NewTask {
+        id,
+        dispatch,
+        timeout: wish.timeout,
+        queue_timeout: wish.queue_timeout,
+        attempt_timeout: Duration::from_secs(1),
+        grace: wish.grace,
+        max_crashes: wish.max_crashes,
+        fails_run: wish.fails_run,
+        item: None,
+        reads: wish.fails_run.then(|| vec![ChannelName::new("x").expect("a name")]),
+    }
+}
+
+/// The address of a run, for reads.
+pub(super) fn keys(model: &Model) -> Vec<RunKey> {
+    model.runs.values().map(|run| run.shown.key.clone()).collect()
+}

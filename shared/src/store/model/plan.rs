@@ -1,0 +1,218 @@
+//! The model's reading of how plans are handed out and carried out: `take_ready`, `advance`, `resume`; and events.
+
+use std::time::Duration;
+
+use super::state::{Model, TaskRecord};
+use crate::checkpoint::{StoredCheckpoint, Values};
+use crate::id::{Fence, Partition, RunId, RunKey, TaskId};
+use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::plan::Then;
+use crate::run::RunStatus;
+use crate::stop::{StopOrder, StopReport};
+use crate::store::{Advance, Advanced, Event, NewEvent, Ready, Resume, Resumed};
+use crate::task::{Dispatch, NewTask, Task, TaskState};
+use crate::time::Timestamp;
+
+impl Model {
+    /// `take_ready`.
+    pub fn take_ready(&mut self, partition: Partition, limit: usize, hold: Duration) -> Vec<Ready> {
+        let now = self.now;
+        let waiting = self.runs.values().filter(|run| run.shown.key.partition == partition);
+        let mut due: Vec<(Timestamp, RunId)> =
+            waiting.filter_map(|run| Some((run.ready_at.filter(|at| *at <= now)?, run.shown.key.id.clone()))).collect();
+        due.sort();
+        let mut taken = Vec::new();
+        for (_, id) in due.into_iter().take(limit.max(1)) {
+            let run = self.at(&id);
+            run.ready_at = Some(now.after(hold));
+            let checkpoint = run.last_checkpoint().cloned();
+            let values = checkpoint.as_ref().and_then(|checkpoint| run.values_at(checkpoint.step));
+            taken.push(Ready {
+                run: run.show(),
+                values: values.unwrap_or_else(Values::new),
+                checkpoint,
+                tasks: run.current().map(|task| task.shown.clone()).collect(),
+                resumed: run.resumed,
+            });
+        }
+        taken
+    }
+
+    /// `advance`.
+    pub fn advance(&mut self, advance: Advance) -> Advanced {
+        let now = self.now;
+        let Some(run) = self.found(&advance.run) else { return Advanced::Conflict };
+        if run.advanced_by.as_ref() == Some(&advance.nonce) {
+            return Advanced::Ok;
+        }
+        if run.is_frozen() {
+            return Advanced::Frozen;
+        }
+        let is_ours = run.shown.started_at.is_some()
+            && run.shown.status != RunStatus::Interrupted
+            && run.shown.revision == advance.expected
+            && run.open_tasks() == 0;
+        if !is_ours {
+            return Advanced::Conflict;
+        }
+        let id = advance.run.id;
+        let run = self.at(&id);
+        if let Some(checkpoint) = advance.checkpoint {
+            let step = checkpoint.step;
+            run.values.extend(advance.changed.into_iter().map(|(channel, value)| ((channel, step), value)));
+            run.checkpoints.insert(step, StoredCheckpoint { checkpoint, at: now });
+        }
+        run.shown.revision = advance.expected.next();
+        run.advanced_by = Some(advance.nonce);
+        run.resumed = false;
+        run.ready_at = None;
+        match advance.then {
+            Then::Step { step, tasks } => {
+                run.shown.step = step;
+                run.shown.status = RunStatus::Running;
+                self.begin_step(&id, tasks);
+            }
+            Then::Pause { step } => {
+                run.shown.step = step;
+                run.shown.status = RunStatus::Interrupted;
+            }
+            Then::Succeed => self.finish(&id, RunStatus::Succeeded),
+            Then::Fail { failure, order: None } => {
+                run.shown.failure = Some(failure);
+                self.finish(&id, RunStatus::Failed);
+            }
+            Then::Fail { failure, order: Some(order) } => {
+                run.shown.failure = Some(failure);
+                let (leases, released, unconfirmed, forced_at, closed_at) = (0, 0, 0, None, Some(now));
+                let ordered = StopOrder { order: order.clone(), at: now };
+                run.shown.stop =
+                    Some(StopReport { order: ordered, forced_at, leases, released, unconfirmed, closed_at });
+                self.note("stop", &id, &order.actor, order.reason.as_ref(), "accepted");
+                self.finish(&id, order.cause.end());
+            }
+        }
+        Advanced::Ok
+    }
+
+    fn begin_step(&mut self, id: &RunId, tasks: Vec<NewTask>) {
+        let now = self.now;
+        for new in &tasks {
+            let record = plan_task(new.clone(), now);
+            self.at(id).tasks.insert(new.id.clone(), record);
+        }
+        for new in tasks {
+            let Dispatch::Child { run: child } = new.dispatch else { continue };
+            if !self.make_child(*child, id) {
+                let failure = Failure::new(FailureKind::Child, "").at(&new.id.node);
+                self.refuse_child(id, &new.id, Outcome::Failed { failure });
+            }
+        }
+        let run = self.at(id);
+        if !run.is_frozen() && run.open_tasks() == 0 {
+            run.ready_at = Some(now);
+        }
+    }
+
+    fn refuse_child(&mut self, id: &RunId, task: &TaskId, outcome: Outcome) {
+        if self.runs[id].is_frozen() {
+            self.close_task(id, task, outcome, true);
+        } else {
+            self.settle_task(id, task, outcome);
+        }
+    }
+
+    /// `resume`.
+    pub fn resume(&mut self, resume: &Resume) -> Resumed {
+        if self.found(&resume.run).is_some_and(|run| run.resumed_by.as_ref() == Some(&resume.nonce)) {
+            return Resumed::Ok;
+        }
+        let answer = self.go_on(resume);
+        let result = match answer {
+            Resumed::Ok => "ok",
+            Resumed::NotInterrupted(_) => "not_interrupted",
+            Resumed::UnknownTask => "unknown_task",
+            Resumed::MissingAnswer => "missing_answer",
+            Resumed::NotFound => "not_found",
+        };
+        self.note("resume", &resume.run.id, &resume.actor, resume.reason.as_ref(), result);
+        answer
+    }
+
+    fn go_on(&mut self, resume: &Resume) -> Resumed {
+        let now = self.now;
+        let Some(run) = self.found(&resume.run) else { return Resumed::NotFound };
+        if run.shown.status != RunStatus::Interrupted {
+            return Resumed::NotInterrupted(run.shown.status);
+        }
+        let humans = run.current().filter(|task| task.shown.state == TaskState::Human);
+        let humans: Vec<TaskId> = humans.map(|task| task.shown.id.clone()).collect();
+        if !resume.answers.keys().all(|id| humans.contains(id)) {
+            return Resumed::UnknownTask;
+        }
+        if resume.answers.len() < humans.len() {
+            return Resumed::MissingAnswer;
+        }
+        let id = &resume.run.id;
+        for (task, outcome) in &resume.answers {
+            self.settle_task(id, task, outcome.clone());
+        }
+        let run = self.at(id);
+        run.shown.status = RunStatus::Running;
+        run.shown.revision = run.shown.revision.next();
+        run.resumed_by = Some(resume.nonce.clone());
+        run.resumed = humans.is_empty();
+        run.ready_at = Some(now);
+        Resumed::Ok
+    }
+
+    /// `emit`.
+    pub fn emit(&mut self, key: &RunKey, events: Vec<NewEvent>) {
+        let now = self.now;
+        if self.found(key).is_none_or(super::state::RunState::is_frozen) {
+            return;
+        }
+        let run = self.at(&key.id);
+        for event in events {
+            let seq = run.events.len() as u64 + 1;
+            run.events.push(Event { seq, at: now, event });
+        }
+    }
+}
+
+fn plan_task(new: NewTask, now: Timestamp) -> TaskRecord {
+    let (state, due) = match &new.dispatch {
+        Dispatch::Queue { .. } => (TaskState::Queued, Some(now.after(Duration::from_secs(2)))),
+        Dispatch::Wait { length } => (TaskState::Waiting, Some(now.after(*length))),
+        Dispatch::Human { .. } => (TaskState::Human, None),
+        Dispatch::Child { .. } => (TaskState::Child, None),
+        Dispatch::Settled { .. } => (TaskState::Settled, None),
+    };
+    let outcome = if let Dispatch::Settled { outcome } = &new.dispatch { Some(outcome.clone()) } else { None };
+    let payload = if let Dispatch::Human { payload } = &new.dispatch { Some(payload.clone()) } else { None };
+    let shown = Task {
+        id: new.id.clone(),
+        state,
+        attempts: 0,
+        crashes: 0,
+        fence: Fence::new(0),
+        worker: None,
+        started_at: None,
+        settled_at: outcome.is_some().then_some(now),
+        outcome,
+        payload,
+        last_failure: None,
+        proof: None,
+    };
+    TaskRecord {
+        new,
+        shown,
+        made_at: now,
+        queued_at: now,
+        renewed_at: now,
+        due,
+        sent: false,
+        nonce: None,
+        taken_over: false,
+        answered: None,
+    }
+}

@@ -1,0 +1,334 @@
+//! The model's reading of what workers and time do: `claim`, `renew`, `settle`, `release`, `mark_sent`, `sweep`.
+
+use std::time::Duration;
+
+use super::state::{Answer, Model};
+use crate::id::{Fence, Partition, RunId, TaskId, TaskKey};
+use crate::limits::Limit;
+use crate::outcome::{Failure, FailureKind, Outcome, Writes};
+use crate::run::RunStatus;
+use crate::stop::{Cause, NewOrder, StopProof};
+use crate::store::{
+    Claim, Claimed, Lease, Release, Released, Renewal, Renewed, Sending, Settle, Settled, SweepLimits, Swept, Verdict,
+};
+use crate::task::{Dispatch, TaskState};
+use crate::time::Timestamp;
+
+impl Model {
+    fn has(&self, key: &TaskKey) -> bool {
+        self.found(&key.run).is_some_and(|run| run.tasks.contains_key(&key.task))
+    }
+
+    fn is_leased_under(&self, key: &TaskKey, fence: Fence) -> bool {
+        let task = self.found(&key.run).and_then(|run| run.tasks.get(&key.task));
+        task.is_some_and(|task| task.shown.state == TaskState::Leased && task.shown.fence == fence)
+    }
+
+    /// `claim`.
+    pub fn claim(&mut self, claim: &Claim) -> Claimed {
+        let (now, id, task_id) = (self.now, &claim.task.run.id, &claim.task.task);
+        if !self.has(&claim.task) || self.runs[id].shown.step != task_id.step {
+            return Claimed::Stale;
+        }
+        let run = &self.runs[id];
+        if run.is_frozen() {
+            return if run.shown.stop.is_some() { Claimed::Stopped } else { Claimed::Stale };
+        }
+        let is_overdue = run.is_overdue(now);
+        let task = &run.tasks[task_id];
+        match task.shown.state {
+            TaskState::Leased if task.nonce.as_ref() == Some(&claim.nonce) => return self.lease(id, task_id),
+            TaskState::Leased => {
+                let silent = now.since(task.renewed_at);
+                if claim.takeover_after.is_none_or(|after| silent < after) {
+                    let worker = task.shown.worker.clone().expect("a leased task has a worker");
+                    return Claimed::Busy { worker, fence: task.shown.fence, silent };
+                }
+                if is_overdue {
+                    return Claimed::Stale;
+                }
+                if self.crash(id, task_id) {
+                    return Claimed::Poisoned { crashes: self.task_at(id, task_id).shown.crashes };
+                }
+                self.task_at(id, task_id).taken_over = true;
+            }
+            TaskState::Queued if is_overdue => return Claimed::Stale,
+            TaskState::Queued => self.task_at(id, task_id).taken_over = false,
+            _ => return Claimed::Stale,
+        }
+        if self.time_out(id, task_id).is_some() {
+            return Claimed::Stale;
+        }
+        let run = self.at(id);
+        run.fence = run.fence.next();
+        let fence = run.fence;
+        let task = self.task_at(id, task_id);
+        task.shown.state = TaskState::Leased;
+        task.shown.fence = fence;
+        task.shown.attempts += 1;
+        task.shown.worker = Some(claim.worker.clone());
+        task.shown.started_at.get_or_insert(now);
+        task.nonce = Some(claim.nonce.clone());
+        task.renewed_at = now;
+        task.due = Some(now.after(claim.ttl));
+        self.lease(id, task_id)
+    }
+
+    fn lease(&self, id: &RunId, task: &TaskId) -> Claimed {
+        let run = &self.runs[id];
+        let task = &run.tasks[task];
+        let last = run.last_checkpoint().map(|checkpoint| checkpoint.step);
+        let mut values = last.and_then(|step| run.values_at(step)).unwrap_or_default();
+        if let Some(reads) = &task.new.reads {
+            values.retain(|channel, _| reads.contains(channel));
+        }
+        Claimed::Leased(Box::new(Lease {
+            fence: task.shown.fence,
+            attempt: crate::id::AttemptNumber::new(task.shown.attempts),
+            crashes: task.shown.crashes,
+            task: task.new.clone(),
+            graph_hash: run.shown.graph_hash.clone(),
+            thread: run.shown.thread.clone(),
+            values,
+            now: self.now,
+            task_deadline: task.deadline(run),
+            run_deadline: run.shown.deadline_at.expect("a run with tasks has started"),
+            taken_over: task.taken_over,
+        }))
+    }
+
+    /// A leased attempt is lost; whether that was once too often.
+    fn crash(&mut self, id: &RunId, task_id: &TaskId) -> bool {
+        let now = self.now;
+        let task = self.task_at(id, task_id);
+        task.shown.attempts -= 1;
+        task.shown.crashes += 1;
+        if task.shown.crashes >= task.new.max_crashes {
+            let failure = Failure::new(FailureKind::Crashed, "").at(&task_id.node);
+            self.settle_task(id, task_id, Outcome::Crashed { failure });
+            return true;
+        }
+        self.queue(id, task_id, now);
+        false
+    }
+
+    fn queue(&mut self, id: &RunId, task: &TaskId, due: Timestamp) {
+        let now = self.now;
+        let task = self.task_at(id, task);
+        task.shown.state = TaskState::Queued;
+        task.queued_at = now;
+        task.sent = false;
+        task.due = Some(due);
+    }
+
+    /// Settles a queued task whose time is up.
+    fn time_out(&mut self, id: &RunId, task_id: &TaskId) -> Option<Limit> {
+        let run = &self.runs[id];
+        let task = &run.tasks[task_id];
+        if self.now < task.earlier_deadline(run) {
+            return None;
+        }
+        let is_of_queue = task.queue_deadline(run) < task.deadline(run);
+        let limit = if is_of_queue { Limit::QueueTimeout } else { Limit::Timeout };
+        let failure = Failure::new(FailureKind::TimedOut, "").at(&task_id.node);
+        self.settle_task(id, task_id, Outcome::TimedOut { limit, failure });
+        Some(limit)
+    }
+
+    /// `renew`.
+    pub fn renew(&mut self, renewals: &[Renewal]) -> Vec<Renewed> {
+        renewals.iter().map(|renewal| self.renew_one(renewal)).collect()
+    }
+
+    fn renew_one(&mut self, renewal: &Renewal) -> Renewed {
+        let now = self.now;
+        if !self.is_leased_under(&renewal.task, renewal.fence) {
+            return Renewed::Lost;
+        }
+        let run = &self.runs[&renewal.task.run.id];
+        let task = &run.tasks[&renewal.task.task];
+        let stop = run.shown.stop.clone();
+        let (from, grace) = match &stop {
+            Some(report) => (report.order.at, report.order.order.grace.unwrap_or(task.new.grace)),
+            None => (task.deadline(run), task.new.grace),
+        };
+        if now >= from.after(grace).after(renewal.ttl) {
+            return Renewed::Lost;
+        }
+        let task = self.task_at(&renewal.task.run.id, &renewal.task.task);
+        task.renewed_at = now;
+        task.due = Some(now.after(renewal.ttl));
+        stop.map_or(Renewed::Held, |report| Renewed::Stop(Box::new(report)))
+    }
+
+    fn answered(&self, key: &TaskKey, fence: Fence, was_release: bool) -> Option<bool> {
+        let task = self.found(&key.run)?.tasks.get(&key.task)?;
+        let answered = task.answered.as_ref().filter(|_| task.shown.state != TaskState::Leased)?;
+        (answered.fence == fence && answered.was_release == was_release).then_some(answered.end)
+    }
+
+    fn answer(&mut self, key: &TaskKey, fence: Fence, was_release: bool, end: bool) {
+        self.task_at(&key.run.id, &key.task).answered = Some(Answer { was_release, fence, end });
+    }
+
+    /// `settle`.
+    pub fn settle(&mut self, settle: Settle) -> Settled {
+        let (now, key, fence) = (self.now, settle.task, settle.fence);
+        if let Some(step_complete) = self.answered(&key, fence, false) {
+            return Settled::Accepted { step_complete };
+        }
+        if !self.is_leased_under(&key, fence) {
+            return Settled::Stale;
+        }
+        if self.runs[&key.run.id].is_frozen() {
+            return Settled::Frozen;
+        }
+        let step_complete = match settle.verdict {
+            Verdict::Done(outcome) => self.settle_task(&key.run.id, &key.task, outcome),
+            Verdict::Retry { failure, after } => {
+                let run = &self.runs[&key.run.id];
+                let due = now.after(after).min(run.tasks[&key.task].deadline(run));
+                let task = self.task_at(&key.run.id, &key.task);
+                task.shown.state = TaskState::Delayed;
+                task.shown.last_failure = Some(failure);
+                task.due = Some(due);
+                false
+            }
+        };
+        self.answer(&key, fence, false, step_complete);
+        Settled::Accepted { step_complete }
+    }
+
+    /// `release`.
+    pub fn release(&mut self, key: &TaskKey, fence: Fence, release: Release) -> Released {
+        if let Some(run_ended) = self.answered(key, fence, true) {
+            return Released::Accepted { run_ended };
+        }
+        if !self.is_leased_under(key, fence) {
+            return Released::Stale;
+        }
+        let (now, id) = (self.now, &key.run.id);
+        let run_ended = if self.runs[id].shown.status == RunStatus::Stopping {
+            let proof = match release {
+                Release::Stopped(proof) => proof,
+                Release::HandedBack => StopProof { confirmed: true, ..StopProof::default() },
+            };
+            let (sure, partial) = (proof.confirmed, proof.partial.clone());
+            self.task_at(id, &key.task).shown.proof = Some(proof);
+            self.close_task(id, &key.task, Outcome::Stopped { partial }, sure)
+        } else {
+            self.task_at(id, &key.task).shown.attempts -= 1;
+            self.queue(id, &key.task, now);
+            false
+        };
+        self.answer(key, fence, true, run_ended);
+        Released::Accepted { run_ended }
+    }
+
+    /// `mark_sent`.
+    pub fn mark_sent(&mut self, tasks: &[TaskKey], resend_after: Duration) {
+        for key in tasks.iter().filter(|key| self.has(key)).cloned().collect::<Vec<_>>() {
+            let run = &self.runs[&key.run.id];
+            let is_queued = run.tasks[&key.task].shown.state == TaskState::Queued;
+            if is_queued && !run.is_frozen() && run.shown.step == key.task.step {
+                self.resend_later(&key.run.id, &key.task, resend_after);
+                self.task_at(&key.run.id, &key.task).sent = true;
+            }
+        }
+    }
+
+    fn resend_later(&mut self, id: &RunId, task: &TaskId, resend_after: Duration) {
+        let run = &self.runs[id];
+        let due = self.now.after(resend_after).min(run.tasks[task].earlier_deadline(run));
+        self.task_at(id, task).due = Some(due);
+    }
+
+    /// `sweep`; within limits that are not reached.
+    pub fn sweep(&mut self, partition: Partition, limits: SweepLimits) -> Swept {
+        let (now, mut swept) = (self.now, Swept::default());
+        let order = NewOrder {
+            cause: Cause::Deadline,
+            reason: Some("its run_timeout has passed".to_owned()),
+            actor: "scheduler".to_owned(),
+            grace: None,
+            force: false,
+        };
+        let late = self.runs.values().filter(|run| run.among_deadlines && run.shown.key.partition == partition);
+        let mut late: Vec<_> =
+            late.filter(|run| run.is_overdue(now)).map(|run| (run.shown.deadline_at, run.shown.key.clone())).collect();
+        late.sort();
+        for (_, key) in late {
+            if !self.runs[&key.id].is_frozen() {
+                self.stop(&key.id, &order);
+                swept.overdue.push(key);
+            }
+        }
+        for (_, id, _, task) in self.agenda(partition, limits.ahead) {
+            self.visit(&id, &task, limits.resend_after, &mut swept);
+        }
+        swept
+    }
+
+    /// What is due, by time, run and task; with queued tasks that fall due within `ahead`.
+    fn agenda(&self, partition: Partition, ahead: Duration) -> Vec<(Timestamp, RunId, String, TaskId)> {
+        let runs = self.runs.iter().filter(|(_, run)| run.shown.key.partition == partition);
+        let entries = runs.flat_map(|(id, run)| run.tasks.values().map(move |task| (id, task)));
+        let due = entries.filter_map(|(id, task)| {
+            let until = if task.shown.state == TaskState::Queued { self.now.after(ahead) } else { self.now };
+            let due = task.due.filter(|due| *due <= until)?;
+            Some((due, id.clone(), task.shown.id.to_string(), task.shown.id.clone()))
+        });
+        let mut due: Vec<_> = due.collect();
+        due.sort();
+        due
+    }
+
+    fn visit(&mut self, id: &RunId, task_id: &TaskId, resend_after: Duration, swept: &mut Swept) {
+        let now = self.now;
+        let run = &self.runs[id];
+        let (state, is_due) = (run.tasks[task_id].shown.state, run.tasks[task_id].due.is_some());
+        let (is_frozen, is_overdue, is_past) = (run.is_frozen(), run.is_overdue(now), run.shown.step != task_id.step);
+        if !is_due {
+            return;
+        }
+        if is_frozen {
+            if state == TaskState::Leased {
+                swept.expired += 1;
+                self.close_task(id, task_id, Outcome::Stopped { partial: None }, false);
+            } else {
+                self.task_at(id, task_id).due = None;
+            }
+        } else if is_past {
+            self.task_at(id, task_id).due = None;
+        } else if is_overdue {
+            self.task_at(id, task_id).due = Some(now.after(resend_after));
+        } else if state == TaskState::Waiting {
+            self.settle_task(id, task_id, Outcome::wrote(Writes::new()));
+        } else if state == TaskState::Leased {
+            swept.expired += 1;
+            if self.crash(id, task_id) {
+                swept.poisoned.push(TaskKey { run: self.runs[id].shown.key.clone(), task: task_id.clone() });
+            } else {
+                self.hand_out(id, task_id, resend_after, swept);
+            }
+        } else {
+            if state == TaskState::Delayed {
+                self.queue(id, task_id, now);
+            }
+            self.hand_out(id, task_id, resend_after, swept);
+        }
+    }
+
+    fn hand_out(&mut self, id: &RunId, task_id: &TaskId, resend_after: Duration, swept: &mut Swept) {
+        if let Some(limit) = self.time_out(id, task_id) {
+            swept.queue_timeouts += u32::from(limit == Limit::QueueTimeout);
+            return;
+        }
+        self.resend_later(id, task_id, resend_after);
+        let key = TaskKey { run: self.runs[id].shown.key.clone(), task: task_id.clone() };
+        let task = self.task_at(id, task_id);
+        if let Dispatch::Queue { pool } = &task.new.dispatch {
+            swept.send.push(Sending { pool: pool.clone(), task: key, again: task.sent });
+        }
+    }
+}
