@@ -44,19 +44,32 @@ impl RedisStore {
             };
             let mut call = self.on(&self.scripts.create, partition);
             call.arg(encode::new_run(run)).arg(run.on_conflict.name()).arg(early);
-            call.arg(at.after(LOCATED_HOLDS).as_millis());
+            call.arg(at.as_millis()).arg(ms(LOCATED_HOLDS));
             let mut reply = self.send(&mut call).await?;
             let key = RunKey { partition, id: run.id.clone() };
             return match reply.text()?.as_str() {
                 "made" => Ok(Created::Made { key, status: status(&reply.text()?, &reply)? }),
                 "exists" => Ok(Created::Exists { key, status: status(&reply.text()?, &reply)? }),
-                "busy" => Ok(Created::Busy { active: reply.parsed()? }),
-                "full" => Ok(Created::QueueFull { max: crate::limits::THREAD_QUEUE_MAX }),
+                "busy" => {
+                    self.take_back(&key, at).await?;
+                    Ok(Created::Busy { active: reply.parsed()? })
+                }
+                "full" => {
+                    self.take_back(&key, at).await?;
+                    Ok(Created::QueueFull { max: crate::limits::THREAD_QUEUE_MAX })
+                }
                 "late" => continue,
                 other => Err(reply.corrupt(&format!("the answer `{other}` is unknown"))),
             };
         }
         Err(self.unsettled(&run.id))
+    }
+
+    /// Takes back the locator of a run that was refused, if nobody has asked for it since.
+    async fn take_back(&self, run: &RunKey, asked: Timestamp) -> Result<(), Error> {
+        let mut call = self.scripts.unlocate.on(&self.keys.locator(&run.id));
+        call.arg(run.partition.get()).arg("free").arg(asked.as_millis());
+        self.send(&mut call).await.map(drop)
     }
 
     async fn exists(&self, key: RunKey) -> Result<Created, Error> {

@@ -25,7 +25,10 @@
 //!   first one can make its run only within 30 s of its own `locate`, so there are never two.
 //! - `advance` makes child runs in its own script. Their locators are written before it, so that an order to a child that
 //!   exists always finds it; if `advance` fails, locators name runs that do not exist, which reads as if they were absent.
-//! - A refused run, an ended run whose retention is over, and an order kept in a partition are on the list `forget`; a
+//! - A refused run's locator is taken back at once, if it is still the one that was written for it. Another maker that had
+//!   asked before would then make a run without locator; so the refusal leaves word in the partition, and that maker
+//!   is told to ask again.
+//! - A refused run whose maker died, an ended run whose retention is over, and an order kept in a partition are on the list `forget`; a
 //!   sweep clears the partition first and the locator then, unless somebody has asked for it within the last minute.
 //!
 //! # Large steps

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::REFUSED_KEPT;
 use super::create::Place;
 use super::decode::{self, Fields};
 use super::encode::{self, Chunk, Early, flag, json, ms};
@@ -109,13 +110,15 @@ impl RedisStore {
             }
             let mut call = self.advance_call(advance, &chunks, is_staged);
             let mut reply = self.send(&mut call).await?;
-            return match reply.text()?.as_str() {
-                "ok" => Ok(Advanced::Ok),
-                "conflict" => Ok(Advanced::Conflict),
-                "frozen" => Ok(Advanced::Frozen),
+            let refused = match reply.text()?.as_str() {
+                "ok" => return Ok(Advanced::Ok),
+                "conflict" => Advanced::Conflict,
+                "frozen" => Advanced::Frozen,
                 "unstaged" => continue,
-                other => Err(reply.corrupt(&format!("the answer `{other}` is unknown"))),
+                other => return Err(reply.corrupt(&format!("the answer `{other}` is unknown"))),
             };
+            self.forget_children(advance).await?;
+            return Ok(refused);
         }
         Err(super::link::unavailable(self.link.place(), "what was staged is gone each time before it is taken over"))
     }
@@ -140,6 +143,27 @@ impl RedisStore {
         });
         let answers: Vec<_> = asked.buffer_unordered(LOCATORS_AT_ONCE).try_collect().await?;
         Ok(answers.into_iter().filter(|(_, early)| !early.is_empty()).collect())
+    }
+
+    /// The children of a refused change may never be made: a sweep looks after a while, and takes back the locators of
+    /// those that were not.
+    async fn forget_children(&self, advance: &Advance) -> Result<(), Error> {
+        let Then::Step { tasks, .. } = &advance.then else { return Ok(()) };
+        let mut command = redis::cmd("ZADD");
+        command.arg(self.keys.of(advance.run.partition, "forget")).arg("NX");
+        let after = Duration::from_millis(REFUSED_KEPT.unsigned_abs());
+        let due = self.read_time().await?.after(after).as_millis();
+        let mut has_children = false;
+        for task in tasks {
+            if let Dispatch::Child { run } = &task.dispatch {
+                command.arg(due).arg(format!("{} {}", run.id, run.thread));
+                has_children = true;
+            }
+        }
+        if has_children {
+            self.link.call(&command).await?;
+        }
+        Ok(())
     }
 
     async fn stage(&self, advance: &Advance, chunks: &[Chunk]) -> Result<(), Error> {

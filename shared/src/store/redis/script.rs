@@ -3,13 +3,14 @@
 use redis::{Cmd, ErrorKind, ServerErrorKind, ToRedisArgs, Value};
 
 use super::RedisConfig;
+use super::encode;
 use super::keys::Keys;
 use super::link::{Link, fault};
 use super::reply::Reply;
 use super::{EARLY_KEPT, FORMAT, REFUSED_KEPT, STAGED_KEPT, words};
 use crate::id::{NodeName, RunId};
 use crate::limits::{AUDIT_PER_PARTITION_MAX, EVENTS_PER_RUN_MAX, Limit, THREAD_QUEUE_MAX};
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::run::RunStatus;
 use crate::stop::Cause;
 use crate::store::Error;
@@ -144,15 +145,17 @@ fn constants(config: &RedisConfig, keys: &Keys, is_told: bool) -> String {
     let ends: Vec<_> = Cause::ALL.iter().map(|cause| format!("{cause} = '{}'", cause.end())).collect();
     let node = NodeName::new("__node__").expect("the placeholder is a name");
     let child = RunId::new("__child__").expect("the placeholder is a name");
-    let word = |outcome: &Outcome| {
-        let failure = words::failure_of(outcome, &node);
-        let (message, json) = (failure.message.clone(), json(&failure));
-        format!("{{ outcome = {}, json = {}, message = {} }}", quote(&json_of(outcome)), quote(&json), quote(&message))
+    let word = |failure: Failure, wrap: fn(Failure) -> Outcome| {
+        let (message, json) = (failure.message.clone(), encode::json(&failure));
+        let outcome = encode::json(&wrap(failure)).replace(&json, "__failure__");
+        format!("{{ outcome = {}, json = {}, message = {} }}", quote(&outcome), quote(&json), quote(&message))
     };
+    let late: fn(Failure) -> Outcome = |failure| Outcome::TimedOut { limit: Limit::Timeout, failure };
+    let late_in_queue: fn(Failure) -> Outcome = |failure| Outcome::TimedOut { limit: Limit::QueueTimeout, failure };
     // Any status will do: its name is replaced by the placeholder, which the script fills in.
     let ended = words::child_ended(&child, RunStatus::Failed, &node);
     let ended_message = ended.message.replace(RunStatus::Failed.name(), "__status__");
-    let ended_json = json(&ended).replace(&ended.message, &ended_message);
+    let ended_json = encode::json(&ended).replace(&ended.message, &ended_message);
     [
         now.to_owned(),
         format!("local FORMAT = '{FORMAT}'"),
@@ -164,22 +167,14 @@ fn constants(config: &RedisConfig, keys: &Keys, is_told: bool) -> String {
         format!("local CHANNEL_READY = {}", quote(&keys.ready_channel())),
         format!("local END_OF = {{ {} }}", ends.join(", ")),
         "local WORDS = {".to_owned(),
-        format!("timeout = {},", word(&words::timed_out(Limit::Timeout, &node))),
-        format!("queue_timeout = {},", word(&words::timed_out(Limit::QueueTimeout, &node))),
-        format!("crashed = {},", word(&words::crashed(&node))),
-        format!("child_taken = {},", word(&words::child_taken(&node))),
+        format!("timeout = {},", word(words::timed_out(Limit::Timeout, "__length__", &node), late)),
+        format!("queue_timeout = {},", word(words::timed_out(Limit::QueueTimeout, "__length__", &node), late_in_queue)),
+        format!("crashed = {},", word(words::crashed("__crashes__", &node), |failure| Outcome::Crashed { failure })),
+        format!("child_taken = {},", word(words::child_taken(&child, &node), |failure| Outcome::Failed { failure })),
         format!("child_ended = {{ json = {}, message = {} }},", quote(&ended_json), quote(&ended_message)),
-        format!("waited = {}, stopped = {} }}\n", quote(&json_of(&words::waited())), quote(&json_of(&words::stopped()))),
+        format!("waited = {}, stopped = {} }}\n", quote(&encode::json(&words::waited())), quote(&encode::json(&words::stopped()))),
     ]
     .join("\n")
-}
-
-fn json(failure: &crate::outcome::Failure) -> String {
-    serde_json::to_string(failure).expect("a failure is always JSON")
-}
-
-fn json_of(outcome: &Outcome) -> String {
-    serde_json::to_string(outcome).expect("an outcome is always JSON")
 }
 
 /// A text as a Lua string; long brackets, which nothing that is quoted here contains.

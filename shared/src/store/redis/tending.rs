@@ -62,7 +62,7 @@ impl RedisStore {
             strike.arg(forgotten.text()?);
             let run: RunId = forgotten.parsed()?;
             let mut call = self.scripts.unlocate.on(&self.keys.locator(&run));
-            call.arg(partition.get()).arg(ms(LOCATOR_ASKED));
+            call.arg(partition.get()).arg("forget").arg(ms(LOCATOR_ASKED));
             self.send(&mut call).await?;
         }
         self.link.call(&strike).await.map(drop)

@@ -9,16 +9,16 @@ use crate::limits::Limit;
 use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
 use crate::run::RunStatus;
 
-/// The outcome of a task that was still queued when a limit of its had passed.
-pub(super) fn timed_out(limit: Limit, node: &NodeName) -> Outcome {
-    let message = format!("no worker had taken it when its {limit} passed");
-    Outcome::TimedOut { limit, failure: Failure::new(FailureKind::TimedOut, message).at(node) }
+/// The failure of a task that was still queued when a limit of `length` had passed.
+pub(super) fn timed_out(limit: Limit, length: &str, node: &NodeName) -> Failure {
+    let what = if limit == Limit::QueueTimeout { "no worker took the task" } else { "the task was not done" };
+    Failure::new(FailureKind::TimedOut, format!("{what} within its {limit} of {length}")).at(node)
 }
 
-/// The outcome of a task whose last crash that is allowed has happened.
-pub(super) fn crashed(node: &NodeName) -> Outcome {
-    let message = "its workers died under it, or let go of its lease, too often";
-    Outcome::Crashed { failure: Failure::new(FailureKind::Crashed, message).at(node) }
+/// The failure of a task whose last crash that is allowed has happened.
+pub(super) fn crashed(crashes: &str, node: &NodeName) -> Failure {
+    let message = format!("{crashes} attempts crashed: their workers died, or fell silent for too long");
+    Failure::new(FailureKind::Crashed, message).at(node)
 }
 
 /// The outcome of a `wait` that is over.
@@ -26,10 +26,9 @@ pub(super) const fn waited() -> Outcome {
     Outcome::wrote(BTreeMap::new())
 }
 
-/// The outcome of a task that stands for a child run whose id another run has.
-pub(super) fn child_taken(node: &NodeName) -> Outcome {
-    let message = "another run has the id of its child run";
-    Outcome::Failed { failure: Failure::new(FailureKind::Child, message).at(node) }
+/// The failure of a task that stands for a child run whose id another run has.
+pub(super) fn child_taken(child: &RunId, node: &NodeName) -> Failure {
+    Failure::new(FailureKind::Child, format!("there is a run {child} already")).at(node)
 }
 
 /// The outcome of a task whose attempt was stopped without a word from its worker, or by handing it back.
@@ -45,7 +44,7 @@ pub(super) fn failure_of(outcome: &Outcome, node: &NodeName) -> Failure {
         }
         Outcome::ChildEnded { run, status } => child_ended(run, *status, node),
         Outcome::Stopped { .. } | Outcome::Succeeded { .. } => {
-            Failure::new(FailureKind::Stopped, "its attempt was stopped").at(node)
+            Failure::new(FailureKind::Stopped, "the attempt was stopped").at(node)
         }
     }
 }
@@ -67,7 +66,7 @@ mod tests {
     #[test]
     fn a_run_that_a_task_fails_keeps_the_failure_of_its_outcome() {
         let node = NodeName::new("ask").unwrap();
-        let outcome = crashed(&node);
+        let outcome = Outcome::Crashed { failure: crashed("3", &node) };
         assert!(is_bad(&outcome));
         assert_eq!(Some(&failure_of(&outcome, &node)), outcome.failure());
     }

@@ -72,6 +72,7 @@ local function make_child(step, key, name)
   local early = redis.call('HGET', key, name .. '|e')
   if early == 'taken' or run_at(new.id) then
     put(run, 'kids', run.kids - 1)
+    task.child = new.id
     if is_frozen(run) then close_if_idle(run) else settle_as(run, task, 'child_taken') end
     return
   end
@@ -132,6 +133,7 @@ if kind == 'step' then
   make_step()
 elseif kind == 'pause' then
   put(run, 'status', 'interrupted')
+  if tonumber(ARGV[place + 1]) ~= run.step then put(run, 'humans', 0) end
   put(run, 'step', tonumber(ARGV[place + 1]))
   redis.call('ZREM', READY, id)
 elseif kind == 'succeed' then

@@ -1,14 +1,16 @@
 -- create.lua: makes a run without parent, and starts it if its thread is free.
 -- Reads and writes: the run, its thread and its queue, runs that it supersedes, the early order, indexes, audit.
--- ARGV: the run (see parse_new), its strategy, the locator's early order or '', the time until which the locator holds.
+-- ARGV: the run (see parse_new), its strategy, the locator's early order or '', when the locator was asked, and for how
+-- long that holds in ms.
 -- Returns: exists STATUS | made STATUS | busy ACTIVE | full | late (locate again).
 
 local new = parse_new(ARGV[1])
-local strategy, located, holds_until = ARGV[2], ARGV[3], tonumber(ARGV[4])
+local strategy, located, asked, holds = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local refused = P .. 'refused:' .. new.id
 
 local there = run_at(new.id)
 if there then return done({ 'exists', there.status }) end
-if now > holds_until then return done({ 'late' }) end
+if now > asked + holds or asked <= tonumber(redis.call('GET', refused) or 0) then return done({ 'late' }) end
 
 local early = early_order(new.id, located)
 if early then
@@ -20,7 +22,7 @@ end
 local thread, queue = P .. 'thread:' .. new.thread, P .. 'queue:' .. new.thread
 local active = redis.call('HGET', thread, 'active')
 if not active then
-  redis.call('HSET', thread, 'active', new.id)
+  redis.call('HSET', thread, 'v', FORMAT, 'active', new.id)
   local run = make_run(new)
   start(run)
   return done({ 'made', run.status })
@@ -29,7 +31,9 @@ end
 local refusal = strategy == 'reject' and { 'busy', active }
   or strategy == 'enqueue' and redis.call('LLEN', queue) >= QUEUE_MAX and { 'full' }
 if refusal then
-  -- The locator was written for nothing: a sweep takes it back, unless the run is made after all.
+  -- The locator was written for nothing. The adapter takes it back, so who asked it before must ask it again; if the
+  -- adapter dies over it, a sweep does.
+  redis.call('SET', refused, asked, 'PX', 2 * holds)
   redis.call('ZADD', FORGET, now + REFUSED_KEPT, new.id .. ' ' .. new.thread)
   return done(refusal)
 end

@@ -12,10 +12,8 @@ local function start(run)
   else
     redis.call('ZADD', DEADLINES, run.deadline, run.id)
   end
-  if not run.base and not run.parent then
-    local head = redis.call('HGET', P .. 'thread:' .. run.thread, 'head')
-    if head then put(run, 'base', head) end
-  end
+  local base = run.from or not run.parent and redis.call('HGET', P .. 'thread:' .. run.thread, 'head')
+  if base then put(run, 'base', base) end
   make_ready(run)
 end
 
@@ -180,13 +178,41 @@ settle_task = function(run, task, outcome, failure)
   return false
 end
 
--- The store's own bad outcomes: WORDS[name], with the node filled in.
+local UNITS = { { 'd', 86400000 }, { 'h', 3600000 }, { 'm', 60000 }, { 's', 1000 }, { 'ms', 1 } }
+
+-- A duration as people write it: 1h30m.
+local function show(ms)
+  local text = ''
+  for _, unit in ipairs(UNITS) do
+    if ms >= unit[2] then
+      text = text .. math.floor(ms / unit[2]) .. unit[1]
+      ms = ms % unit[2]
+    end
+  end
+  return text == '' and '0s' or text
+end
+
+-- A failure as one text.
+local function tell(failure)
+  local text = (failure.node and 'node `' .. failure.node .. '`: ' or '') .. failure.message
+  for _, inner in ipairs(failure.chain or {}) do text = text .. ': ' .. inner end
+  return text
+end
+
+-- The store's own bad outcomes: WORDS[name], filled in, with the last try's failure if there was one.
 local function settle_as(run, task, name)
-  local node = string.match(task.name, '^[^:]+')
   local word = WORDS[name]
-  local outcome = string.gsub(word.outcome, '__node__', node)
-  local json = string.gsub(word.json, '__node__', node)
-  settle_task(run, task, outcome, { json = json, message = word.message })
+  local blanks = { node = string.match(task.name, '^[^:]+'), crashes = task.crashes, child = task.child }
+  blanks.length = show(name == 'queue_timeout' and task.queue_timeout or task.timeout)
+  local message = string.gsub(word.message, '__(%a+)__', blanks)
+  local json = string.gsub(word.json, '__(%a+)__', blanks)
+  local last = redis.call('HGET', task.key, task.name .. '|f')
+  if last then
+    local text = cjson.encode('its last try: ' .. tell(cjson.decode(last)))
+    json = string.gsub(json, '"node":', function() return '"chain":[' .. text .. '],"node":' end, 1)
+  end
+  local outcome = string.gsub(word.outcome, '__failure__', function() return json end)
+  settle_task(run, task, outcome, { json = json, message = message })
 end
 
 -- If a queued task's time is up, settles it and names the limit.
@@ -226,11 +252,11 @@ local function settle_stopped(run, task, outcome, is_confirmed)
   return close_if_idle(run)
 end
 
--- Runs to be made: lines of id, thread, graph, hash, run_timeout, base, parent and spec; absent ones are empty.
+-- Runs to be made: lines of id, thread, graph, hash, run_timeout, what it goes on from, parent and spec; absent ones are empty.
 
 local function parse_new(text)
   local new = {}
-  new.id, new.thread, new.graph, new.hash, new.timeout, new.base, new.parent, new.spec =
+  new.id, new.thread, new.graph, new.hash, new.timeout, new.from, new.parent, new.spec =
     string.match(text, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+)\n([^\n]*)\n([^\n]*)\n(.*)$')
   return new
 end
@@ -248,7 +274,7 @@ local function make_run(new)
   put(run, 'thread', new.thread)
   put(run, 'created', now)
   put(run, 'timeout', tonumber(new.timeout))
-  if new.base ~= '' then put(run, 'base', new.base) end
+  if new.from ~= '' then put(run, 'from', new.from) end
   if new.parent ~= '' then put(run, 'parent', new.parent) end
   redis.call('ZADD', INDEX, now, run.id)
   redis.call('ZADD', LIVE, now, run.id)

@@ -5,6 +5,7 @@
 -- Returns: tasks to send { pool, run, task, again, … }; expired; poisoned { run, task, … }; queue timeouts; runs past
 -- their deadline { id, … }; is there more; what is forgotten { entry, run id, … }: the adapter takes back their locators.
 
+local AHEAD_LOOKED_AT = 5000
 local tasks_max, runs_max = tonumber(ARGV[1]), tonumber(ARGV[2])
 local resend_after, ahead = tonumber(ARGV[3]), tonumber(ARGV[4])
 local send, poisoned, late, forgotten = {}, {}, {}, {}
@@ -60,20 +61,37 @@ local function handle_due(run, task)
   end
 end
 
-local function visit(entry, is_due)
+local function visit(entry)
   local id, task_id = string.match(entry, '^([^ ]+) (.+)$')
   local run = run_at(id)
   local task = run and task_at(run, task_id)
   if run and is_frozen(run) then
-    if not is_due then return end
     if task and task.state == 'leased' then expire_stopped(run, task) else redis.call('ZREM', AGENDA, entry) end
   elseif not task or task.step ~= run.step then
     redis.call('ZREM', AGENDA, entry)
-  elseif is_due then
+  else
     handle_due(run, task)
-  elseif task.state == 'queued' and now < run.deadline then
-    send_queued(run, task)
   end
+end
+
+-- Hands out queued tasks that fall due within `ahead`; looks at a bounded number of entries for them.
+local function send_ahead(most)
+  local found, looked_at = {}, 0
+  while #found < most and looked_at < AHEAD_LOOKED_AT do
+    local coming = redis.call('ZRANGEBYSCORE', AGENDA, '(' .. now, now + ahead, 'LIMIT', looked_at, 200)
+    for _, entry in ipairs(coming) do
+      local id, task_id = string.match(entry, '^([^ ]+) (.+)$')
+      local run = run_at(id)
+      local task = run and not is_frozen(run) and now < run.deadline and task_at(run, task_id)
+      if task and task.state == 'queued' and task.step == run.step and #found < most then
+        found[#found + 1] = { run = run, task = task }
+      end
+    end
+    looked_at = looked_at + #coming
+    if #coming < 200 then break end
+  end
+  for _, pair in ipairs(found) do send_queued(pair.run, pair.task) end
+  return #found
 end
 
 -- What is no longer kept: indexes at once, the locator by the adapter, which then strikes the entry off.
@@ -92,7 +110,7 @@ local function forget(entry)
     redis.call('ZADD', FORGET, math.max(ended + RETENTION, now + REFUSED_KEPT), entry)
     return
   end
-  if is_head then redis.call('DEL', P .. 'thread:' .. thread) end
+  if not keeper[2] and (is_head or not keeper[1]) then redis.call('DEL', P .. 'thread:' .. thread) end
   for _, index in ipairs({ INDEX, LIVE, P .. 'end:failed', P .. 'end:timed_out', P .. 'end:cancelled',
     P .. 'of:' .. thread }) do
     redis.call('ZREM', index, id)
@@ -110,13 +128,9 @@ end
 local runs_due = due(DEADLINES, runs_max)
 for _, id in ipairs(runs_due) do stop_overdue(id) end
 local tasks_due = due(AGENDA, tasks_max)
-for _, entry in ipairs(tasks_due) do visit(entry, true) end
+for _, entry in ipairs(tasks_due) do visit(entry) end
 local visited = #tasks_due
-if ahead > 0 and visited < tasks_max then
-  local coming = redis.call('ZRANGEBYSCORE', AGENDA, '(' .. now, now + ahead, 'LIMIT', 0, tasks_max - visited)
-  for _, entry in ipairs(coming) do visit(entry, false) end
-  visited = visited + #coming
-end
+if ahead > 0 then visited = visited + send_ahead(tasks_max - visited) end
 for _, entry in ipairs(due(FORGET, runs_max)) do forget(entry) end
 local more = (visited >= tasks_max or #runs_due >= runs_max) and '1' or '0'
 return done({ send, expired, poisoned, queue_timeouts, late, more, forgotten })

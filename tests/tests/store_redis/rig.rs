@@ -1,0 +1,141 @@
+//! What the tests of the Redis store share: one server for those that only add keys, and short ways to say things.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use coxswain_shared::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values};
+use coxswain_shared::id::{
+    ChannelName, GraphHash, GraphName, Nonce, PoolName, Revision, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId,
+};
+use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::plan::Then;
+use coxswain_shared::stop::{Cause, NewOrder};
+use coxswain_shared::store::redis::{RedisConfig, RedisStore};
+use coxswain_shared::store::{Advance, Claim, Created, NewRun, OnConflict, RunSpec, Store};
+use coxswain_shared::task::{Dispatch, NewTask};
+use coxswain_shared::time::Clock;
+use coxswain_tests::{RedisOptions, RedisServer};
+use tokio::sync::OnceCell;
+
+/// The server of all tests that leave it alone.
+static SERVER: OnceCell<RedisServer> = OnceCell::const_new();
+static PREFIXES: AtomicU32 = AtomicU32::new(0);
+
+pub(crate) async fn shared_server() -> &'static RedisServer {
+    SERVER.get_or_init(|| RedisServer::start(RedisOptions::default())).await
+}
+
+/// A configuration for a database of its own on a server.
+pub(crate) fn config(url: impl Into<String>) -> RedisConfig {
+    let prefix = format!("t{}", PREFIXES.fetch_add(1, Ordering::Relaxed));
+    RedisConfig { key_prefix: prefix, ..RedisConfig::new(url) }
+}
+
+/// A store of its own on the shared server.
+pub(crate) async fn store() -> RedisStore {
+    RedisStore::connect(config(shared_server().await.url()), &Tasks::new()).await.unwrap()
+}
+
+/// The same, whose time stands still until it is moved.
+pub(crate) async fn store_at(clock: &Clock) -> RedisStore {
+    let config = RedisConfig { partitions: 2, ..config(shared_server().await.url()) };
+    RedisStore::connect_with_clock(config, &Tasks::new(), clock.clone()).await.unwrap()
+}
+
+pub(crate) fn run_id(id: &str) -> RunId {
+    RunId::new(id).unwrap()
+}
+
+pub(crate) fn new_run(id: &str) -> NewRun {
+    NewRun {
+        id: run_id(id),
+        thread: ThreadId::new(id).unwrap(),
+        graph: GraphName::new("graph").unwrap(),
+        graph_hash: GraphHash::new("00ff").unwrap(),
+        on_conflict: OnConflict::Enqueue,
+        run_timeout: Duration::from_hours(1),
+        parent: None,
+        spec: RunSpec::default(),
+    }
+}
+
+pub(crate) fn queued(task: &str) -> NewTask {
+    NewTask {
+        id: task.parse().unwrap(),
+        dispatch: Dispatch::Queue { pool: PoolName::standard() },
+        timeout: Duration::from_mins(10),
+        queue_timeout: Duration::from_mins(10),
+        attempt_timeout: Duration::from_mins(2),
+        grace: Duration::from_secs(5),
+        max_crashes: 3,
+        fails_run: true,
+        item: None,
+        reads: None,
+    }
+}
+
+pub(crate) fn order() -> NewOrder {
+    NewOrder { cause: Cause::Cancelled, reason: Some("enough".into()), actor: "ann".into(), grace: None, force: false }
+}
+
+pub(crate) fn values(pairs: &[(&str, serde_json::Value)]) -> Values {
+    pairs.iter().map(|(name, value)| (ChannelName::new(name).unwrap(), value.clone())).collect()
+}
+
+/// A checkpoint with these channels, all written by its step.
+pub(crate) fn checkpoint(step: u64, channels: &Values) -> Checkpoint {
+    Checkpoint {
+        format: CHECKPOINT_FORMAT,
+        step: Step::new(step),
+        source: if step == 0 { Source::Input } else { Source::Step },
+        versions: channels.keys().map(|name| (name.clone(), Step::new(step))).collect(),
+        ran: Vec::new(),
+        next: Vec::new(),
+        joins: std::collections::BTreeMap::default(),
+        node_runs: step,
+    }
+}
+
+pub(crate) fn advance(run: &RunKey, expected: u64, then: Then) -> Advance {
+    Advance {
+        run: run.clone(),
+        expected: Revision::new(expected),
+        nonce: Nonce::fresh(),
+        checkpoint: None,
+        changed: Values::new(),
+        then,
+    }
+}
+
+pub(crate) fn step(step: u64, tasks: Vec<NewTask>) -> Then {
+    Then::Step { step: Step::new(step), tasks }
+}
+
+pub(crate) fn claim(task: &TaskKey) -> Claim {
+    Claim {
+        task: task.clone(),
+        worker: WorkerId::new("w1").unwrap(),
+        nonce: Nonce::fresh(),
+        ttl: Duration::from_secs(10),
+        takeover_after: None,
+    }
+}
+
+pub(crate) fn task(run: &RunKey, id: &str) -> TaskKey {
+    TaskKey { run: run.clone(), task: id.parse().unwrap() }
+}
+
+pub(crate) async fn made(store: &dyn Store, run: NewRun) -> RunKey {
+    match store.create_run(run).await.unwrap() {
+        Created::Made { key, .. } => key,
+        other => panic!("it was not made: {other:?}"),
+    }
+}
+
+/// Makes a run and its first step of one task.
+pub(crate) async fn dispatched(store: &dyn Store, id: &str) -> TaskKey {
+    let key = made(store, new_run(id)).await;
+    let step = step(1, vec![queued("1:work:0")]);
+    assert_eq!(store.advance(advance(&key, 0, step)).await.unwrap(), coxswain_shared::store::Advanced::Ok);
+    task(&key, "1:work:0")
+}
