@@ -5,18 +5,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use coxswain_shared::duration;
 use coxswain_shared::id::{
-    ChannelName, Fence, GraphName, Nonce, Partition, Revision, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId,
+    ChannelName, Fence, Nonce, Partition, Revision, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId,
 };
-use coxswain_shared::outcome::{Failure, FailureKind, Outcome};
+use coxswain_shared::outcome::Outcome;
 use coxswain_shared::plan::Then;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::{Cause, NewOrder, StopProof};
 use coxswain_shared::store::sqlite::{SqliteConfig, SqliteStore};
 use coxswain_shared::store::{
-    Advance, Claim, Claimed, NewEvent, NewRun, OnConflict, Parent, Release, Renewal, Resume, Run, RunFilter, RunSpec,
-    Settle, Start, Store, SweepLimits, Verdict,
+    Advance, Claim, Claimed, NewEvent, OnConflict, Parent, Release, Renewal, Resume, Run, RunFilter, Settle, Start,
+    Store, SweepLimits,
 };
 use coxswain_shared::task::{Dispatch, NewTask};
 use coxswain_shared::time::{Clock, Timestamp};
@@ -24,59 +23,10 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
+use crate::ops::{Op, end, new_run, op, seconds, verdict};
 use crate::rig::{checkpoint, queued, run_id, store_at, values};
 
 const PARTITIONS: u16 = 2;
-
-/// One call, with its choices as small numbers.
-#[derive(Debug, Clone)]
-enum Op {
-    Create { run: u8, thread: u8, strategy: u8, from: Option<u8>, timeout: u8 },
-    Stop { run: u8, cause: u8, is_forced: bool, grace: Option<u8> },
-    Take { partition: u8, limit: u8 },
-    Step { run: u8, tasks: Vec<(u8, u8)>, has_checkpoint: bool, is_stale: bool },
-    Pause { run: u8, has_checkpoint: bool },
-    End { run: u8, how: u8, has_checkpoint: bool },
-    Repeat,
-    Claim { task: u8, takeover: Option<u8>, is_repeat: bool },
-    Settle { lease: u8, how: u8 },
-    Release { lease: u8, how: u8 },
-    Renew { leases: Vec<u8> },
-    MarkSent { tasks: Vec<u8>, after: u8 },
-    Sweep { partition: u8, tasks: u8, runs: u8, ahead: bool },
-    Resume { run: u8, answers: u8 },
-    Emit { run: u8, count: u8 },
-    Pass { time: u8 },
-}
-
-fn op() -> impl Strategy<Value = Op> {
-    let small = 0..8_u8;
-    let tasks = prop::collection::vec((0..6_u8, 0..4_u8), 1..4);
-    prop_oneof![
-        4 => (0..8_u8, 0..3_u8, 0..4_u8, prop::option::weighted(0.2, 0..8_u8), 0..3_u8)
-            .prop_map(|(run, thread, strategy, from, timeout)| Op::Create { run, thread, strategy, from, timeout }),
-        2 => (0..12_u8, 0..8_u8, any::<bool>(), prop::option::of(0..3_u8))
-            .prop_map(|(run, cause, is_forced, grace)| Op::Stop { run, cause, is_forced, grace }),
-        3 => (0..2_u8, 0..4_u8).prop_map(|(partition, limit)| Op::Take { partition, limit }),
-        8 => (0..12_u8, tasks, any::<bool>(), prop::bool::weighted(0.1))
-            .prop_map(|(run, tasks, has_checkpoint, is_stale)| Op::Step { run, tasks, has_checkpoint, is_stale }),
-        2 => (0..12_u8, any::<bool>()).prop_map(|(run, has_checkpoint)| Op::Pause { run, has_checkpoint }),
-        2 => (0..12_u8, 0..4_u8, any::<bool>())
-            .prop_map(|(run, how, has_checkpoint)| Op::End { run, how, has_checkpoint }),
-        1 => Just(Op::Repeat),
-        8 => (0..16_u8, prop::option::of(0..3_u8), prop::bool::weighted(0.2))
-            .prop_map(|(task, takeover, is_repeat)| Op::Claim { task, takeover, is_repeat }),
-        7 => (small.clone(), 0..7_u8).prop_map(|(lease, how)| Op::Settle { lease, how }),
-        4 => (small.clone(), 0..4_u8).prop_map(|(lease, how)| Op::Release { lease, how }),
-        2 => prop::collection::vec(small.clone(), 0..4).prop_map(|leases| Op::Renew { leases }),
-        2 => (prop::collection::vec(0..16_u8, 0..4), 0..3_u8).prop_map(|(tasks, after)| Op::MarkSent { tasks, after }),
-        5 => (0..2_u8, 0..4_u8, 0..3_u8, prop::bool::weighted(0.2))
-            .prop_map(|(partition, tasks, runs, ahead)| Op::Sweep { partition, tasks, runs, ahead }),
-        3 => (0..12_u8, 0..4_u8).prop_map(|(run, answers)| Op::Resume { run, answers }),
-        1 => (0..12_u8, 0..3_u8).prop_map(|(run, count)| Op::Emit { run, count }),
-        6 => (0..6_u8).prop_map(|time| Op::Pass { time }),
-    ]
-}
 
 /// Both stores, and what the walk has learned.
 struct Walk {
@@ -123,10 +73,6 @@ fn like<T: std::fmt::Debug>(answer: &T) -> String {
     text.lines().filter(|line| !line.trim_start().starts_with("more: ")).collect::<Vec<_>>().join("\n")
 }
 
-fn seconds(choice: u8) -> Duration {
-    Duration::from_secs([0, 1, 3, 11, 40, 200][usize::from(choice) % 6])
-}
-
 impl Walk {
     async fn new() -> Self {
         let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
@@ -155,25 +101,11 @@ impl Walk {
         known.unwrap_or_else(|| RunKey { partition: Partition::new(0), id: run_id("none") })
     }
 
-    fn new_run(&self, run: u8, thread: u8, timeout: u8) -> NewRun {
-        NewRun {
-            id: run_id(&format!("r{run}")),
-            thread: ThreadId::new(format!("t{thread}")).unwrap(),
-            graph: GraphName::new("graph").unwrap(),
-            graph_hash: "00ff".parse().unwrap(),
-            on_conflict: OnConflict::Enqueue,
-            run_timeout: [Duration::from_mins(10), Duration::from_secs(30), Duration::from_secs(5)]
-                [usize::from(timeout) % 3],
-            parent: None,
-            spec: RunSpec { actor: "ann".into(), ..RunSpec::default() },
-        }
-    }
-
     async fn step(&mut self, op: &Op) {
         match op {
             Op::Create { run, thread, strategy, from, timeout } => {
                 let strategies = [OnConflict::Reject, OnConflict::Enqueue, OnConflict::Interrupt, OnConflict::Rollback];
-                let mut new = self.new_run(*run, *thread, *timeout);
+                let mut new = new_run(*run, *thread, *timeout);
                 new.on_conflict = strategies[usize::from(*strategy)];
                 if let Some(from) = from {
                     let run = self.run(*from).id;
@@ -257,7 +189,7 @@ impl Walk {
                 let step = at + 1;
                 Then::Step { step: Step::new(step), tasks: self.new_tasks(&key, step, tasks) }
             }
-            Op::Pause { .. } => Then::Pause { step: Step::new(at + u64::from(revision % 2 == 0)) },
+            Op::Pause { .. } => Then::Pause { step: Step::new(at + u64::from(revision.is_multiple_of(2))) },
             Op::End { how, .. } => end(*how),
             _ => return,
         };
@@ -296,7 +228,7 @@ impl Walk {
                 2 => Dispatch::Wait { length: seconds(*timing) },
                 3 => Dispatch::Human { payload: json!({"ask": place}) },
                 4 => {
-                    let mut child = self.new_run(0, 0, *timing);
+                    let mut child = new_run(0, 0, *timing);
                     child.id = run_id(&format!("c-{}-{step}-{place}", key.id));
                     child.thread = ThreadId::new(child.id.as_str()).unwrap();
                     if let Some(taken) = self.runs.keys().next().filter(|_| *timing == 3) {
@@ -315,10 +247,9 @@ impl Walk {
     async fn learn(&mut self, key: &RunKey, tasks: &[NewTask]) {
         for task in tasks {
             self.tasks.insert(0, TaskKey { run: key.clone(), task: task.id.clone() });
-            if let Dispatch::Child { run } = &task.dispatch {
-                if let Some(child) = self.embedded.locate(&run.id).await.unwrap() {
-                    self.runs.insert(run.id.clone(), child);
-                }
+            let Dispatch::Child { run } = &task.dispatch else { continue };
+            if let Some(child) = self.embedded.locate(&run.id).await.unwrap() {
+                self.runs.insert(run.id.clone(), child);
             }
         }
         self.tasks.truncate(16);
@@ -394,7 +325,7 @@ impl Walk {
             .take(if answers == 0 { 0 } else { 9 })
             .map(|task| (task.id.clone(), Outcome::wrote(values(&[("a", json!("answer"))]))))
             .collect();
-        let nonce = if self.nonces % 3 == 0 { Nonce::new("same").unwrap() } else { self.nonce() };
+        let nonce = if self.nonces.is_multiple_of(3) { Nonce::new("same").unwrap() } else { self.nonce() };
         let resume = Resume { run: key, nonce, answers, actor: "ann".into(), reason: None };
         both!(self, op, store => store.resume(resume.clone()));
     }
@@ -426,38 +357,11 @@ impl Walk {
     }
 }
 
-fn end(how: u8) -> Then {
-    let failure = Failure::new(FailureKind::Exhausted, "the plan said so");
-    let order = NewOrder {
-        cause: Cause::Budget,
-        reason: Some("said so".into()),
-        actor: "plan".into(),
-        grace: None,
-        force: false,
-    };
-    match how {
-        0 | 1 => Then::Succeed,
-        2 => Then::Fail { failure, order: None },
-        _ => Then::Fail { failure, order: Some(order) },
-    }
-}
-
-fn verdict(how: u8) -> Verdict {
-    let failure = Failure::new(FailureKind::Handler, "the worker said so");
-    match how {
-        0..=2 => Verdict::Done(Outcome::wrote(values(&[("a", json!(how))]))),
-        3 => Verdict::Done(Outcome::Failed { failure }),
-        4 => Verdict::Done(Outcome::Stopped { partial: None }),
-        _ => Verdict::Retry { failure, after: seconds(how) },
-    }
-}
-
 #[test]
 fn random_walks_read_the_same_on_both_stores() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let cases = std::option_env!("WALKS").and_then(|cases| cases.parse().ok()).unwrap_or(64);
     let mut runner =
-        TestRunner::new(Config { cases, max_shrink_iters: 400, failure_persistence: None, ..Config::default() });
+        TestRunner::new(Config { cases: 64, max_shrink_iters: 400, failure_persistence: None, ..Config::default() });
     let walks = prop::collection::vec(op(), 1..80);
     let result = runner.run(&walks, |ops| {
         runtime.block_on(async {
@@ -473,5 +377,4 @@ fn random_walks_read_the_same_on_both_stores() {
     if let Err(error) = result {
         panic!("{error}");
     }
-    let _ = duration::show(Duration::ZERO);
 }

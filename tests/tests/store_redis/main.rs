@@ -1,5 +1,9 @@
 //! The Redis store on real servers: its conformance, its likeness to the embedded store, and what Redis alone can do to it.
 
+mod conformance;
 mod likeness;
+mod ops;
 mod rig;
+mod scale;
+mod troubles;
 mod walk;

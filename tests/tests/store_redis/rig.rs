@@ -14,15 +14,21 @@ use coxswain_shared::store::redis::{RedisConfig, RedisStore};
 use coxswain_shared::store::{Advance, Claim, Created, NewRun, OnConflict, RunSpec, Store};
 use coxswain_shared::task::{Dispatch, NewTask};
 use coxswain_shared::time::Clock;
-use coxswain_tests::{RedisOptions, RedisServer};
+use coxswain_tests::{RedisCluster, RedisOptions, RedisServer};
 use tokio::sync::OnceCell;
 
 /// The server of all tests that leave it alone.
 static SERVER: OnceCell<RedisServer> = OnceCell::const_new();
+/// The cluster of all tests that leave it alone.
+static CLUSTER: OnceCell<RedisCluster> = OnceCell::const_new();
 static PREFIXES: AtomicU32 = AtomicU32::new(0);
 
 pub(crate) async fn shared_server() -> &'static RedisServer {
     SERVER.get_or_init(|| RedisServer::start(RedisOptions::default())).await
+}
+
+pub(crate) async fn shared_cluster() -> &'static RedisCluster {
+    CLUSTER.get_or_init(|| RedisCluster::start(3)).await
 }
 
 /// A configuration for a database of its own on a server.

@@ -67,10 +67,19 @@ struct Trail {
     partition: Partition,
 }
 
-/// An entry of the trail with its place: the time and number that the server gave it.
+/// Where an entry stands in the trail: its time, and the place that the server gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct NotedAt {
+    at: i64,
+    ms: u64,
+    seq: u64,
+    partition: Partition,
+}
+
+/// An entry of the trail.
 #[derive(Debug, Clone)]
 struct Noted {
-    place: (u64, u64, Partition),
+    place: NotedAt,
     entry: Option<AuditEntry>,
 }
 
@@ -98,8 +107,12 @@ impl Source for Trail {
     type Entry = Noted;
 
     fn command(&self, last: Option<&Noted>, skip: usize, count: usize) -> Cmd {
-        // Places are unique within a trail, so that what lies at `last` is one entry, which is left out afterwards.
-        let newest = last.map_or_else(|| "+".to_owned(), |last| format!("{}-{}", last.place.0, last.place.1));
+        // Where a page of another trail ended, an entry of this one with an earlier time may bear a slightly later place.
+        let newest = match last.map(|last| last.place) {
+            None => "+".to_owned(),
+            Some(place) if place.partition == self.partition => format!("{}-{}", place.ms, place.seq),
+            Some(place) => place.ms.saturating_add(1_000).to_string(),
+        };
         let mut command = cmd("XREVRANGE");
         command.arg(&self.key).arg(newest).arg("-").arg("COUNT").arg(count + skip);
         command
@@ -118,7 +131,8 @@ impl Source for Trail {
             let fields = Fields::read(self.key.clone(), row.list()?)?;
             let fields = fields.ok_or_else(|| reply.corrupt("an entry is empty"))?;
             let entry = decode::audit_entry(&fields)?;
-            entries.push(Noted { place: (ms, seq, self.partition), entry: Some(entry) });
+            let place = NotedAt { at: entry.at.as_millis(), ms, seq, partition: self.partition };
+            entries.push(Noted { place, entry: Some(entry) });
         }
         Ok(entries)
     }
@@ -214,11 +228,11 @@ impl RedisStore {
         let mut looked_at = 0;
         while let Some(noted) = merge.next(&self.link).await? {
             looked_at += 1;
-            let (ms, seq, partition) = noted.place;
+            let NotedAt { at, ms, seq, partition } = noted.place;
             rows.extend(noted.entry.filter(|entry| run.is_none_or(|run| entry.run == *run)));
             if rows.len() >= limit || looked_at >= AUDIT_LOOKED_AT {
                 let is_end = merge.next(&self.link).await?.is_none();
-                let next = (!is_end).then(|| format!("{ms}.{seq}.{partition}"));
+                let next = (!is_end).then(|| format!("{at}.{ms}.{seq}.{partition}"));
                 return Ok(Page { rows, next });
             }
         }
@@ -257,9 +271,10 @@ fn run_cursor(text: &str) -> Result<Listed, Error> {
 
 fn audit_cursor(text: &str) -> Result<Noted, Error> {
     let read = || {
-        let mut parts = text.splitn(3, '.');
-        let (ms, seq) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-        Some(Noted { place: (ms, seq, Partition::new(parts.next()?.parse().ok()?)), entry: None })
+        let mut parts = text.splitn(4, '.');
+        let (at, ms, seq) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        let partition = Partition::new(parts.next()?.parse().ok()?);
+        Some(Noted { place: NotedAt { at, ms, seq, partition }, entry: None })
     };
     read().ok_or_else(|| Error::Cursor { text: short(text) })
 }
@@ -275,7 +290,8 @@ mod tests {
             (cursor.created, cursor.partition, cursor.id.as_str()),
             (1_700_000_000_000, Partition::new(3), "run-1.x")
         );
-        assert_eq!(audit_cursor("17.2.3").unwrap().place, (17, 2, Partition::new(3)));
+        let place = NotedAt { at: 16, ms: 17, seq: 2, partition: Partition::new(3) };
+        assert_eq!(audit_cursor("16.17.2.3").unwrap().place, place);
         for text in ["", "x", "1.2", "1.2.a:b", "1.99999999.a"] {
             assert!(matches!(run_cursor(text), Err(Error::Cursor { .. })), "{text}");
             assert!(matches!(audit_cursor(text), Err(Error::Cursor { .. })), "{text}");

@@ -56,11 +56,14 @@ const LIFE: &str = include_str!("lua/life.lua");
 const VALUES: &str = include_str!("lua/values.lua");
 
 impl Scripts {
-    /// Puts them together for one configuration. `is_told`: their last argument is the time.
+    /// Puts them together for one configuration. `is_told`: their last argument is the
+    /// time, and they are held to one slot, which needs Redis 7.
     pub(super) fn new(config: &RedisConfig, keys: &Keys, is_told: bool) -> Self {
         let constants = constants(config, keys, is_told);
         let script = |name: &'static str, parts: &[&str], text: &str| {
-            let code = format!("{constants}{}{text}", parts.concat());
+            // A script with this first line is refused a key of another slot even where one node serves both.
+            let strict = if is_told { "#!lua\n" } else { "" };
+            let code = format!("{strict}{constants}{}{text}", parts.concat());
             let hash = redis::Script::new(&code).get_hash().to_owned();
             Script { name, code, hash }
         };

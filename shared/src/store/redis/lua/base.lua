@@ -11,7 +11,7 @@ local FORGET, LIVE, INDEX = P .. 'forget', P .. 'live', P .. 'idx'
 
 local runs, tasks, nudge = {}, {}, false
 
-local RUN_TEXT = { 'status', 'thread', 'from', 'base', 'parent', 'takeback', 'nonce', 'rnonce', 'ckpt' }
+local RUN_TEXT = { 'status', 'thread', 'from', 'base', 'parent', 'takeback', 'nonce', 'rnonce', 'resumed', 'ckpt' }
 local RUN_NUMBERS = { 'step', 'rev', 'created', 'started', 'deadline', 'timeout', 'open', 'leases', 'kids', 'humans',
   'fence' }
 local STOP_TEXT = { 'order', 'cause', 'grace', 'force' }

@@ -34,7 +34,7 @@ local function lease(taken)
   put(run, 'fence', run.fence + 1)
   put(run, 'leases', run.leases + 1)
   task.state, task.fence, task.attempts, task.taken = 'leased', run.fence, task.attempts + 1, taken
-  task.nonce, task.worker, task.renewed = nonce, worker, now
+  task.nonce, task.worker, task.renewed, task.answer = nonce, worker, now, ''
   if task.started == 0 then task.started = now end
   save(task)
   schedule(task, now + ttl)
