@@ -135,7 +135,7 @@ impl Worker {
             renew_now: Notify::new(),
             stuck: Stuck::new(),
         });
-        tracing::info!(worker = %shared.id, slots = self.config.slots, "the worker runs");
+        tracing::info!(worker = %shared.id, slots = self.config.slots, "the worker takes tasks");
         let services = Tasks::new();
         services.spawn(run_heartbeat(Arc::clone(&shared)));
         services.spawn(run_signals(Arc::clone(&shared)));

@@ -9,9 +9,8 @@ use coxswain_shared::broker::{Broker, LocalBroker};
 use coxswain_shared::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values};
 use coxswain_shared::fault::Faults;
 use coxswain_shared::graph::Graph;
-use coxswain_shared::id::{
-    GraphHash, GraphName, NodeName, Nonce, PoolName, RunId, RunKey, Step, TaskId, TaskKey, ThreadId,
-};
+use coxswain_shared::graph::canonical::{Canonical, canonical};
+use coxswain_shared::id::{NodeName, Nonce, PoolName, RunId, RunKey, Step, TaskId, TaskKey, ThreadId};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::plan::Then;
 use coxswain_shared::stop::{Cause, NewOrder};
@@ -124,10 +123,9 @@ impl Bench {
             "state": {"text": {}, "count": {}, "other": {}, "words": {}},
             "nodes": {"work": node},
         });
-        let parsed: Graph = serde_json::from_value(graph.clone()).unwrap();
-        let hash = GraphHash::new(format!("h{name}")).unwrap();
-        let graph_name = GraphName::new("bench").unwrap();
-        let stored = StoredGraph { hash: hash.clone(), name: graph_name.clone(), json: graph.to_string() };
+        let parsed: Graph = serde_json::from_value(graph).unwrap();
+        let Canonical { hash, name: graph_name, json } = canonical(&parsed);
+        let stored = StoredGraph { hash: hash.clone(), name: graph_name.clone(), json };
         self.store.put_graph(&stored).await.unwrap();
         let run = NewRun {
             id: name.clone(),
