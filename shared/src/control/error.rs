@@ -1,5 +1,6 @@
 //! Why a request was not carried out, and what can be done about it.
 
+use crate::graph::canonical;
 use crate::id::{ChannelName, GraphHash, NodeName, RunId, Step, ThreadId};
 use crate::limits::{LABELS_MAX, Limit, MAX_STEPS_CEILING, TEXT_BYTES_MAX};
 use crate::run::RunStatus;
@@ -39,12 +40,13 @@ pub enum Error {
     #[error("the graph {0} is not in the store")]
     GraphMissing(GraphHash),
     /// What is stored is no graph that this version can read.
-    #[error("the graph {hash} in the store cannot be read: {why}")]
+    #[error("the graph {hash} in the store cannot be read")]
     GraphUnreadable {
         /// Its hash.
         hash: GraphHash,
         /// What is wrong with it.
-        why: String,
+        #[source]
+        source: canonical::Error,
     },
     /// A name is no channel of the graph.
     #[error("`{channel}` is no channel of the graph")]

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::fleet::{Fleet, approval, channel, graph, id, looping, values};
 use crate::control::{self, Error, ErrorKind, Submission};
+use crate::graph::canonical;
 use crate::id::{NodeName, Step, ThreadId};
 use crate::limits::LABELS_MAX;
 use crate::run::RunStatus;
@@ -91,6 +92,15 @@ async fn the_graphs_of_child_runs_are_stored_with_their_parent() {
     let inner = control::deploy(Fleet::new().store.as_ref(), &looping()).await.unwrap();
     assert_eq!(control::graph_of(fleet.store.as_ref(), &hash).await.unwrap(), parent);
     assert_eq!(control::graph_of(fleet.store.as_ref(), &inner).await.unwrap(), looping());
+}
+
+#[tokio::test]
+async fn a_stored_graph_is_what_schedulers_and_workers_read() {
+    let fleet = Fleet::new();
+    let hash = control::deploy(fleet.store.as_ref(), &looping()).await.unwrap();
+    let stored = fleet.store.graph(&hash).await.unwrap().expect("it was stored under its hash");
+    assert_eq!(canonical::from_stored(&stored.json).unwrap(), looping());
+    assert_eq!(hash, canonical::hash(&looping()), "it is the hash that a plan gives to a child graph");
 }
 
 #[tokio::test]
