@@ -86,7 +86,9 @@ pub struct Follow {
     signals: Option<SignalReceiver>,
     seen: Seen,
     told: VecDeque<Progress>,
-    pause: Option<Duration>,
+    pause: Duration,
+    look_from: Instant,
+    look_by: Instant,
     away_since: Option<Instant>,
 }
 
@@ -116,7 +118,9 @@ impl Follow {
     pub fn new(store: Arc<dyn Store>, run: RunId) -> Self {
         let signals = Some(store.signals());
         let seen = Seen::default();
-        Self { store, run, signals, seen, told: VecDeque::new(), pause: None, away_since: None }
+        let (pause, now) = (PAUSES.0, Instant::now());
+        let told = VecDeque::new();
+        Self { store, run, signals, seen, told, pause, look_from: now, look_by: now, away_since: None }
     }
 
     /// The same, without what happened up to now.
@@ -131,7 +135,7 @@ impl Follow {
         !self.told.is_empty()
     }
 
-    /// What happened next; nothing after the end. Cancel safe.
+    /// What happened next; nothing after the end. Cancel safe; but a look that is dropped is made anew, so keep the future.
     pub async fn next(&mut self) -> Result<Option<Progress>, Error> {
         loop {
             if let Some(progress) = self.told.pop_front() {
@@ -140,13 +144,11 @@ impl Follow {
             if self.seen.has_ended {
                 return Ok(None);
             }
-            if let Some(pause) = self.pause {
-                self.wait(pause).await;
-            }
+            self.wait().await;
             match look(self.store.as_ref(), &self.run, &self.seen).await {
                 Ok(look) => self.tell(look),
                 Err(Error::Store(error)) if error.is_retryable() && self.is_patient() => {
-                    self.pause = Some(PAUSES.1);
+                    self.pause_for(PAUSES.1);
                     if self.away_since.is_none() {
                         self.away_since = Some(Instant::now());
                         self.told.push_back(Progress::Unavailable { why: error.to_string() });
@@ -164,17 +166,22 @@ impl Follow {
     fn tell(&mut self, look: Look) {
         self.away_since = None;
         self.told.extend(self.seen.observe(look));
-        let longer = self.pause.map_or(PAUSES.0, |pause| (pause * 3 / 2).min(PAUSES.1));
-        self.pause = Some(if self.told.is_empty() { longer } else { PAUSES.0 });
+        let is_quiet = self.told.is_empty();
+        self.pause_for(if is_quiet { (self.pause * 3 / 2).min(PAUSES.1) } else { PAUSES.0 });
     }
 
-    /// Waits for the pause, or until the store pushes something about this run; never less than the shortest pause.
-    async fn wait(&mut self, pause: Duration) {
-        tokio::time::sleep(PAUSES.0.min(pause)).await;
-        let Some(signals) = &mut self.signals else {
-            tokio::time::sleep(pause.saturating_sub(PAUSES.0)).await;
-            return;
-        };
+    /// Looks again after a pause; at the shortest pause's end, if the store pushes something about this run by then.
+    fn pause_for(&mut self, pause: Duration) {
+        let now = Instant::now();
+        self.pause = pause;
+        self.look_from = now + PAUSES.0;
+        self.look_by = now + pause;
+    }
+
+    /// Waits until it is time to look. Dropped and called again it goes on waiting, not anew.
+    async fn wait(&mut self) {
+        tokio::time::sleep_until(self.look_from).await;
+        let Some(signals) = &mut self.signals else { return tokio::time::sleep_until(self.look_by).await };
         let pushed = async {
             loop {
                 match signals.recv().await {
@@ -187,9 +194,11 @@ impl Follow {
                 }
             }
         };
-        let heard = tokio::time::timeout(pause.saturating_sub(PAUSES.0), pushed).await;
-        if heard == Ok(false) {
+        if tokio::time::timeout_at(self.look_by, pushed).await == Ok(false) {
             self.signals = None;
+        } else {
+            // What was pushed is heard: should the look be dropped, it is made at once the next time.
+            self.look_by = self.look_from;
         }
     }
 }

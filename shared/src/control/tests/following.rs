@@ -112,3 +112,24 @@ async fn a_run_that_does_not_exist_cannot_be_followed() {
     let mut follow = Follow::new(fleet.store.clone(), id("nope"));
     assert!(matches!(follow.next().await, Err(Error::RunNotFound(_))));
 }
+
+#[tokio::test]
+async fn a_follower_that_is_interrupted_again_and_again_still_gets_on() {
+    let fleet = Fleet::new();
+    fleet.submit(looping(), "a").await;
+    let mut follow = Follow::new(fleet.store.clone(), id("a"));
+    until(&mut follow, |progress| matches!(progress, Progress::Status { .. })).await;
+    // Long enough for the pause between two looks to have grown beyond the interruptions.
+    let interrupted = std::time::Duration::from_millis(100);
+    for _ in 0..10 {
+        assert!(tokio::time::timeout(interrupted, follow.next()).await.is_err(), "nothing happens to the run");
+    }
+    cancel::one(fleet.store.as_ref(), &id("a"), &order()).await.unwrap();
+    for _ in 0..100 {
+        if let Ok(told) = tokio::time::timeout(interrupted, follow.next()).await {
+            assert!(matches!(told.unwrap(), Some(Progress::Stop(_))));
+            return;
+        }
+    }
+    panic!("the stop was not told within ten seconds");
+}

@@ -1,0 +1,145 @@
+//! `cox get`: shows one run.
+
+use coxswain_shared::control::{self, Described};
+use coxswain_shared::id::RunId;
+use coxswain_shared::stop::StopReport;
+use coxswain_shared::store::{Run, Start};
+use coxswain_shared::task::Task;
+
+use crate::context::Context;
+use crate::exit::Exit;
+use crate::failure::Failed;
+use crate::measure::{between, cut};
+use crate::output::{draw, table};
+use crate::paint::Paint;
+use crate::view::{closing, place, tries};
+
+const EXAMPLES: &str = "\
+Examples:
+  cox get nightly-7
+  cox get nightly-7 --json | jq .run.stop
+
+The exit code says whether there is such a run, not how it ended: for that, see `cox watch`.";
+
+/// Show a run: where it stands, its tasks in flight, how it was stopped
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// The run
+    #[arg(value_name = "RUN")]
+    run: RunId,
+}
+
+impl Args {
+    pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failed> {
+        let store = context.store().await?;
+        let described = control::describe(store.as_ref(), &self.run).await?;
+        context.output.result(&described, || text(&described, context.output.paint));
+        Ok(Exit::Ok)
+    }
+}
+
+fn text(described: &Described, paint: Paint) -> String {
+    let run = &described.run;
+    let mut lines = vec![
+        row("run", run.key.id.as_str()),
+        row("graph", &format!("{} ({})", run.graph, cut(run.graph_hash.as_str(), 13))),
+        row("status", &paint.status(run.status)),
+    ];
+    if let Some(failure) = &run.failure {
+        lines.push(row("failure", &failure.to_string()));
+    }
+    lines.extend(times(run));
+    lines.extend(origin(run));
+    if run.thread.as_str() != run.key.id.as_str() {
+        let queued = described.thread.as_ref().map_or(0, |thread| thread.queue.len());
+        let behind = if queued > 0 { format!(", {queued} waiting on it") } else { String::new() };
+        lines.push(row("thread", &format!("{}{behind}", run.thread)));
+    }
+    if !run.spec.labels.is_empty() {
+        lines.push(row("labels", &labels(run)));
+    }
+    lines.push(row("submitted by", &run.spec.actor));
+    if let Some(report) = &run.stop {
+        lines.extend(stop(report));
+    }
+    if !described.tasks.is_empty() {
+        lines.push(String::new());
+        lines.push(tasks(&described.tasks));
+    }
+    lines.join("\n")
+}
+
+fn times(run: &Run) -> Vec<String> {
+    let took = between(run.started_at, run.ended_at).map(|took| format!(", took {took}")).unwrap_or_default();
+    let mut lines = vec![row("step", &run.step.to_string()), row("submitted", &run.created_at.to_string())];
+    lines.extend(run.started_at.map(|at| row("started", &at.to_string())));
+    lines.extend(run.ended_at.map(|at| row("ended", &format!("{at}{took}"))));
+    if !run.status.is_final() {
+        lines.extend(run.deadline_at.map(|at| row("deadline", &at.to_string())));
+        lines.push(row("open", &format!("{}, {} with a worker", tasks_in_words(run.open_tasks), run.open_leases)));
+    }
+    lines
+}
+
+fn tasks_in_words(count: u32) -> String {
+    if count == 1 { "1 task".to_owned() } else { format!("{count} tasks") }
+}
+
+fn origin(run: &Run) -> Vec<String> {
+    let mut lines = Vec::new();
+    match &run.spec.start {
+        Start::From { run, step, .. } => lines.push(row("goes on from", &format!("step {step} of run {run}"))),
+        Start::Fresh => {
+            let base = run.base.as_ref().map(|(run, step)| format!("step {step} of run {run}"));
+            lines.extend(base.map(|base| row("state from", &base)));
+        }
+    }
+    let parent = run.parent.as_ref().map(|parent| format!("task {} of run {}", parent.task, parent.run));
+    lines.extend(parent.map(|parent| row("child of", &parent)));
+    lines
+}
+
+fn stop(report: &StopReport) -> Vec<String> {
+    let order = &report.order.order;
+    let reason = order.reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    let forced = if order.force { ", by force" } else { "" };
+    let mut lines =
+        vec![row("stop", &format!("{} by {}{forced}, {}{reason}", order.cause, order.actor, report.order.at))];
+    lines.extend(
+        between(Some(report.order.at), report.forced_at).map(|after| row("", &format!("forced after {after}"))),
+    );
+    let counts =
+        format!("{} under way, {} released, {} unconfirmed", report.leases, report.released, report.unconfirmed);
+    lines.push(row("", &closing(report).map_or(counts.clone(), |closing| format!("{closing}; {counts}"))));
+    lines
+}
+
+fn tasks(tasks: &[Task]) -> String {
+    let mut table = table(&["task", "state", "outcome", "tries", "took", "worker", "note"]);
+    for task in tasks {
+        let note = task.last_failure.as_ref().map(|failure| failure.message.clone());
+        let note = note.or_else(|| task.payload.as_ref().map(|payload| format!("asks {payload}")));
+        let outcome = task.outcome.as_ref().map_or("", |outcome| outcome.kind().name());
+        table.add_row([
+            place(&task.id),
+            task.state.name().to_owned(),
+            outcome.to_owned(),
+            tries(task.attempts, task.crashes),
+            between(task.started_at, task.settled_at).unwrap_or_default(),
+            task.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
+            cut(&note.unwrap_or_default(), 60),
+        ]);
+    }
+    draw(&table)
+}
+
+/// Labels in a line.
+pub(crate) fn labels(run: &Run) -> String {
+    let pairs = run.spec.labels.iter().map(|(name, value)| format!("{name}={value}"));
+    pairs.collect::<Vec<_>>().join(" ")
+}
+
+fn row(name: &str, value: &str) -> String {
+    format!("{name:<14}{value}")
+}

@@ -1,0 +1,154 @@
+//! Where everything is written: results to standard output, progress and errors to standard error; for people, or as JSON.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::Mutex;
+
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use coxswain_shared::config::Source;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::failure::Failed;
+use crate::paint::Paint;
+
+/// The program's output.
+#[derive(Debug)]
+pub(crate) struct Output {
+    json: bool,
+    quiet: bool,
+    /// Colours for standard output.
+    pub(crate) paint: Paint,
+    /// Colours for standard error.
+    pub(crate) paint_err: Paint,
+    is_live: bool,
+    /// The line at the bottom of a live view, which other lines must not run into.
+    live: Mutex<Option<String>>,
+}
+
+impl Output {
+    /// An output as the flags and the terminal want it.
+    pub(crate) fn new(json: bool, quiet: bool) -> Self {
+        let wants_colour = Source::foreign("NO_COLOR").is_none_or(|value| value.is_empty());
+        let is_dumb = Source::foreign("TERM").is_some_and(|term| term == "dumb");
+        let colour = wants_colour && !is_dumb;
+        Self {
+            json,
+            quiet,
+            paint: Paint::new(colour && io::stdout().is_terminal()),
+            paint_err: Paint::new(colour && io::stderr().is_terminal()),
+            is_live: io::stderr().is_terminal() && !is_dumb && !quiet && !json,
+            live: Mutex::new(None),
+        }
+    }
+
+    /// Whether results are JSON.
+    pub(crate) const fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Whether a live view can be drawn.
+    pub(crate) const fn is_live(&self) -> bool {
+        self.is_live
+    }
+
+    /// Writes a result: as a JSON document, or as the text that `text` makes.
+    pub(crate) fn result(&self, document: &impl Serialize, text: impl FnOnce() -> String) {
+        if self.json {
+            self.document(document);
+        } else {
+            self.text(&text());
+        }
+    }
+
+    /// Writes a JSON document on several lines.
+    pub(crate) fn document(&self, document: &impl Serialize) {
+        self.text(&serde_json::to_string_pretty(document).expect("what is shown is plain data with texts as keys"));
+    }
+
+    /// Writes a JSON document on a line of its own.
+    pub(crate) fn json_line(&self, document: &impl Serialize) {
+        self.text(&serde_json::to_string(document).expect("what is shown is plain data with texts as keys"));
+    }
+
+    /// Writes a result as text.
+    pub(crate) fn text(&self, text: &str) {
+        self.below_nothing(|| write_line(io::stdout().lock(), text));
+    }
+
+    /// Tells of progress, unless it is to be quiet or writes JSON.
+    pub(crate) fn note(&self, text: impl Display) {
+        if !self.quiet && !self.json {
+            self.below_nothing(|| write_line(io::stderr().lock(), &text.to_string()));
+        }
+    }
+
+    /// Draws the live view's line anew; an empty one takes it away.
+    pub(crate) fn live(&self, line: &str) {
+        if !self.is_live {
+            return;
+        }
+        let mut shown = self.live.lock().expect("nothing panics while it holds this lock");
+        *shown = (!line.is_empty()).then(|| line.to_owned());
+        write(io::stderr().lock(), &format!("\r\x1b[2K{line}"));
+    }
+
+    /// Tells why the command failed.
+    pub(crate) fn failure(&self, failed: &Failed) {
+        if self.json {
+            let error = json!({"exit": failed.exit.code(), "message": failed.message, "remedy": failed.remedy});
+            return write_line(io::stderr().lock(), &json!({ "error": error }).to_string());
+        }
+        let word = self.paint_err.bad("error:");
+        let mut text = format!("{word} {}", failed.message);
+        if let Some(remedy) = &failed.remedy {
+            text = format!("{text}\n  {} {remedy}", self.paint_err.strong("help:"));
+        }
+        self.below_nothing(|| write_line(io::stderr().lock(), &text));
+    }
+
+    /// Writes while the live line is out of the way.
+    fn below_nothing(&self, write_it: impl FnOnce()) {
+        let shown = self.live.lock().expect("nothing panics while it holds this lock");
+        let Some(line) = shown.as_ref() else { return write_it() };
+        write(io::stderr().lock(), "\r\x1b[2K");
+        write_it();
+        write(io::stderr().lock(), line);
+    }
+}
+
+/// A table without borders.
+pub(crate) fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(header.iter().map(|title| title.to_uppercase()).collect::<Vec<_>>());
+    table
+}
+
+/// A table as text, without space at the ends of lines.
+pub(crate) fn draw(table: &Table) -> String {
+    // Cells are padded by one space on both sides: the first column begins at the edge all the same.
+    let lines: Vec<_> =
+        table.lines().map(|line| line.trim_end().strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
+/// The width of a drawing on standard output; where that is no terminal, as wide as it likes.
+pub(crate) fn width() -> usize {
+    terminal_size::terminal_size_of(io::stdout()).map_or(usize::MAX, |(width, _)| usize::from(width.0))
+}
+
+/// The width of a live line on standard error. A line as wide as the terminal would break.
+pub(crate) fn live_width() -> usize {
+    terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0)).saturating_sub(1)
+}
+
+fn write_line(out: impl Write, text: &str) {
+    write(out, &format!("{text}\n"));
+}
+
+/// A reader that has gone (`cox list | head`) is no failure of ours, and there is nobody left to tell of another.
+fn write(mut out: impl Write, text: &str) {
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+}

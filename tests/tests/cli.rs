@@ -1,0 +1,362 @@
+//! The command `cox` from end to end: real processes over a store in a file, as a user has them on a laptop.
+
+use std::path::Path;
+use std::time::Duration;
+
+use coxswain_tests::{Cox, Output, Signal, wait_for};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Enough for anything that takes milliseconds on an idle machine.
+const SOON: Duration = Duration::from_secs(30);
+
+const HELLO: &str = "
+name: hello
+state: { name: { default: world }, greeting: }
+nodes:
+  greet: { kind: set, set: { greeting: \"'Hello, ' ~ name ~ '!'\" } }
+edges: [START -> greet -> END]
+";
+
+/// Goes round until `limit`; each round is a process that sleeps.
+const ROUNDS: &str = "
+name: rounds
+state: { rounds: add, limit: { default: 1000000 } }
+nodes:
+  work: { kind: exec, command: [sh, -c, \"sleep 0.05; echo 1\"], into: rounds }
+edges:
+  - START -> work
+  - { from: work, to: work, when: \"rounds < limit\" }
+  - { from: work, to: END, otherwise: true }
+";
+
+/// A process that does not heed SIGTERM, and has two minutes to do so.
+const STUBBORN: &str = "
+name: stubborn
+state: { out: }
+nodes:
+  work: { kind: exec, command: [sh, -c, \"trap '' TERM; while :; do sleep 0.1; done\"], into: out, grace: 2m }
+edges: [START -> work -> END]
+";
+
+/// Asks a human.
+const REVIEW: &str = "
+name: review
+state: { draft: { default: text }, verdict: }
+nodes:
+  approve: { kind: interrupt, show: draft, into: verdict }
+edges: [START -> approve -> END]
+";
+
+const FAILING: &str = "
+name: failing
+nodes:
+  work: { kind: exec, command: [\"false\"] }
+edges: [START -> work -> END]
+";
+
+const SLOW: &str = "
+name: slow
+nodes:
+  nap: { kind: wait, for: 1h }
+edges: [START -> nap -> END]
+";
+
+/// A folder of a user, with graphs in it.
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, text) in [
+            ("hello", HELLO),
+            ("rounds", ROUNDS),
+            ("stubborn", STUBBORN),
+            ("review", REVIEW),
+            ("failing", FAILING),
+            ("slow", SLOW),
+        ] {
+            std::fs::write(folder.path().join(format!("{name}.yaml")), text).unwrap();
+        }
+        Self(folder)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Starts `cox` here, with words that are separated by spaces.
+    fn start(&self, words: &str) -> Cox {
+        Cox::program("cox").args(words.split(' ')).current_dir(self.path()).start()
+    }
+
+    async fn run(&self, words: &str) -> Output {
+        Cox::program("cox").args(words.split(' ')).current_dir(self.path()).run(SOON).await
+    }
+
+    /// The JSON document that a command which ends well writes.
+    async fn json(&self, words: &str) -> Value {
+        let output = self.run(&format!("{words} --json")).await;
+        assert_eq!(code(&output), 0, "cox {words}: {output:?}");
+        serde_json::from_str(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
+    }
+
+    async fn wait_for_status(&self, run: &str, status: &str) {
+        wait_for(&format!("run {run} to be {status}"), SOON, async || {
+            let output = self.run(&format!("get {run} --json")).await;
+            let seen = serde_json::from_str::<Value>(&output.stdout).map(|seen| seen["run"]["status"].clone());
+            match seen {
+                Ok(seen) if seen == status => Ok(()),
+                _ => Err(format!("{seen:?} {}", output.stderr)),
+            }
+        })
+        .await;
+    }
+
+    /// Waits until a task of a run is with a worker.
+    async fn wait_for_work(&self, run: &str) {
+        wait_for(&format!("work on run {run}"), SOON, async || {
+            let output = self.run(&format!("get {run} --json")).await;
+            let seen = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
+            (seen["run"]["open_leases"] == 1).then_some(()).ok_or(output.stdout + &output.stderr)
+        })
+        .await;
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or(-1)
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+#[tokio::test]
+async fn a_run_prints_its_final_state_and_leaves_a_history() {
+    let desk = Desk::new();
+    let output = desk.run("run hello.yaml --input name=Ann --id a").await;
+    assert_eq!(code(&output), 0, "{output:?}");
+    let state: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!(state, json!({"name": "Ann", "greeting": "Hello, Ann!"}));
+    assert!(output.stderr.contains("greet") && output.stderr.contains("run a succeeded"), "{}", output.stderr);
+
+    assert_eq!(desk.json("state a").await["values"], state);
+    assert_eq!(desk.json("state a --step 0").await["values"], json!({"name": "Ann"}));
+    let history = desk.json("history a").await;
+    let last = &history["checkpoints"][1];
+    assert_eq!((&last["step"], &last["ran"][0]["wrote"]), (&json!(1), &json!(["greeting"])));
+    assert_eq!(desk.json("list --status succeeded").await["rows"][0]["id"], "a");
+    let hidden = std::fs::read_to_string(desk.path().join(".cox/.gitignore")).unwrap();
+    assert_eq!(hidden, "*\n");
+}
+
+#[tokio::test]
+async fn with_json_a_run_writes_a_line_for_each_thing_that_happens() {
+    let desk = Desk::new();
+    let output = desk.run("run hello.yaml --json").await;
+    let told = lines(&output.stdout);
+    let last = told.last().unwrap();
+    assert_eq!((&last["progress"], &last["status"]), (&json!("result"), &json!("succeeded")));
+    assert_eq!(last["state"]["greeting"], "Hello, world!");
+    assert!(told.iter().any(|line| line["progress"] == "checkpoint" && line["step"] == 1), "{}", output.stdout);
+    assert_eq!(output.stderr, "");
+}
+
+#[tokio::test]
+async fn every_command_has_json() {
+    let desk = Desk::new();
+    desk.run("run hello.yaml --id a").await;
+    for words in ["get a", "list", "history a", "state a", "audit", "audit a", "workers", "exit-codes"] {
+        desk.json(words).await;
+    }
+    desk.json("graph check hello.yaml").await;
+    desk.json("graph show hello.yaml").await;
+    desk.json("submit hello.yaml --id b").await;
+    desk.json("cancel b").await;
+    desk.json("resume a").await;
+}
+
+#[tokio::test]
+async fn another_process_stops_an_endless_run_and_it_is_taken_up_with_another_bound() {
+    let desk = Desk::new();
+    let mut running = desk.start("run rounds.yaml --id a");
+    desk.wait_for_work("a").await;
+    let cancelled = desk.json("cancel a --wait --reason enough").await;
+    assert_eq!((&cancelled["summary"]["stopped"], &cancelled["summary"]["confirmed"]), (&json!(1), &json!(1)));
+    assert_eq!(running.wait_exit(SOON).await.code(), Some(3), "{}", running.tails());
+    assert!(running.stderr().contains("enough") && running.stderr().contains("confirmed"), "{}", running.tails());
+    let audit = desk.json("audit a").await;
+    assert_eq!((&audit["rows"][0]["action"], &audit["rows"][0]["reason"]), (&json!("stop"), &json!("enough")));
+
+    let before = desk.json("state a").await["values"]["rounds"].as_u64().unwrap();
+    let bound = before + 2;
+    let resumed = desk.run(&format!("resume a --update limit={bound} --id b --watch")).await;
+    assert_eq!(code(&resumed), 0, "{resumed:?}");
+    let state: Value = serde_json::from_str(&resumed.stdout).unwrap();
+    assert_eq!(state["rounds"], json!(bound));
+    let start = desk.json("get b").await["run"]["spec"].clone();
+    assert_eq!(start["run"], "a", "the new run knows its origin: {start}");
+}
+
+#[tokio::test]
+async fn a_run_goes_on_from_an_earlier_step() {
+    let desk = Desk::new();
+    assert_eq!(code(&desk.run("run rounds.yaml --id a --input limit=4").await), 0);
+    let resumed = desk.run("resume a --from 2 --watch").await;
+    let state: Value = serde_json::from_str(&resumed.stdout).unwrap();
+    assert_eq!(state["rounds"], 4, "{resumed:?}");
+    assert_eq!(resumed.stderr.matches("succeeded").count(), 3, "two rounds and the run: {}", resumed.stderr);
+    assert_eq!(code(&desk.run("resume a --from 9").await), 4);
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_the_run_and_shows_how() {
+    let desk = Desk::new();
+    let mut running = desk.start("run rounds.yaml --id a");
+    desk.wait_for_work("a").await;
+    running.kill(Signal::SIGINT);
+    assert_eq!(running.wait_exit(SOON).await.code(), Some(3), "{}", running.tails());
+    let told = running.stderr();
+    assert!(told.contains("stop ordered") && told.contains("stopped after"), "{told}");
+    assert_eq!(desk.json("get a").await["run"]["stop"]["order"]["reason"], "Ctrl-C");
+}
+
+#[tokio::test]
+async fn ctrl_c_again_forces_what_will_not_stop() {
+    let desk = Desk::new();
+    let mut running = desk.start("run stubborn.yaml --id a");
+    desk.wait_for_work("a").await;
+    running.kill(Signal::SIGINT);
+    desk.wait_for_status("a", "stopping").await;
+    running.kill(Signal::SIGINT);
+    assert_eq!(running.wait_exit(SOON).await.code(), Some(3), "{}", running.tails());
+    assert!(running.stderr().contains("force ordered"), "{}", running.tails());
+}
+
+#[tokio::test]
+async fn each_end_has_its_exit_code() {
+    let desk = Desk::new();
+    for (words, wanted) in [
+        ("run failing.yaml", 1),
+        ("run slow.yaml --run-timeout 300ms", 2),
+        ("get nope", 4),
+        ("history nope", 4),
+        ("run review.yaml --id asks", 6),
+        ("resume asks --from 1", 5),
+        ("run hello.yaml --input nmae=Ann", 64),
+        ("run nope.yaml", 64),
+        ("cancel", 64),
+        ("list --status sleeping", 64),
+        ("frobnicate", 64),
+        ("--store mysql://x list", 64),
+        ("--store redis://127.0.0.1:1 list", 69),
+    ] {
+        let output = desk.run(words).await;
+        assert_eq!(code(&output), wanted, "cox {words}: {output:?}");
+        assert!(wanted < 4 || wanted == 6 || output.stderr.contains("error"), "cox {words}: {output:?}");
+        assert!(!output.stderr.contains("panicked"), "cox {words}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn mistakes_come_with_their_place_and_remedy() {
+    let desk = Desk::new();
+    std::fs::write(desk.path().join("bad.yaml"), "name: bad\nnodes:\n  a: { kind: exce }\nedges: [START -> b]\n")
+        .unwrap();
+    let checked = desk.run("graph check bad.yaml hello.yaml").await;
+    assert_eq!(code(&checked), 64, "{checked:?}");
+    assert!(checked.stdout.contains("bad.yaml:3") && checked.stdout.contains("exec"), "{checked:?}");
+    assert!(checked.stdout.contains("hello.yaml: `hello` is good"), "{checked:?}");
+    let refused = desk.run("run hello.yaml --input nmae=Ann").await;
+    assert!(refused.stderr.contains("did you mean `name`?"), "{refused:?}");
+    let document = desk.run("get nope --json").await;
+    let error: Value = serde_json::from_str(&document.stderr).unwrap();
+    assert_eq!(error["error"]["exit"], 4, "{document:?}");
+}
+
+#[tokio::test]
+async fn an_order_that_comes_before_the_run_stops_it() {
+    let desk = Desk::new();
+    let early = desk.json("cancel later").await;
+    assert_eq!(early["runs"][0]["answer"], "early");
+    let output = desk.run("run hello.yaml --id later").await;
+    assert_eq!(code(&output), 3, "{output:?}");
+    assert!(output.stderr.contains("a stop order had come before it"), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_what_is_meant_and_does_nothing() {
+    let desk = Desk::new();
+    for id in ["a", "b"] {
+        desk.run(&format!("submit slow.yaml --id {id} --label team={id}")).await;
+    }
+    let meant = desk.json("cancel --label team=a --dry-run").await;
+    assert_eq!((meant.as_array().unwrap().len(), &meant[0]["id"]), (1, &json!("a")));
+    assert_eq!(desk.json("get a").await["run"]["status"], "queued");
+    let summary = desk.json("cancel --all").await["summary"].clone();
+    assert_eq!((&summary["asked"], &summary["confirmed"]), (&json!(2), &json!(2)));
+}
+
+#[tokio::test]
+async fn the_caller_chooses_what_happens_to_the_run_in_flight_on_a_thread() {
+    let desk = Desk::new();
+    let submit = async |id: &str, strategy: &str| {
+        desk.run(&format!("submit slow.yaml --thread t --id {id} --on-conflict {strategy}")).await
+    };
+    assert_eq!(code(&submit("a", "enqueue").await), 0);
+    assert_eq!(code(&submit("refused", "reject").await), 5);
+    assert_eq!(code(&submit("b", "enqueue").await), 0);
+    assert_eq!(desk.json("get a").await["thread"]["queue"], json!(["b"]));
+    assert_eq!(code(&submit("c", "interrupt").await), 0);
+    for superseded in ["a", "b"] {
+        let run = desk.json(&format!("get {superseded}")).await["run"].clone();
+        assert_eq!((&run["status"], &run["stop"]["order"]["cause"]), (&json!("cancelled"), &json!("superseded")));
+    }
+    assert_eq!(code(&submit("d", "rollback").await), 0);
+    assert_eq!(desk.json("get d").await["thread"]["active"], "d");
+}
+
+#[tokio::test]
+async fn a_human_answers_and_the_run_goes_on() {
+    let desk = Desk::new();
+    let asked = desk.run("run review.yaml --id a").await;
+    assert!(asked.stderr.contains("asks") && asked.stderr.contains("text"), "{asked:?}");
+    assert_eq!(code(&desk.run("resume a").await), 64, "an answer is missing");
+    let answered = desk.run("resume a --answer yes --watch").await;
+    assert_eq!(code(&answered), 0, "{answered:?}");
+    assert_eq!(serde_json::from_str::<Value>(&answered.stdout).unwrap()["verdict"], "yes");
+}
+
+#[tokio::test]
+async fn one_process_works_on_what_others_submit_and_watch() {
+    let desk = Desk::new();
+    let mut up = desk.start("up --http 127.0.0.1:0");
+    let address = wait_for("the address of the metrics", SOON, async || {
+        let told = up.stderr();
+        told.split_once("metrics at ").and_then(|(_, rest)| Some(rest.lines().next()?.to_owned()))
+    })
+    .await;
+    assert_eq!(desk.run("submit rounds.yaml --id a --input limit=5 --quiet").await.stdout, "a\n");
+    let watched = desk.run("watch a").await;
+    assert_eq!(code(&watched), 0, "{watched:?}\n{}", up.tails());
+    assert_eq!(serde_json::from_str::<Value>(&watched.stdout).unwrap()["rounds"], 5);
+    assert_eq!(desk.json("workers").await.as_array().unwrap().len(), 1);
+    let metrics = reqwest::get(&address).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("cox_"), "{metrics}");
+    up.kill(Signal::SIGTERM);
+    assert_eq!(up.wait_exit(SOON).await.code(), Some(0), "{}", up.tails());
+}
+
+#[tokio::test]
+async fn a_run_outlives_the_process_that_worked_on_it() {
+    let desk = Desk::new();
+    let mut first = desk.start("run rounds.yaml --id a --input limit=20");
+    desk.wait_for_work("a").await;
+    first.kill(Signal::SIGKILL);
+    first.wait_exit(SOON).await;
+    let _up = desk.start("up");
+    let watched = desk.run("watch a").await;
+    assert_eq!(code(&watched), 0, "{watched:?}");
+    assert_eq!(serde_json::from_str::<Value>(&watched.stdout).unwrap()["rounds"], 20);
+}
