@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::store::Store;
 use coxswain_shared::store::conformance::Fixture;
+use coxswain_shared::store::model::hold_to_the_model;
 use coxswain_shared::store::redis::RedisStore;
 use coxswain_shared::time::{Clock, Timestamp};
 
-use crate::rig::{config, shared_cluster, shared_server};
+use crate::rig::{config, shared_cluster, shared_server, store_at};
 
 async fn stepped_at(url: String) -> Fixture {
     let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
@@ -44,4 +46,13 @@ mod cluster {
     }
 
     coxswain_shared::store_conformance!(make);
+}
+
+#[test]
+fn random_operations_are_answered_as_the_model_answers_them() {
+    hold_to_the_model(96, async || {
+        let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
+        let store: Arc<dyn Store> = Arc::new(store_at(&clock).await);
+        (store, clock)
+    });
 }

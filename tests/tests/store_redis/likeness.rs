@@ -189,7 +189,10 @@ impl Walk {
                 let step = at + 1;
                 Then::Step { step: Step::new(step), tasks: self.new_tasks(&key, step, tasks) }
             }
-            Op::Pause { .. } => Then::Pause { step: Step::new(at + u64::from(revision.is_multiple_of(2))) },
+            // With a checkpoint, the step in flight is finished: the pause is before the next.
+            Op::Pause { .. } => {
+                Then::Pause { step: Step::new(at + u64::from(*has_checkpoint || revision.is_multiple_of(2))) }
+            }
             Op::End { how, .. } => end(*how),
             _ => return,
         };

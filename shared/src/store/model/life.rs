@@ -231,7 +231,11 @@ impl Model {
             })
             .collect();
         for child in children {
-            self.order(&child, order);
+            let parent = self.runs.get(&child).map(|run| run.new.parent.as_ref().map(|parent| &parent.run));
+            // A run that had the child's id before is nobody's child.
+            if parent.is_none_or(|parent| parent == Some(id)) {
+                self.order(&child, order);
+            }
         }
     }
 

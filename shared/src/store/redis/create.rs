@@ -11,7 +11,7 @@ use crate::store::{Created, Error, NewRun, StopAnswer};
 use crate::time::Timestamp;
 
 /// How long after its locator was written a run may be made.
-const LOCATED_HOLDS: Duration = Duration::from_secs(30);
+pub(super) const LOCATED_HOLDS: Duration = Duration::from_secs(30);
 /// How long a locator must stand without a run before another partition may take it: well over [`LOCATED_HOLDS`].
 const LOCATED_LOST: Duration = Duration::from_secs(90);
 /// How often a run is located anew if it was made too late.
@@ -66,7 +66,7 @@ impl RedisStore {
     }
 
     /// Takes back the locator of a run that was refused, if nobody has asked for it since.
-    async fn take_back(&self, run: &RunKey, asked: Timestamp) -> Result<(), Error> {
+    pub(super) async fn take_back(&self, run: &RunKey, asked: Timestamp) -> Result<(), Error> {
         let mut call = self.scripts.unlocate.on(&self.keys.locator(&run.id));
         call.arg(run.partition.get()).arg("free").arg(asked.as_millis());
         self.send(&mut call).await.map(drop)

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::id::TaskId;
+use crate::id::{RunId, TaskId, ThreadId};
 use crate::outcome::Outcome;
 use crate::stop::NewOrder;
 use crate::store::{NewRun, Start};
 use crate::task::{Dispatch, NewTask};
-use crate::time::millis;
+use crate::time::{Timestamp, millis};
 
 /// Longer durations are cut to this, so that a time plus a duration stays exact in a script: ten years.
 const DURATION_MAX: Duration = Duration::from_hours(10 * 366 * 24);
@@ -75,18 +75,29 @@ pub(super) struct Chunk {
     pub(super) bytes: usize,
 }
 
-/// What the locators said of children: an early order as the locator has it, or `taken`.
-pub(super) type Early = BTreeMap<TaskId, String>;
+/// What the locators said of the children of a step, by their tasks.
+pub(super) type Children = BTreeMap<TaskId, Child>;
+
+/// What a locator said of a child run that is to be made.
+#[derive(Debug, Clone)]
+pub(super) struct Child {
+    pub(super) run: RunId,
+    pub(super) thread: ThreadId,
+    /// When it was asked; absent if another run has the child's id.
+    pub(super) asked: Option<Timestamp>,
+    /// An order that came before the child, as the locator has it; empty if none did.
+    pub(super) early: String,
+}
 
 /// The tasks of a step in chunks, ordered by node and item. A chunk's list of names is its last field: where it is,
 /// the whole chunk is.
-pub(super) fn chunks(tasks: &[NewTask], early: &Early) -> Vec<Chunk> {
+pub(super) fn chunks(tasks: &[NewTask], children: &Children) -> Vec<Chunk> {
     let mut ordered: Vec<&NewTask> = tasks.iter().collect();
     ordered.sort_by(|a, b| a.id.cmp(&b.id));
-    ordered.chunks(CHUNK).enumerate().map(|(index, tasks)| chunk(index, tasks, early)).collect()
+    ordered.chunks(CHUNK).enumerate().map(|(index, tasks)| chunk(index, tasks, children)).collect()
 }
 
-fn chunk(index: usize, tasks: &[&NewTask], early: &Early) -> Chunk {
+fn chunk(index: usize, tasks: &[&NewTask], children: &Children) -> Chunk {
     let mut chunk = Chunk::default();
     let (mut names, mut policies) = (String::new(), String::new());
     for task in tasks {
@@ -108,8 +119,9 @@ fn chunk(index: usize, tasks: &[&NewTask], early: &Early) -> Chunk {
             Dispatch::Human { payload } => chunk.add(format!("{name}|h"), json(payload)),
             Dispatch::Child { run } => {
                 chunk.add(format!("{name}|c"), new_run(run));
-                if let Some(early) = early.get(&task.id) {
-                    chunk.add(format!("{name}|e"), early.clone());
+                if let Some(child) = children.get(&task.id) {
+                    let early = if child.asked.is_some() { child.early.as_str() } else { "taken" };
+                    chunk.add(format!("{name}|e"), early.to_owned());
                 }
             }
             Dispatch::Settled { outcome } => chunk.add(format!("{name}|o"), json::<Outcome>(outcome)),

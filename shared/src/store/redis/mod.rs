@@ -24,7 +24,7 @@
 //!   one is still at it, or dead. It is told to try again, until the locator has stood for 90 s; then it takes it over. The
 //!   first one can make its run only within 30 s of its own `locate`, so there are never two.
 //! - `advance` makes child runs in its own script. Their locators are written before it, so that an order to a child that
-//!   exists always finds it; if `advance` fails, locators name runs that do not exist, which reads as if they were absent.
+//!   exists always finds it; if `advance` is refused, they are taken back in the same way (`refuse`).
 //! - A refused run's locator is taken back at once, if it is still the one that was written for it. Another maker that had
 //!   asked before would then make a run without locator; so the refusal leaves word in the partition, and that maker
 //!   is told to ask again.

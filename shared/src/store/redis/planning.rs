@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::REFUSED_KEPT;
-use super::create::Place;
+use super::create::{LOCATED_HOLDS, Place};
 use super::decode::{self, Fields};
-use super::encode::{self, Chunk, Early, flag, json, ms};
+use super::encode::{self, Child, Children, Chunk, flag, json, ms};
 use super::reply::Reply;
 use super::script::Call;
 use super::store::RedisStore;
@@ -15,21 +14,41 @@ use crate::id::{Partition, RunId, RunKey};
 use crate::limits::PAGE_MAX;
 use crate::plan::Then;
 use crate::store::{Advance, Advanced, Error, Ready};
-use crate::task::{Dispatch, NewTask, Task};
+use crate::task::{Dispatch, Task};
 
 /// After so many bytes of values and outcomes, `take_ready` takes no further run in one call.
 const TAKEN_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Runs with more tasks than this have them read afterwards, in pages.
 const TAKEN_TASKS_MAX: usize = 100;
-/// Steps with up to so many tasks and bytes are made by one script; others are staged before.
-const INLINE_TASKS_MAX: usize = 250;
+/// Steps with up to so many fields (four or so a task) and bytes are made by one script; others are staged before.
+const INLINE_FIELDS_MAX: usize = 1_000;
 const INLINE_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of one call that stages tasks.
 const STAGED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Locators of children that are asked for at a time.
 const LOCATORS_AT_ONCE: usize = 64;
-/// How often a step is staged anew if what was staged had gone.
+/// How often a change is sent anew if what was staged or located had gone.
 const TRIES: usize = 3;
+
+/// A change as it is sent.
+struct Plan {
+    children: Children,
+    chunks: Vec<Chunk>,
+    is_staged: bool,
+}
+
+impl Plan {
+    fn new(advance: &Advance, children: Children) -> Self {
+        let chunks = match &advance.then {
+            Then::Step { tasks, .. } => encode::chunks(tasks, &children),
+            Then::Pause { .. } | Then::Succeed | Then::Fail { .. } => Vec::new(),
+        };
+        let bytes: usize = chunks.iter().map(|chunk| chunk.bytes).sum();
+        let fields: usize = chunks.iter().map(|chunk| chunk.fields.len()).sum();
+        let is_staged = chunks.len() > 1 || bytes > INLINE_BYTES_MAX || fields > INLINE_FIELDS_MAX;
+        Self { children, chunks, is_staged }
+    }
+}
 
 impl RedisStore {
     pub(super) async fn take(&self, partition: Partition, limit: usize, hold: Duration) -> Result<Vec<Ready>, Error> {
@@ -94,74 +113,63 @@ impl RedisStore {
     }
 
     pub(super) async fn change_plan(&self, advance: &Advance) -> Result<Advanced, Error> {
-        let chunks = match &advance.then {
-            Then::Step { tasks, .. } => {
-                let early = self.locate_children(advance.run.partition, tasks).await?;
-                encode::chunks(tasks, &early)
-            }
-            Then::Pause { .. } | Then::Succeed | Then::Fail { .. } => Vec::new(),
-        };
-        let tasks: usize = chunks.iter().map(|chunk| chunk.fields.len()).sum();
-        let bytes: usize = chunks.iter().map(|chunk| chunk.bytes).sum();
-        let is_staged = chunks.len() > 1 || bytes > INLINE_BYTES_MAX || tasks > 4 * INLINE_TASKS_MAX;
         for _ in 0..TRIES {
-            if is_staged {
-                self.stage(advance, &chunks).await?;
+            let children = self.locate_children(advance).await?;
+            let plan = Plan::new(advance, children);
+            if plan.is_staged {
+                self.stage(advance, &plan.chunks).await?;
             }
-            let mut call = self.advance_call(advance, &chunks, is_staged);
+            let mut call = self.advance_call(advance, &plan);
             let mut reply = self.send(&mut call).await?;
             let refused = match reply.text()?.as_str() {
                 "ok" => return Ok(Advanced::Ok),
                 "conflict" => Advanced::Conflict,
                 "frozen" => Advanced::Frozen,
-                "unstaged" => continue,
+                "unstaged" | "late" => continue,
                 other => return Err(reply.corrupt(&format!("the answer `{other}` is unknown"))),
             };
-            self.forget_children(advance).await?;
+            self.take_back_children(advance, &plan.children).await?;
             return Ok(refused);
         }
-        Err(super::link::unavailable(self.link.place(), "what was staged is gone each time before it is taken over"))
+        Err(super::link::unavailable(self.link.place(), "what was staged or located did not hold until it was used"))
     }
 
     /// Writes the locators of the children that are to be made, so that an order to one of them finds it from the
-    /// moment that it exists. Those of children that are not made after all are harmless, and taken back in time.
-    async fn locate_children(&self, partition: Partition, tasks: &[NewTask]) -> Result<Early, Error> {
-        let mut children = Vec::new();
+    /// moment that it exists.
+    async fn locate_children(&self, advance: &Advance) -> Result<Children, Error> {
+        let Then::Step { tasks, .. } = &advance.then else { return Ok(Children::new()) };
+        let mut wanted = Vec::new();
         for task in tasks {
             if let Dispatch::Child { run } = &task.dispatch {
-                children.push((task.id.clone(), run.id.clone()));
+                wanted.push((task.id.clone(), run.id.clone(), run.thread.clone()));
             }
         }
-        let asked = stream::iter(children).map(|(task, child)| async move {
-            Ok::<_, Error>((
-                task,
-                match self.place(&child, partition).await? {
-                    Place::Here { early, .. } => early,
-                    Place::Taken(_) => "taken".to_owned(),
-                },
-            ))
+        let asked = stream::iter(wanted).map(|(task, run, thread)| async move {
+            let (asked, early) = match self.place(&run, advance.run.partition).await? {
+                Place::Here { early, at } => (Some(at), early),
+                Place::Taken(_) => (None, String::new()),
+            };
+            Ok::<_, Error>((task, Child { run, thread, asked, early }))
         });
-        let answers: Vec<_> = asked.buffer_unordered(LOCATORS_AT_ONCE).try_collect().await?;
-        Ok(answers.into_iter().filter(|(_, early)| !early.is_empty()).collect())
+        asked.buffer_unordered(LOCATORS_AT_ONCE).try_collect().await
     }
 
-    /// The children of a refused change may never be made: a sweep looks after a while, and takes back the locators of
-    /// those that were not.
-    async fn forget_children(&self, advance: &Advance) -> Result<(), Error> {
-        let Then::Step { tasks, .. } = &advance.then else { return Ok(()) };
-        let mut command = redis::cmd("ZADD");
-        command.arg(self.keys.of(advance.run.partition, "forget")).arg("NX");
-        let after = Duration::from_millis(REFUSED_KEPT.unsigned_abs());
-        let due = self.read_time().await?.after(after).as_millis();
-        let mut has_children = false;
-        for task in tasks {
-            if let Dispatch::Child { run } = &task.dispatch {
-                command.arg(due).arg(format!("{} {}", run.id, run.thread));
-                has_children = true;
+    /// Takes back the locators of children that a refused change would have made, unless somebody else has made them.
+    async fn take_back_children(&self, advance: &Advance, children: &Children) -> Result<(), Error> {
+        let asked: Vec<_> = children.values().filter_map(|child| Some((child, child.asked?))).collect();
+        for asked in asked.chunks(LOCATORS_AT_ONCE) {
+            let mut call = self.on(&self.scripts.refuse, advance.run.partition);
+            call.arg(ms(LOCATED_HOLDS));
+            for (child, at) in asked {
+                call.arg(child.run.as_str()).arg(child.thread.as_str()).arg(at.as_millis());
             }
-        }
-        if has_children {
-            self.link.call(&command).await?;
+            let mut reply = self.send(&mut call).await?;
+            for (child, at) in asked {
+                if reply.text()? == "1" {
+                    let run = RunKey { partition: advance.run.partition, id: child.run.clone() };
+                    self.take_back(&run, *at).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -188,7 +196,7 @@ impl RedisStore {
         Ok(())
     }
 
-    fn advance_call(&self, advance: &Advance, chunks: &[Chunk], is_staged: bool) -> Call<'_> {
+    fn advance_call(&self, advance: &Advance, plan: &Plan) -> Call<'_> {
         let mut call = self.on(&self.scripts.advance, advance.run.partition);
         call.arg(advance.run.id.as_str()).arg(advance.expected.get()).arg(advance.nonce.as_str());
         match &advance.checkpoint {
@@ -207,8 +215,14 @@ impl RedisStore {
         }
         match &advance.then {
             Then::Step { step, tasks } => {
-                call.arg("step").arg(step.get()).arg(chunks.len()).arg(flag(is_staged)).arg(tasks.len());
-                let inline = if is_staged { &[] } else { chunks };
+                call.arg("step").arg(step.get()).arg(plan.chunks.len()).arg(flag(plan.is_staged)).arg(tasks.len());
+                let asked: Vec<_> =
+                    plan.children.values().filter_map(|child| Some((child.run.as_str(), child.asked?))).collect();
+                call.arg(ms(LOCATED_HOLDS)).arg(asked.len());
+                for (run, at) in asked {
+                    call.arg(run).arg(at.as_millis());
+                }
+                let inline = if plan.is_staged { &[] } else { plan.chunks.as_slice() };
                 for (field, value) in inline.iter().flat_map(|chunk| &chunk.fields) {
                     call.arg(field).arg(value);
                 }

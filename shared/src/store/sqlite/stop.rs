@@ -89,7 +89,11 @@ fn cascade(tx: &mut Tx<'_>, id: &RunId, order: &NewOrder) -> Result<()> {
         .collect::<rusqlite::Result<_>>()
         .naming(|| format!("run {id}, its children"))?;
     for child in children {
-        carry_out(tx, &child, order)?;
+        // A run that had the child's id before is nobody's child; the task that was to stand for it is refused later.
+        let is_another = tx.load(&child)? && tx.known(&child)?.parent.as_ref().is_none_or(|parent| parent.run != *id);
+        if !is_another {
+            carry_out(tx, &child, order)?;
+        }
     }
     Ok(())
 }

@@ -2,9 +2,10 @@
 -- Reads and writes: the run, its step, checkpoints, values, agenda, ready set, children; at the end its thread or parent.
 -- ARGV: run id, expected revision, nonce, checkpoint's step or '', checkpoint, its versions (channel@version …), number
 -- of values, then channel@version, value, …; then what follows:
---   step STEP CHUNKS is-staged TASKS field, value, … | pause STEP | succeed
+--   step STEP CHUNKS is-staged TASKS, for how long a locator's answer holds in ms, CHILDREN then run id, when its locator
+--   was asked, … of each, then field, value, … | pause STEP | succeed
 --   fail FAILURE CAUSE or '' GRACE FORCE ACTOR has-reason REASON ORDER
--- Returns: ok | conflict | frozen | unstaged (stage the tasks again).
+-- Returns: ok | conflict | frozen | unstaged (stage the tasks again) | late (ask the locators again).
 
 local id, expected, nonce = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local values = tonumber(ARGV[7])
@@ -29,6 +30,17 @@ local is_staged = kind == 'step' and ARGV[place + 3] == '1'
 if is_staged then
   for chunk = 0, chunks - 1 do
     if redis.call('HEXISTS', staged, '#' .. chunk) == 0 then return done({ 'unstaged' }) end
+  end
+end
+
+local children_end = place + 6
+if kind == 'step' then
+  local holds = tonumber(ARGV[place + 5])
+  children_end = place + 6 + 2 * tonumber(ARGV[place + 6])
+  for i = place + 7, children_end, 2 do
+    local asked = tonumber(ARGV[i + 1])
+    local refused = tonumber(redis.call('GET', P .. 'refused:' .. ARGV[i]) or 0)
+    if now > asked + holds or asked <= refused then return done({ 'late' }) end
   end
 end
 
@@ -71,26 +83,25 @@ local function make_child(step, key, name)
   local task = task_at(run, step .. ':' .. name)
   local early = redis.call('HGET', key, name .. '|e')
   if early == 'taken' or run_at(new.id) then
-    put(run, 'kids', run.kids - 1)
     task.child = new.id
-    if is_frozen(run) then close_if_idle(run) else settle_as(run, task, 'child_taken') end
+    local outcome, failure = own_words(task, 'child_taken')
+    if is_frozen(run) then close_task(run, task, outcome, true) else settle_task(run, task, outcome, failure) end
     return
   end
   redis.call('SADD', P .. 'kids:' .. id, new.id)
   early = early_order(new.id, early or '')
-  local child = make_run(new)
-  if early then
-    end_early(child, early)
-  else
-    start(child)
-    -- An earlier child has failed the run: this one is ordered to stop with the rest.
-    if run.given then give_order(child, run.given, now) end
+  if run.given and not early then
+    -- An earlier child has failed the run: the order that it is under came before this one was made.
+    early = run.given
+    early.at, early.forced = now, 0
   end
+  local child = make_run(new)
+  if early then end_early(child, early) else start(child) end
 end
 
 local function make_step()
   local step = ARGV[place + 1]
-  local key, fields = P .. 'step:' .. id .. ':' .. step, place + 5
+  local key, fields = P .. 'step:' .. id .. ':' .. step, children_end + 1
   if is_staged then
     redis.call('RENAME', staged, key)
     redis.call('PERSIST', key)

@@ -45,6 +45,20 @@ end
 
 local close_if_idle
 
+-- Settles a task that was open when its run froze: a leased one, or one that stands for a child. True if that ended the
+-- run.
+local function close_task(run, task, outcome, is_confirmed)
+  local open = task.state == 'child' and 'kids' or 'leases'
+  if task.state == 'leased' then unschedule(task) end
+  record_settled(task, outcome)
+  put(run, open, run[open] - 1)
+  put(run, 'open', run.open - 1)
+  if run.status ~= 'stopping' then return false end
+  local how = is_confirmed and 'released' or 'unconfirmed'
+  put(run, how, run[how] + 1)
+  return close_if_idle(run)
+end
+
 -- A child has ended: its parent's task is settled.
 local function leave_parent(run)
   local id, task_id = string.match(run.parent, '^([^|]+)|([^|]+)')
@@ -52,15 +66,9 @@ local function leave_parent(run)
   local task = parent and task_at(parent, task_id)
   if not task or task.state ~= 'child' then return end
   redis.call('SREM', P .. 'kids:' .. id, run.id)
-  put(parent, 'kids', parent.kids - 1)
   local outcome = '{"outcome":"child_ended","run":"' .. run.id .. '","status":"' .. run.status .. '"}'
   if is_frozen(parent) then
-    record_settled(task, outcome)
-    put(parent, 'open', parent.open - 1)
-    if parent.status ~= 'stopping' then return end
-    local how = (run.order and run.unconfirmed > 0) and 'unconfirmed' or 'released'
-    put(parent, how, parent[how] + 1)
-    close_if_idle(parent)
+    close_task(parent, task, outcome, not run.order or run.unconfirmed == 0)
     return
   end
   local failure = false
@@ -164,7 +172,7 @@ end
 -- True if that completed the step.
 settle_task = function(run, task, outcome, failure)
   if task.state == 'leased' then put(run, 'leases', run.leases - 1) end
-  if task.state ~= 'child' then unschedule(task) end
+  if task.state == 'child' then put(run, 'kids', run.kids - 1) else unschedule(task) end
   record_settled(task, outcome)
   put(run, 'open', run.open - 1)
   if run.open == 0 then
@@ -199,8 +207,9 @@ local function tell(failure)
   return text
 end
 
--- The store's own bad outcomes: WORDS[name], filled in, with the last try's failure if there was one.
-local function settle_as(run, task, name)
+-- The store's own bad outcomes: WORDS[name], filled in, with the last try's failure if there was one. Returns the
+-- outcome and its failure.
+local function own_words(task, name)
   local word = WORDS[name]
   local blanks = { node = string.match(task.name, '^[^:]+'), crashes = task.crashes, child = task.child }
   blanks.length = show(name == 'queue_timeout' and task.queue_timeout or task.timeout)
@@ -212,7 +221,12 @@ local function settle_as(run, task, name)
     json = string.gsub(json, '"node":', function() return '"chain":[' .. text .. '],"node":' end, 1)
   end
   local outcome = string.gsub(word.outcome, '__failure__', function() return json end)
-  settle_task(run, task, outcome, { json = json, message = message })
+  return outcome, { json = json, message = message }
+end
+
+local function settle_as(run, task, name)
+  local outcome, failure = own_words(task, name)
+  settle_task(run, task, outcome, failure)
 end
 
 -- If a queued task's time is up, settles it and names the limit.
@@ -239,17 +253,6 @@ local function crash(run, task)
   end
   queue_again(run, task)
   return false
-end
-
--- Ends the lease of a task of a run under an order. True if that ended the run.
-local function settle_stopped(run, task, outcome, is_confirmed)
-  unschedule(task)
-  record_settled(task, outcome)
-  put(run, 'leases', run.leases - 1)
-  put(run, 'open', run.open - 1)
-  local how = is_confirmed and 'released' or 'unconfirmed'
-  put(run, how, run[how] + 1)
-  return close_if_idle(run)
 end
 
 -- Runs to be made: lines of id, thread, graph, hash, run_timeout, what it goes on from, parent and spec; absent ones are empty.

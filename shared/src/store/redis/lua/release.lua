@@ -16,7 +16,7 @@ if is_frozen(run) then
   local outcome, proof, is_confirmed = WORDS.stopped, '{"confirmed":true}', true
   if ARGV[4] == '1' then outcome, proof, is_confirmed = ARGV[5], ARGV[6], ARGV[7] == '1' end
   attach(task, 'x', proof)
-  local has_ended = settle_stopped(run, task, outcome, is_confirmed) and '1' or '0'
+  local has_ended = close_task(run, task, outcome, is_confirmed) and '1' or '0'
   task.answer = 'release:' .. fence .. ':' .. has_ended
   return done({ 'accepted', has_ended })
 end

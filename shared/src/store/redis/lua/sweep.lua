@@ -27,6 +27,7 @@ local function send_queued(run, task)
     if limit == 'queue_timeout' then queue_timeouts = queue_timeouts + 1 end
     return
   end
+  task.is_handed_out = true
   for _, field in ipairs({ task.pool, run.id, task.id, task.sent }) do send[#send + 1] = field end
   schedule(task, math.min(now + resend_after, own_deadline(run, task), queue_deadline(run, task)))
 end
@@ -34,7 +35,7 @@ end
 local function expire_stopped(run, task)
   expired = expired + 1
   task.answer = ''
-  settle_stopped(run, task, WORDS.stopped, false)
+  close_task(run, task, WORDS.stopped, false)
 end
 
 local function handle_due(run, task)
@@ -83,7 +84,8 @@ local function send_ahead(most)
       local id, task_id = string.match(entry, '^([^ ]+) (.+)$')
       local run = run_at(id)
       local task = run and not is_frozen(run) and now < run.deadline and task_at(run, task_id)
-      if task and task.state == 'queued' and task.step == run.step and #found < most then
+      local is_queued = task and task.state == 'queued' and task.step == run.step and not task.is_handed_out
+      if is_queued and #found < most then
         found[#found + 1] = { run = run, task = task }
       end
     end
