@@ -23,8 +23,10 @@ use crate::lifecycle::Tasks;
 const CONNECT_MIN: Duration = Duration::from_secs(10);
 const CONNECT_MAX: Duration = Duration::from_mins(1);
 
-/// Silence after which a peer is taken for dead, in seconds; the library notices within twice that.
-const HEARTBEAT_SECONDS: u16 = 10;
+/// Silence after which a peer is taken for dead, in seconds; the library notices within twice that, the broker within
+/// three times. That must be less than a lease lives: a hung worker has a place for messages, and while the broker
+/// takes it for alive, it may be handed the very task that its own lease was taken from.
+const HEARTBEAT_SECONDS: u16 = 3;
 
 /// How often the connection is looked at besides its events: a safety net, for they are said to be complete.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
