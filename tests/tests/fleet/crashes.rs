@@ -1,0 +1,119 @@
+//! Workers and schedulers that die or hang: G3, G4, G5 and G6.
+
+use std::time::Duration;
+
+use coxswain_shared::crashpoint::CrashPoint;
+use coxswain_shared::id::RunId;
+use coxswain_tests::fleet::{Fleet, SOON};
+use coxswain_tests::{Signal, wait_for};
+
+use crate::rig::{self, within};
+
+/// The hard limit for a worker that hangs, of the design; a killed worker's tasks are back much sooner.
+const RERUN_WITHIN: Duration = Duration::from_secs(12);
+
+/// The time a shared machine may add: an attempt is seen by the process it starts.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// Runs in flight while something crashes.
+const RUNS: usize = 6;
+
+#[tokio::test]
+async fn a_killed_workers_task_is_run_elsewhere_and_has_one_outcome() {
+    let mut fleet = Fleet::start(1, 1).await;
+    let run = fleet.submit(&fleet.chain([fleet.script("note start; sleep 2; finish")])).await;
+    let first = fleet.noted(&run, "start", 1, SOON).await;
+    fleet.add_worker(&[]).await;
+    let killed = rig::now();
+    fleet.workers[0].kill(Signal::SIGKILL);
+    let both = fleet.noted(&run, "start", 2, SOON).await;
+    within("worker killed → re-run (target 2.5 s)", both[1].at.since(killed), RERUN_WITHIN + MARGIN);
+    assert!(both[1].fence > first[0].fence, "{both:?}");
+    rig::is_gone(first[0].pid).await;
+    fleet.succeeded(&run, SOON).await;
+    assert_eq!(fleet.effects(&run).len(), 3, "two starts and one end: {:?}", fleet.effects(&run));
+    fleet.verdict(&[run]).await;
+}
+
+/// The hung worker wakes up while the second attempt runs; its process has ended well meanwhile, so it wants to settle.
+#[tokio::test]
+async fn a_hung_workers_task_is_run_elsewhere_and_its_late_write_is_refused() {
+    const SCRIPT: &str = "note start
+        if mkdir \"$EFFECTS.first\" 2>/dev/null; then sleep 1; else until [ -e \"$EFFECTS.go\" ]; do sleep 0.05; done; fi
+        finish";
+    let mut fleet = Fleet::start(1, 1).await;
+    let run = fleet.submit(&fleet.chain([fleet.script(SCRIPT)])).await;
+    fleet.noted(&run, "start", 1, SOON).await;
+    fleet.add_worker(&[]).await;
+    let hung = rig::now();
+    fleet.workers[0].kill(Signal::SIGSTOP);
+    let starts = fleet.noted(&run, "start", 2, SOON).await;
+    within("worker hung → re-run", starts[1].at.since(hung), RERUN_WITHIN + MARGIN);
+    let zombie = fleet.noted(&run, "done", 1, SOON).await;
+    assert_eq!(zombie[0].fence, starts[0].fence, "the first process ends while its worker hangs");
+    let woken = rig::now();
+    fleet.workers[0].kill(Signal::SIGCONT);
+    wait_for("the worker to be back", SOON, async || {
+        let seen = fleet.store.workers().await.unwrap();
+        seen.iter().any(|worker| worker.id == fleet.worker_id(0) && worker.seen_at > woken && worker.busy == 0)
+    })
+    .await;
+    assert!(!fleet.run(&run).await.status.is_final(), "the late write was taken for the outcome");
+    fleet.open("go");
+    fleet.succeeded(&run, SOON).await;
+    fleet.verdict(&[run]).await;
+}
+
+async fn submit_some(fleet: &Fleet) -> Vec<RunId> {
+    let step = || fleet.script("note start; finish");
+    let graph = fleet.chain([step(), step()]);
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        runs.push(fleet.submit(&graph).await);
+    }
+    runs
+}
+
+async fn all_succeed(fleet: &Fleet, runs: &[RunId]) {
+    for run in runs {
+        fleet.succeeded(run, SOON).await;
+    }
+}
+
+#[tokio::test]
+async fn a_worker_that_crashes_at_every_point_of_an_attempt_loses_and_doubles_nothing() {
+    let mut fleet = Fleet::start(1, 1).await;
+    let mut all = Vec::new();
+    for point in CrashPoint::ATTEMPT {
+        let armed = format!("{}=abort", point.name());
+        fleet.add_worker(&[("COX_CRASH_POINT", &armed)]).await;
+        let runs = submit_some(&fleet).await;
+        let status = fleet.workers.last_mut().expect("one was added").wait_exit(SOON).await;
+        assert!(!status.success(), "the worker was to crash at `{}`", point.name());
+        all_succeed(&fleet, &runs).await;
+        all.extend(runs);
+    }
+    fleet.verdict(&all).await;
+}
+
+#[tokio::test]
+async fn a_scheduler_that_crashes_at_every_point_of_an_advance_loses_and_doubles_nothing() {
+    let mut fleet = Fleet::start(1, 1).await;
+    let mut all = Vec::new();
+    for point in CrashPoint::ADVANCE {
+        let armed = format!("{}=abort", point.name());
+        fleet.add_scheduler(&[("COX_CRASH_POINT", &armed)]).await;
+        // The schedulers race for the runs: the armed one gets some of them before long.
+        let mut rounds = 0;
+        while fleet.schedulers.last_mut().expect("one was added").is_running() {
+            rounds += 1;
+            assert!(rounds <= 20, "the scheduler does not reach `{}`", point.name());
+            let runs = submit_some(&fleet).await;
+            all_succeed(&fleet, &runs).await;
+            all.extend(runs);
+        }
+        let status = fleet.schedulers.last_mut().expect("one was added").wait_exit(SOON).await;
+        assert!(!status.success(), "the scheduler was to crash at `{}`", point.name());
+    }
+    fleet.verdict(&all).await;
+}

@@ -1,0 +1,14 @@
+//! The guarantees on a whole fleet: real schedulers and workers as processes, on real RabbitMQ and Redis, under crashes.
+//!
+//! `docs/guarantees.md` says which test holds which guarantee. Times are asserted no tighter than the design's hard
+//! limits, since the machine is shared; what was measured is printed (`--nocapture`).
+
+mod cascades;
+mod crashes;
+mod deadlines;
+mod drains;
+mod messages;
+mod outages;
+mod rig;
+mod stops;
+mod volume;

@@ -1,0 +1,68 @@
+//! RabbitMQ and Redis that are killed and come back under load: G5.
+
+use std::time::Duration;
+
+use coxswain_shared::graph::Graph;
+use coxswain_shared::id::RunId;
+use coxswain_tests::fleet::{Fleet, SOON};
+
+/// Runs in flight while a server dies.
+const RUNS: usize = 20;
+
+/// A broker that comes back has its queues to recover, and the fleet its connections; on a shared machine.
+const RECOVERED: Duration = Duration::from_mins(2);
+
+fn graph(fleet: &Fleet) -> Graph {
+    let step = || fleet.script("note start; sleep 0.2; finish");
+    fleet.chain([step(), step(), step()])
+}
+
+async fn load(fleet: &Fleet) -> Vec<RunId> {
+    let graph = graph(fleet);
+    let mut runs = Vec::new();
+    for _ in 0..RUNS {
+        runs.push(fleet.submit(&graph).await);
+    }
+    fleet.noted(&runs[0], "done", 1, SOON).await;
+    runs
+}
+
+async fn all_end_well(fleet: &Fleet, runs: &[RunId]) {
+    for run in runs {
+        fleet.succeeded(run, RECOVERED).await;
+    }
+    fleet.verdict(runs).await;
+}
+
+#[tokio::test]
+async fn a_broker_that_is_killed_under_load_loses_and_doubles_nothing() {
+    let mut fleet = Fleet::with_own_broker(2, 2).await;
+    let mut runs = load(&fleet).await;
+    fleet.rabbit_mut().kill().await;
+    // Redis alone takes runs.
+    runs.push(fleet.submit(&graph(&fleet)).await);
+    fleet.rabbit_mut().restart().await;
+    all_end_well(&fleet, &runs).await;
+}
+
+#[tokio::test]
+async fn a_redis_that_is_killed_under_load_loses_and_doubles_nothing() {
+    let mut fleet = Fleet::start(2, 2).await;
+    let runs = load(&fleet).await;
+    fleet.redis.kill().await;
+    fleet.redis.restart().await;
+    all_end_well(&fleet, &runs).await;
+}
+
+#[tokio::test]
+async fn a_broker_with_a_memory_alarm_delays_runs_and_loses_none() {
+    let fleet = Fleet::with_own_broker(1, 1).await;
+    let mut runs = load(&fleet).await;
+    fleet.rabbit().set_memory_alarm(true).await;
+    let graph = graph(&fleet);
+    for _ in 0..RUNS {
+        runs.push(fleet.submit(&graph).await);
+    }
+    fleet.rabbit().set_memory_alarm(false).await;
+    all_end_well(&fleet, &runs).await;
+}

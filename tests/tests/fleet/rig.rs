@@ -1,0 +1,48 @@
+//! What the fleet's tests share: looking at processes, letting time pass in the fleet, and measuring.
+
+use std::time::Duration;
+
+use coxswain_shared::time::{Clock, Timestamp};
+use coxswain_tests::fleet::{Fleet, SOON};
+use coxswain_tests::wait_for;
+use nix::errno::Errno;
+use nix::sys::signal::killpg;
+use nix::unistd::Pid;
+
+/// A script that leaves an effect every 50 ms until it is ended.
+pub(crate) const TICKING: &str = "note start; while :; do note tick; sleep 0.05; done";
+
+/// The machine's time, which is the store's too.
+pub(crate) fn now() -> Timestamp {
+    Clock::system().now()
+}
+
+/// Whether anything of the process group lives.
+pub(crate) fn is_alive(group: i32) -> bool {
+    killpg(Pid::from_raw(group), None) != Err(Errno::ESRCH)
+}
+
+/// Waits until nothing of the process group lives.
+pub(crate) async fn is_gone(group: i32) {
+    wait_for("the process group to be gone", SOON, async || !is_alive(group)).await;
+}
+
+/// Lets the fleet do something else from beginning to end, so that what should not happen had the time to.
+pub(crate) async fn meanwhile(fleet: &Fleet) {
+    let graph = fleet.chain([fleet.script("note start; sleep 0.3; finish"), fleet.script("note start; finish")]);
+    let run = fleet.submit(&graph).await;
+    fleet.succeeded(&run, SOON).await;
+}
+
+/// Prints a measured time, and panics if it is over the limit.
+#[track_caller]
+pub(crate) fn within(what: &str, took: Duration, limit: Duration) {
+    tell(format_args!("{what}: {took:?} (limit {limit:?})"));
+    assert!(took <= limit, "{what} took {took:?}, more than {limit:?}");
+}
+
+/// Shows a measured value to whoever runs the tests with `--nocapture`.
+#[expect(clippy::print_stdout, reason = "the test harness captures it, and shows it when it is asked to")]
+pub(crate) fn tell(measured: impl std::fmt::Display) {
+    println!("{measured}");
+}
