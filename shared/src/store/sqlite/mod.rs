@@ -44,6 +44,8 @@ mod writer;
 #[cfg(test)]
 mod conformance;
 #[cfg(test)]
+mod keeping;
+#[cfg(test)]
 mod tests;
 
 pub use config::SqliteConfig;
