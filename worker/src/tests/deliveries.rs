@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::bench::{Bench, rust, task_of, wait_for};
-use crate::{Builder, Context, NodeError};
+use crate::{Builder, Config, Context, NodeError, Worker};
 
 /// A handler that says when it runs, counts, and ends when told.
 struct Gate {
@@ -50,14 +50,16 @@ fn succeeded(outcome: Option<&Outcome>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_duplicate_of_a_living_attempt_is_dropped_here_and_elsewhere() {
     let (bench, gate) = (Bench::new(), Gate::new());
-    let running = bench.start_with(gate.handler());
+    // Two heartbeats are long enough that a busy machine does not make a living lease look silent.
+    let builder = || Worker::builder(Config { heartbeat: Duration::from_millis(600), ..Bench::config() });
+    let running = bench.start(gate.handler()(builder()));
     let run = bench.begin(rust(json!({}))).await;
     gate.started.notified().await;
     bench.publish(&run).await;
     bench.metric_reaches(r#"cox_deliveries_total{end="duplicate"}"#, 1).await;
 
     let elsewhere = bench.sharing();
-    let other = elsewhere.start_with(gate.handler());
+    let other = elsewhere.start(gate.handler()(builder()));
     // One slot of the first worker is free: whoever takes it, the lease is alive.
     for n in 2..=4 {
         bench.publish(&run).await;
