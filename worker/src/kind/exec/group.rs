@@ -72,8 +72,25 @@ impl Group {
     }
 
     fn is_empty(&self) -> bool {
-        killpg(self.id, None) == Err(Errno::ESRCH)
+        killpg(self.id, None) == Err(Errno::ESRCH) || has_only_dead(self.id)
     }
+}
+
+/// Whether all that is left of a group has ended and only waits to be reaped. A signal still finds it, and whoever is
+/// its parent now may be slow to reap it, or never do: as process 1 of a container without an init.
+fn has_only_dead(group: Pid) -> bool {
+    let Ok(processes) = std::fs::read_dir("/proc") else { return false };
+    let stats = processes.flatten().filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok());
+    !stats.into_iter().any(|stat| is_alive_in(&stat, group))
+}
+
+/// Whether a line of `/proc/PID/stat`, `pid (name) state parent group …`, is that of a live member of the group.
+fn is_alive_in(stat: &str, group: Pid) -> bool {
+    // The name may have spaces and brackets in it; what follows the last bracket has neither.
+    let Some((_, fields)) = stat.rsplit_once(')') else { return false };
+    let mut fields = fields.split_whitespace();
+    let (state, member_of) = (fields.next(), fields.nth(1));
+    member_of.and_then(|text| text.parse().ok()) == Some(group.as_raw()) && !matches!(state, Some("Z" | "X"))
 }
 
 impl Drop for Group {
@@ -83,5 +100,26 @@ impl Drop for Group {
             // Killed, but nobody has seen it end.
             self.ctx.runs_on();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_only_waits_to_be_reaped_is_not_alive() {
+        let group = Pid::from_raw(77);
+        assert!(is_alive_in("80 (sleep) S 1 77 77 0 -1", group));
+        assert!(is_alive_in("80 (a) b (c) R 1 77 77 0 -1", group));
+        assert!(!is_alive_in("80 (sleep) Z 1 77 77 0 -1", group));
+        assert!(!is_alive_in("80 (sleep) S 1 78 77 0 -1", group));
+        assert!(!is_alive_in("", group));
+    }
+
+    #[test]
+    fn the_group_of_a_live_process_is_not_empty() {
+        let own = nix::unistd::getpgrp();
+        assert!(!has_only_dead(own));
     }
 }
