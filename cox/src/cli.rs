@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    audit, cancel, exit_codes, get, graph, history, list, resume, run, state, submit, up, watch, workers,
+    audit, bench, cancel, exit_codes, get, graph, history, list, resume, run, state, submit, up, watch, workers,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -76,6 +76,8 @@ pub(crate) enum Command {
     Graph(graph::Args),
     /// Run a scheduler and a worker in this process until they are told to end
     Up(up::Args),
+    /// Measure steps per second, the latency of a run, and the latency of a stop
+    Bench(bench::Args),
     /// List the workers
     Workers(workers::Args),
     /// Explain the exit codes
@@ -98,6 +100,7 @@ impl Command {
             Self::Audit(args) => args.run(context).await,
             Self::Graph(args) => args.run(context).await,
             Self::Up(args) => Box::pin(args.run(context)).await,
+            Self::Bench(args) => Box::pin(args.run(context)).await,
             Self::Workers(args) => args.run(context).await,
             Self::ExitCodes(args) => Ok(args.run(context)),
         }

@@ -1,6 +1,7 @@
 //! The commands, one a file: its flags, what it asks of `control`, and how it shows the answer.
 
 pub(crate) mod audit;
+pub(crate) mod bench;
 pub(crate) mod cancel;
 pub(crate) mod exit_codes;
 pub(crate) mod get;

@@ -1,0 +1,55 @@
+//! A broker that counts the messages that are published through it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use coxswain_shared::broker::{Broker, Consumer, Error};
+use coxswain_shared::id::{PoolName, TaskKey};
+
+/// Counts, and hands on.
+#[derive(Debug)]
+pub(super) struct Counted {
+    inner: Arc<dyn Broker>,
+    messages: AtomicU64,
+}
+
+impl Counted {
+    /// Counts what goes to this broker.
+    pub(super) fn new(inner: Arc<dyn Broker>) -> Self {
+        Self { inner, messages: AtomicU64::new(0) }
+    }
+
+    /// Messages that it was given so far.
+    pub(super) fn messages(&self) -> u64 {
+        self.messages.load(Ordering::Relaxed)
+    }
+}
+
+#[async_trait]
+impl Broker for Counted {
+    async fn publish_confirmed(&self, tasks: &[(PoolName, TaskKey)]) -> Vec<Result<(), Error>> {
+        self.messages.fetch_add(tasks.len() as u64, Ordering::Relaxed);
+        self.inner.publish_confirmed(tasks).await
+    }
+
+    async fn consume(&self, pool: &PoolName, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
+        self.inner.consume(pool, prefetch).await
+    }
+
+    async fn backlog(&self, pool: &PoolName) -> Result<u64, Error> {
+        self.inner.backlog(pool).await
+    }
+
+    async fn bury(&self, payload: &[u8], reason: &str) -> Result<(), Error> {
+        self.inner.bury(payload, reason).await
+    }
+
+    fn is_ready(&self) -> bool {
+        self.inner.is_ready()
+    }
+
+    fn reconnects(&self) -> u64 {
+        self.inner.reconnects()
+    }
+}
