@@ -50,7 +50,7 @@ pub(crate) struct Args {
     /// Why, for the report and the audit trail
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Who orders it [default: user@host]
+    /// Who orders it (`user@host` where absent)
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
     /// How long cleaning up may take [default: each node's own]

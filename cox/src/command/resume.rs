@@ -67,7 +67,7 @@ pub(crate) struct Args {
     /// Why, for the audit trail
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Who resumes it [default: user@host]
+    /// Who resumes it (`user@host` where absent)
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
 }

@@ -63,7 +63,7 @@ pub(crate) struct NewRun {
     /// Pause after a node has run; may be given several times
     #[arg(long, value_name = "NODE")]
     interrupt_after: Vec<NodeName>,
-    /// Who submits it [default: user@host]
+    /// Who submits it (`user@host` where absent)
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
 }
