@@ -17,9 +17,19 @@ pub(crate) fn now() -> Timestamp {
     Clock::system().now()
 }
 
-/// Whether anything of the process group lives.
+/// Whether anything of the process group lives. What has ended and waits to be reaped by process 1 does not.
 pub(crate) fn is_alive(group: i32) -> bool {
-    killpg(Pid::from_raw(group), None) != Err(Errno::ESRCH)
+    let is_found = killpg(Pid::from_raw(group), None) != Err(Errno::ESRCH);
+    let processes = std::fs::read_dir("/proc").expect("Linux shows its processes in /proc").flatten();
+    let mut stats = processes.filter_map(|process| std::fs::read_to_string(process.path().join("stat")).ok());
+    is_found && stats.any(|stat| is_live_member(&stat, group))
+}
+
+/// Whether `pid (name) state parent group …` is a live member of the group.
+fn is_live_member(stat: &str, group: i32) -> bool {
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let fields: Vec<&str> = fields.split_whitespace().take(3).collect();
+    matches!(fields[..], [state, _, member_of] if state != "Z" && state != "X" && member_of == group.to_string())
 }
 
 /// Waits until nothing of the process group lives.
