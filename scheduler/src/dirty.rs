@@ -1,6 +1,7 @@
-//! The partitions that may have runs to plan: a set that many mark and many take from.
+//! The partitions that may have runs to plan: a set that many mark and many take from, each partition in its turn.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 use std::sync::Mutex;
 
 use coxswain_shared::id::Partition;
@@ -9,14 +10,34 @@ use tokio::sync::Notify;
 /// The set. A partition is in it at most once, so it is bounded by their number.
 #[derive(Debug, Default)]
 pub(crate) struct Dirty {
-    marked: Mutex<BTreeSet<Partition>>,
+    marked: Mutex<Marked>,
     woken: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Marked {
+    partitions: BTreeSet<Partition>,
+    /// The one that was taken last.
+    last: Option<Partition>,
+}
+
+impl Marked {
+    /// The next one after the one that was taken last, in a circle: partitions that are marked again and again do not
+    /// hold up those behind them.
+    fn take(&mut self) -> Option<Partition> {
+        let after = self.last.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.partitions.range((after, Bound::Unbounded)).next();
+        let next = *behind.or_else(|| self.partitions.first())?;
+        self.partitions.remove(&next);
+        self.last = Some(next);
+        Some(next)
+    }
 }
 
 impl Dirty {
     /// Marks a partition.
     pub(crate) fn mark(&self, partition: Partition) {
-        if self.lock().insert(partition) {
+        if self.lock().partitions.insert(partition) {
             self.woken.notify_one();
         }
     }
@@ -32,8 +53,8 @@ impl Dirty {
             let woken = self.woken.notified();
             let (taken, more) = {
                 let mut marked = self.lock();
-                let taken = marked.pop_first();
-                (taken, !marked.is_empty())
+                let taken = marked.take();
+                (taken, !marked.partitions.is_empty())
             };
             if let Some(partition) = taken {
                 if more {
@@ -45,7 +66,7 @@ impl Dirty {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<Partition>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Marked> {
         self.marked.lock().expect("nothing panics while it holds this lock")
     }
 }
@@ -66,5 +87,18 @@ mod tests {
         assert_eq!(taken, [0, 1, 2]);
         let nothing = tokio::time::timeout(std::time::Duration::from_millis(20), dirty.take()).await;
         assert!(nothing.is_err(), "a partition was taken twice");
+    }
+
+    #[tokio::test]
+    async fn a_partition_that_is_marked_again_and_again_does_not_hold_up_the_others() {
+        let dirty = Dirty::default();
+        dirty.mark_all(3);
+        let mut taken = Vec::new();
+        for _ in 0..4 {
+            let partition = dirty.take().await;
+            dirty.mark(Partition::new(0));
+            taken.push(partition.get());
+        }
+        assert_eq!(taken, [0, 1, 2, 0]);
     }
 }
