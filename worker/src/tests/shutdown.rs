@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::bench::{Bench, rust, wait_for};
-use crate::{Ended, NodeError, Worker};
+use crate::{Config, Ended, NodeError, Worker};
 
 fn waiting(started: &Arc<Notify>, go_on: &Arc<Notify>) -> impl FnOnce(crate::Builder) -> crate::Builder + use<> {
     let (started, go_on) = (Arc::clone(started), Arc::clone(go_on));
@@ -36,6 +36,27 @@ async fn a_drain_hands_back_what_did_not_end_in_time_and_it_was_no_try() {
     let task = bench.task(&run).await;
     assert_eq!((task.state, task.attempts, task.crashes), (TaskState::Queued, 0, 0));
     assert_eq!(bench.broker.backlog(&PoolName::standard()).await.unwrap(), 1, "its message is back on the queue");
+}
+
+/// Nothing sweeps here, and two heartbeats are longer than the test: only the message can bring the task to the other
+/// worker, and only if the task is free by the time that it is given back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_drain_hands_back_is_claimed_elsewhere_at_once() {
+    let (bench, started, go_on) = (Bench::new(), Arc::default(), Arc::default());
+    let config = Config { heartbeat: Duration::from_mins(1), lease_ttl: Duration::from_mins(10), ..Bench::config() };
+    let first = bench.start(waiting(&started, &go_on)(Worker::builder(config.clone())));
+    let run = bench.begin(rust(json!({}))).await;
+    started.notified().await;
+    let elsewhere = bench.sharing();
+    let second = elsewhere.start(waiting(&started, &go_on)(Worker::builder(config)));
+    assert_eq!(first.drain().await, Ended::Drained);
+    let begun = tokio::time::timeout(Duration::from_secs(20), started.notified()).await;
+    begun.expect("the other worker begins before two heartbeats have passed");
+    go_on.notify_one();
+    let task = bench.settled(&run).await;
+    assert_eq!((task.attempts, task.crashes, task.fence.get()), (1, 0, 2));
+    assert_eq!(elsewhere.metric("cox_leases_taken_over_total"), 0);
+    second.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
