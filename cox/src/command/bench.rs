@@ -6,6 +6,7 @@ mod board;
 mod broker;
 mod fleet;
 mod loops;
+mod raw;
 mod report;
 mod scratch;
 mod spread;
@@ -20,7 +21,7 @@ use coxswain_shared::telemetry::{LogConfig, start_logs};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::fleet::Fleet;
-use self::report::Report;
+use self::report::{Raw, Report};
 use self::scratch::Scratch;
 use crate::context::Context;
 use crate::exit::Exit;
@@ -34,11 +35,13 @@ Examples:
   cox --store redis://redis --broker amqp://rabbit bench     on a fleet's servers, with tasks in a queue of its own
 
 A scheduler and a worker run in this process. What it makes is stopped in the end, also after Ctrl-C; on Redis it \
-expires after a minute, and the empty queue of the pool `bench` stays in the broker. Not for servers that others need: \
+expires after a minute, and the empty queues of the pools `bench` and `bench_raw` stay in the broker. Not for servers that others need: \
 it takes all that it gets. COX_WORK_THREADS and the other settings of the scheduler and the worker hold.";
 
 /// How long ended runs of the bench are kept, unless the settings say otherwise.
 const RETENTION: &str = "1m";
+/// The most messages that the broker is measured with.
+const RAW_MESSAGES_MAX: u32 = 100_000;
 /// The longest that a bench may be allowed to take.
 const WITHIN_MAX: Duration = Duration::from_hours(1);
 
@@ -46,7 +49,7 @@ const WITHIN_MAX: Duration = Duration::from_hours(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// What to measure: steps, latency, stop or all
+    /// What to measure: steps, latency, stop, broker (what RabbitMQ carries by itself) or all
     #[arg(value_enum, default_value = "all", hide_possible_values = true)]
     what: What,
     /// Loop runs that are in flight at once, for `steps`: 1 to 10000
@@ -72,6 +75,7 @@ enum What {
     Steps,
     Latency,
     Stop,
+    Broker,
     All,
 }
 
@@ -118,6 +122,9 @@ impl Args {
     async fn measure(&self, context: &Context, fleet: &Fleet, report: &mut Report) -> Result<(), Failed> {
         context.output.note(format!("measuring on {}, {} slots", fleet.place(), self.slots));
         loops::warm_up(fleet).await?;
+        if matches!(self.what, What::Broker | What::All) {
+            report.broker = self.raw(fleet).await?;
+        }
         if matches!(self.what, What::Latency | What::All) {
             report.latency = Some(loops::latency(fleet, self.samples).await?);
         }
@@ -131,6 +138,23 @@ impl Args {
             report.stop_loaded = Some(stops::loaded(fleet, self.samples, self.slots).await?);
         }
         Ok(())
+    }
+}
+
+impl Args {
+    /// The messages of `steps`, without the steps.
+    async fn raw(&self, fleet: &Fleet) -> Result<Option<Raw>, Failed> {
+        match fleet.remote_broker() {
+            Some(broker) => {
+                let messages = self.runs.saturating_mul(self.steps).min(RAW_MESSAGES_MAX);
+                raw::measure(broker, messages, self.slots).await.map(Some)
+            }
+            None if matches!(self.what, What::Broker) => Err(Failed::usage(
+                "there is no broker to measure: tasks are queued in the process",
+                "name one: --store redis://HOST --broker amqp://HOST",
+            )),
+            None => Ok(None),
+        }
     }
 }
 

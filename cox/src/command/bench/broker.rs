@@ -20,6 +20,11 @@ impl Counted {
         Self { inner, messages: AtomicU64::new(0) }
     }
 
+    /// What it counts for.
+    pub(super) const fn inner(&self) -> &Arc<dyn Broker> {
+        &self.inner
+    }
+
     /// Messages that it was given so far.
     pub(super) fn messages(&self) -> u64 {
         self.messages.load(Ordering::Relaxed)

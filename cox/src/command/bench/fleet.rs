@@ -34,6 +34,8 @@ pub(super) const POOL: &str = "bench";
 pub(super) const COUNT: &str = "bench_count";
 /// The handler that waits for ever.
 pub(super) const HANG: &str = "bench_hang";
+/// How the report names a queue on a server.
+const REMOTE_QUEUE: &str = "RabbitMQ";
 /// How often the store is asked about a run whose end was not seen: another scheduler has ended it.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long it may take until the last run is stopped in the end, and until scheduler and worker have ended.
@@ -95,7 +97,7 @@ impl Fleet {
     pub(super) async fn start(source: &Source, slots: u16) -> Result<(Self, Working), Failed> {
         let adapters = Tasks::new();
         let (backend, redis) = connect(source, &adapters).await?;
-        let queue = if backend.broker.is_some() { "RabbitMQ" } else { "in the process" };
+        let queue = if backend.broker.is_some() { REMOTE_QUEUE } else { "in the process" };
         let is_remote = !backend.is_embedded;
         let broker: Arc<dyn Broker> = match backend.broker {
             Some(broker) => broker,
@@ -133,6 +135,11 @@ impl Fleet {
     /// Where tasks are queued.
     pub(super) const fn queue(&self) -> &str {
         self.queue
+    }
+
+    /// The broker, if it is a server of its own.
+    pub(super) fn remote_broker(&self) -> Option<&Arc<dyn Broker>> {
+        (self.queue == REMOTE_QUEUE).then(|| self.broker.inner())
     }
 
     /// What becomes of handlers that wait for ever.

@@ -14,10 +14,19 @@ pub(super) struct Report {
     store: String,
     queue: String,
     slots: u16,
+    pub(super) broker: Option<Raw>,
     pub(super) steps: Option<Loops>,
     pub(super) latency: Option<Latency>,
     pub(super) stop_idle: Option<Stop>,
     pub(super) stop_loaded: Option<LoadedStop>,
+}
+
+/// What the broker carries by itself.
+#[derive(Debug, Serialize)]
+pub(super) struct Raw {
+    messages: u32,
+    seconds: f64,
+    messages_per_second: f64,
 }
 
 /// Many loop runs at once.
@@ -70,6 +79,19 @@ pub(super) struct LoadedStop {
     pub(super) steps_per_second: f64,
 }
 
+impl Raw {
+    /// So many messages, published, confirmed, delivered and acknowledged in this time.
+    pub(super) fn new(messages: u32, took: Duration) -> Self {
+        let seconds = took.as_secs_f64();
+        Self { messages, seconds, messages_per_second: f64::from(messages) / seconds }
+    }
+
+    fn text(&self) -> String {
+        let Self { messages, seconds, messages_per_second } = self;
+        format!("{messages_per_second:.0} messages/s through the broker alone: {messages} in {seconds:.1} s")
+    }
+}
+
 impl Loops {
     /// What was done between two counts.
     #[expect(clippy::cast_precision_loss, reason = "figures are shown with a few digits")]
@@ -107,17 +129,22 @@ impl Loops {
 impl Report {
     /// Nothing measured yet.
     pub(super) fn new(store: String, queue: String, slots: u16) -> Self {
-        Self { store, queue, slots, steps: None, latency: None, stop_idle: None, stop_loaded: None }
+        Self { store, queue, slots, broker: None, steps: None, latency: None, stop_idle: None, stop_loaded: None }
     }
 
     /// Whether nothing was measured.
     pub(super) const fn is_empty(&self) -> bool {
-        self.steps.is_none() && self.latency.is_none() && self.stop_idle.is_none() && self.stop_loaded.is_none()
+        self.broker.is_none()
+            && self.steps.is_none()
+            && self.latency.is_none()
+            && self.stop_idle.is_none()
+            && self.stop_loaded.is_none()
     }
 
     /// As tables.
     pub(super) fn text(&self) -> String {
         let mut parts = vec![format!("store {}, tasks queued {}, {} slots", self.store, self.queue, self.slots)];
+        parts.extend(self.broker.as_ref().map(Raw::text));
         parts.extend(self.steps.as_ref().map(Loops::text));
         parts.extend(self.times());
         parts.join("\n\n")

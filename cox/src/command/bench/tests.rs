@@ -1,11 +1,14 @@
 //! The bench on a small scale, on a store in a file: what is measured is there, and nothing is left running.
 
+use std::sync::Arc;
+
+use coxswain_shared::broker::{Broker, LocalBroker};
 use coxswain_shared::config::Source;
 use coxswain_shared::id::RunId;
 
 use super::fleet::Fleet;
 use super::scratch::Scratch;
-use super::{loops, stops};
+use super::{loops, raw, stops};
 
 async fn fleet(scratch: &Scratch) -> Fleet {
     let source = Source::default().with("COX_STORE", Some(scratch.store())).with("COX_WORK_THREADS", Some("2"));
@@ -44,4 +47,12 @@ async fn runs_that_are_under_way_when_it_ends_are_stopped() {
         let run = coxswain_shared::store::Store::run(store.as_ref(), &id).await.unwrap().unwrap();
         assert!(run.stop.is_some_and(|report| report.closed_at.is_some()), "{}", run.status);
     }
+}
+
+#[tokio::test]
+async fn a_broker_by_itself_carries_every_message_once() {
+    let broker: Arc<dyn Broker> = Arc::new(LocalBroker::new());
+    let raw = serde_json::to_value(raw::measure(&broker, 1_000, 8).await.unwrap()).unwrap();
+    assert_eq!(raw["messages"], 1_000);
+    assert_eq!(broker.backlog(&"bench_raw".parse().unwrap()).await.unwrap(), 0);
 }

@@ -61,6 +61,9 @@ impl Scripts {
     /// time, and they are held to one slot, which needs Redis 7.
     pub(super) fn new(config: &RedisConfig, keys: &Keys, is_told: bool) -> Self {
         let constants = constants(config, keys, is_told);
+        // Life is a function: made by the calls that need it.
+        let life = format!("make_life = function()\n{}{LIFE}end\n", words_of_the_store());
+        let life = life.as_str();
         let script = |name: &'static str, parts: &[&str], text: &str| {
             // A script with this first line is refused a key of another slot even where one node serves both.
             let strict = if is_told { "#!lua\n" } else { "" };
@@ -72,19 +75,19 @@ impl Scripts {
             locate: script("locate", &[], include_str!("lua/locate.lua")),
             find: script("find", &[], include_str!("lua/find.lua")),
             unlocate: script("unlocate", &[], include_str!("lua/unlocate.lua")),
-            create: script("create", &[BASE, LIFE], include_str!("lua/create.lua")),
+            create: script("create", &[BASE, life], include_str!("lua/create.lua")),
             refuse: script("refuse", &[BASE], include_str!("lua/refuse.lua")),
-            stop: script("stop", &[BASE, LIFE], include_str!("lua/stop.lua")),
+            stop: script("stop", &[BASE, life], include_str!("lua/stop.lua")),
             take_ready: script("take_ready", &[BASE, VALUES], include_str!("lua/take_ready.lua")),
             stage: script("stage", &[BASE], include_str!("lua/stage.lua")),
-            advance: script("advance", &[BASE, LIFE], include_str!("lua/advance.lua")),
-            claim: script("claim", &[BASE, LIFE, VALUES], include_str!("lua/claim.lua")),
-            renew: script("renew", &[BASE, LIFE], include_str!("lua/renew.lua")),
-            settle: script("settle", &[BASE, LIFE], include_str!("lua/settle.lua")),
-            release: script("release", &[BASE, LIFE], include_str!("lua/release.lua")),
+            advance: script("advance", &[BASE, life], include_str!("lua/advance.lua")),
+            claim: script("claim", &[BASE, life, VALUES], include_str!("lua/claim.lua")),
+            renew: script("renew", &[BASE, life], include_str!("lua/renew.lua")),
+            settle: script("settle", &[BASE, life], include_str!("lua/settle.lua")),
+            release: script("release", &[BASE, life], include_str!("lua/release.lua")),
             mark_sent: script("mark_sent", &[BASE], include_str!("lua/mark_sent.lua")),
-            sweep: script("sweep", &[BASE, LIFE], include_str!("lua/sweep.lua")),
-            resume: script("resume", &[BASE, LIFE], include_str!("lua/resume.lua")),
+            sweep: script("sweep", &[BASE, life], include_str!("lua/sweep.lua")),
+            resume: script("resume", &[BASE, life], include_str!("lua/resume.lua")),
             emit: script("emit", &[BASE], include_str!("lua/emit.lua")),
             report_worker: script("report_worker", &[], include_str!("lua/report_worker.lua")),
             workers: script("workers", &[], include_str!("lua/workers.lua")),
@@ -144,9 +147,25 @@ impl Call<'_> {
     }
 }
 
-/// What the scripts are told of the world: the time, limits, formats and the store's own words, as Lua constants.
+/// What the scripts are told of the world: the time, limits and formats, as Lua constants.
 fn constants(config: &RedisConfig, keys: &Keys, is_told: bool) -> String {
     let now = if is_told { TOLD_TIME } else { SERVER_TIME };
+    [
+        now.to_owned(),
+        format!("local FORMAT = '{FORMAT}'"),
+        format!("local RETENTION, STEP_KEPT = {}, {}", millis(config.retention), millis(config.step_retention)),
+        format!("local EARLY_KEPT, STAGED_KEPT, REFUSED_KEPT = {EARLY_KEPT}, {STAGED_KEPT}, {REFUSED_KEPT}"),
+        format!("local QUEUE_MAX, AUDIT_MAX, EVENTS_MAX = {THREAD_QUEUE_MAX}, {AUDIT_PER_PARTITION_MAX}, {EVENTS_PER_RUN_MAX}"),
+        format!("local SEND_AFTER = {}", super::SEND_AFTER),
+        format!("local CHANNEL_STOP = {}", quote(&keys.stop_channel())),
+        format!("local CHANNEL_READY = {}", quote(&keys.ready_channel())),
+        String::new(),
+    ]
+    .join("\n")
+}
+
+/// How causes end a run, and the outcomes and failures that the scripts write themselves.
+fn words_of_the_store() -> String {
     let ends: Vec<_> = Cause::ALL.iter().map(|cause| format!("{cause} = '{}'", cause.end())).collect();
     let node = NodeName::new("__node__").expect("the placeholder is a name");
     let child = RunId::new("__child__").expect("the placeholder is a name");
@@ -162,14 +181,6 @@ fn constants(config: &RedisConfig, keys: &Keys, is_told: bool) -> String {
     let ended_message = ended.message.replace(RunStatus::Failed.name(), "__status__");
     let ended_json = encode::json(&ended).replace(&ended.message, &ended_message);
     [
-        now.to_owned(),
-        format!("local FORMAT = '{FORMAT}'"),
-        format!("local RETENTION, STEP_KEPT = {}, {}", millis(config.retention), millis(config.step_retention)),
-        format!("local EARLY_KEPT, STAGED_KEPT, REFUSED_KEPT = {EARLY_KEPT}, {STAGED_KEPT}, {REFUSED_KEPT}"),
-        format!("local QUEUE_MAX, AUDIT_MAX, EVENTS_MAX = {THREAD_QUEUE_MAX}, {AUDIT_PER_PARTITION_MAX}, {EVENTS_PER_RUN_MAX}"),
-        format!("local SEND_AFTER = {}", super::SEND_AFTER),
-        format!("local CHANNEL_STOP = {}", quote(&keys.stop_channel())),
-        format!("local CHANNEL_READY = {}", quote(&keys.ready_channel())),
         format!("local END_OF = {{ {} }}", ends.join(", ")),
         "local WORDS = {".to_owned(),
         format!("timeout = {},", word(words::timed_out(Limit::Timeout, "__length__", &node), late)),
@@ -177,7 +188,11 @@ fn constants(config: &RedisConfig, keys: &Keys, is_told: bool) -> String {
         format!("crashed = {},", word(words::crashed("__crashes__", &node), |failure| Outcome::Crashed { failure })),
         format!("child_taken = {},", word(words::child_taken(&child, &node), |failure| Outcome::Failed { failure })),
         format!("child_ended = {{ json = {}, message = {} }},", quote(&ended_json), quote(&ended_message)),
-        format!("waited = {}, stopped = {} }}\n", quote(&encode::json(&words::waited())), quote(&encode::json(&words::stopped()))),
+        format!(
+            "waited = {}, stopped = {} }}\n",
+            quote(&encode::json(&words::waited())),
+            quote(&encode::json(&words::stopped()))
+        ),
     ]
     .join("\n")
 }

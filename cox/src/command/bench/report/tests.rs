@@ -37,7 +37,9 @@ fn what_was_not_measured_is_absent() {
     let mut report = Report::new("sqlite:bench.db".to_owned(), "in the process".to_owned(), 4);
     assert!(report.is_empty());
     report.steps = Some(measured());
+    report.broker = Some(Raw::new(500, Duration::from_millis(250)));
     let text = report.text();
+    assert!(text.contains("2000 messages/s"), "{text}");
     assert!(text.contains("500 steps/s") && text.contains("4.00 Redis round trips"), "{text}");
     assert!(!text.contains("stop") && !text.contains("alone"), "{text}");
     assert!(serde_json::to_value(&report).unwrap()["latency"].is_null());

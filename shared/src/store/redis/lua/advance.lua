@@ -12,7 +12,7 @@ local values = tonumber(ARGV[7])
 local place = 8 + 2 * values
 local kind = ARGV[place]
 
-local run = run_at(id)
+local run = run_at(id, { 'status', 'nonce', 'ckpt', 'resumed', 'rev', 'started', 'open', 'step' }, 4)
 local staged = P .. 'stage:' .. id .. ':' .. nonce
 local function refuse(answer)
   redis.call('UNLINK', staged)
@@ -79,24 +79,24 @@ local function enlist(step, names, policies, children)
 end
 
 local function make_child(step, key, name)
-  local new = parse_new(redis.call('HGET', key, name .. '|c'))
+  local new = life().parse_new(redis.call('HGET', key, name .. '|c'))
   local task = task_at(run, step .. ':' .. name)
   local early = redis.call('HGET', key, name .. '|e')
   if early == 'taken' or run_at(new.id) then
     task.child = new.id
-    local outcome, failure = own_words(task, 'child_taken')
-    if is_frozen(run) then close_task(run, task, outcome, true) else settle_task(run, task, outcome, failure) end
+    local outcome, failure = life().own_words(task, 'child_taken')
+    if is_frozen(run) then life().close_task(run, task, outcome, true) else settle_task(run, task, outcome, failure) end
     return
   end
   redis.call('SADD', P .. 'kids:' .. id, new.id)
-  early = early_order(new.id, early or '')
+  early = life().early_order(new.id, early or '')
   if run.given and not early then
     -- An earlier child has failed the run: the order that it is under came before this one was made.
     early = run.given
     early.at, early.forced = now, 0
   end
-  local child = make_run(new)
-  if early then end_early(child, early) else start(child) end
+  local child = life().make_run(new)
+  if early then life().end_early(child, early) else life().start(child) end
 end
 
 local function make_step()
@@ -105,12 +105,12 @@ local function make_step()
   if is_staged then
     redis.call('RENAME', staged, key)
     redis.call('PERSIST', key)
-  else
-    for first = fields, #ARGV, 1000 do
-      redis.call('HSET', key, unpack(ARGV, first, math.min(first + 999, #ARGV)))
-    end
+    fields = #ARGV + 1
   end
-  redis.call('HSET', key, '@', now .. '|' .. ARGV[place + 4])
+  redis.call('HSET', key, '@', now .. '|' .. ARGV[place + 4], unpack(ARGV, fields, math.min(fields + 999, #ARGV)))
+  for first = fields + 1000, #ARGV, 1000 do
+    redis.call('HSET', key, unpack(ARGV, first, math.min(first + 999, #ARGV)))
+  end
   put(run, 'step', tonumber(step))
   put(run, 'status', 'running')
   put(run, 'open', 0)
@@ -126,14 +126,14 @@ end
 
 local function fail()
   put(run, 'failure', ARGV[place + 1])
-  if ARGV[place + 2] == '' then return finish(run, 'failed') end
+  if ARGV[place + 2] == '' then return life().finish(run, 'failed') end
   local order = { cause = ARGV[place + 2], grace = ARGV[place + 3], force = ARGV[place + 4], actor = ARGV[place + 5] }
   order.reason = ARGV[place + 6] == '1' and ARGV[place + 7]
   order.json = ARGV[place + 8]
-  bear(run, order, now)
+  life().bear(run, order, now)
   put(run, 'closed', now)
   audit(id, order.force == '1' and 'force' or 'stop', order.actor, order.reason, 'accepted')
-  return finish(run, END_OF[order.cause])
+  return life().finish(run, life().end_of[order.cause])
 end
 
 if ARGV[4] ~= '' then keep_checkpoint() end
@@ -148,7 +148,7 @@ elseif kind == 'pause' then
   put(run, 'step', tonumber(ARGV[place + 1]))
   redis.call('ZREM', READY, id)
 elseif kind == 'succeed' then
-  finish(run, 'succeeded')
+  life().finish(run, 'succeeded')
 else
   fail()
 end

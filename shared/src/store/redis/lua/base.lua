@@ -10,46 +10,66 @@ local AGENDA, READY, DEADLINES = P .. 'agenda', P .. 'ready', P .. 'deadlines'
 local FORGET, LIVE, INDEX = P .. 'forget', P .. 'live', P .. 'idx'
 
 local runs, tasks, nudge = {}, {}, false
-
-local RUN_TEXT = { 'status', 'thread', 'from', 'base', 'parent', 'takeback', 'nonce', 'rnonce', 'resumed', 'ckpt' }
-local RUN_NUMBERS = { 'step', 'rev', 'created', 'started', 'deadline', 'timeout', 'open', 'leases', 'kids', 'humans',
-  'fence' }
-local STOP_TEXT = { 'order', 'cause', 'grace', 'force' }
-local STOP_NUMBERS = { 'ordered', 'forced', 'sleases', 'released', 'unconfirmed', 'closed' }
 local FINAL = { succeeded = true, failed = true, timed_out = true, cancelled = true }
 
--- Runs: `run.field` reads, `put(run, field, value)` writes; absent text is false, an absent number 0.
+-- The rules of life.lua, made at their first use: most calls need none of them.
+local make_life, made_life
+
+local function life()
+  made_life = made_life or make_life()
+  return made_life
+end
+
+-- Runs: `run.field` reads, `put(run, field, value)` writes; absent text is false, an absent number 0. A script names the
+-- fields that it needs in any case; the others are read, all at once, when one of them is first asked for.
+
+local function run_fields()
+  return { 'status', 'thread', 'from', 'base', 'parent', 'takeback', 'nonce', 'rnonce', 'resumed', 'ckpt', 'order',
+    'cause', 'grace', 'force', 'step', 'rev', 'created', 'started', 'deadline', 'timeout', 'open', 'leases', 'kids',
+    'humans', 'fence', 'ordered', 'forced', 'sleases', 'released', 'unconfirmed', 'closed' }, 14
+end
 
 local function put(run, field, value)
   run[field] = value
   run.dirty[field] = value
 end
 
-local function fetch(run, texts, numbers)
-  local names = { 'v' }
-  for _, name in ipairs(texts) do names[#names + 1] = name end
-  for _, name in ipairs(numbers) do names[#names + 1] = name end
-  local got = redis.call('HMGET', run.key, unpack(names))
-  for i, name in ipairs(names) do run[name] = got[i] end
-  for _, name in ipairs(numbers) do run[name] = tonumber(run[name] or 0) end
+-- Reads fields of a run, first so many texts, then numbers; what the script has put meanwhile stays.
+local function fetch(run, fields, texts)
+  local got = redis.call('HMGET', run.key, 'v', unpack(fields))
+  for i, field in ipairs(fields) do
+    if rawget(run, field) == nil then
+      local value = got[i + 1]
+      if i > texts then value = tonumber(value or 0) end
+      run[field] = value
+    end
+  end
+  return got[1]
 end
 
-local function run_at(id)
+local function fetch_rest(run, field)
+  setmetatable(run, nil)
+  fetch(run, run_fields())
+  return run[field]
+end
+
+-- A run, or false. With `fields`, of which the first `texts` are texts, only these are read at once.
+local function run_at(id, fields, texts)
   if runs[id] ~= nil then return runs[id] end
   local run = { id = id, key = P .. 'run:' .. id, dirty = {} }
-  fetch(run, RUN_TEXT, RUN_NUMBERS)
-  if not run.v then
+  local format
+  if fields then
+    format = fetch(run, fields, texts)
+    setmetatable(run, { __index = fetch_rest })
+  else
+    format = fetch(run, run_fields())
+  end
+  if not format then
     runs[id] = false
     return false
   end
-  if run.v ~= FORMAT then error('COXFORMAT ' .. run.key .. ' ' .. run.v .. ' ') end
+  if format ~= FORMAT then error('COXFORMAT ' .. run.key .. ' ' .. format .. ' ') end
   if not run.status then error('COXCORRUPT ' .. run.key .. ' it has no status') end
-  if run.status == 'stopping' or FINAL[run.status] then
-    fetch(run, STOP_TEXT, STOP_NUMBERS)
-  else
-    for _, name in ipairs(STOP_TEXT) do run[name] = false end
-    for _, name in ipairs(STOP_NUMBERS) do run[name] = 0 end
-  end
   runs[id] = run
   return run
 end
@@ -65,34 +85,49 @@ end
 local RECORD = '^(%a+)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d)|([^|]*)$'
 local POLICY = '^(%a+)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d+)$'
 
-local function parse_task(task, record, policy)
+local function corrupt(task)
+  error('COXCORRUPT ' .. task.key .. ' the task ' .. task.name .. ' is no record')
+end
+
+local function parse_record(task, record)
   local t, n = task, tonumber
   t.state, t.attempts, t.crashes, t.fence, t.nonce, t.worker, t.queued, t.renewed, t.started, t.settled, t.sent,
     t.taken, t.answer = string.match(record, RECORD)
-  t.dispatch, t.pool, t.timeout, t.queue_timeout, t.grace, t.max_crashes, t.fails_run, t.length =
-    string.match(policy or '', POLICY)
-  if not t.state or not t.dispatch then error('COXCORRUPT ' .. t.key .. ' the task ' .. t.name .. ' is no record') end
+  if not t.state then corrupt(t) end
   t.attempts, t.crashes, t.fence = n(t.attempts), n(t.crashes), n(t.fence)
-  t.renewed, t.started, t.settled = n(t.renewed), n(t.started), n(t.settled)
-  t.timeout, t.queue_timeout, t.grace, t.max_crashes = n(t.timeout), n(t.queue_timeout), n(t.grace), n(t.max_crashes)
-  t.queued = n(t.queued)
+  t.renewed, t.started, t.settled, t.queued = n(t.renewed), n(t.started), n(t.settled), n(t.queued)
   if t.queued == 0 then t.queued = t.made end
 end
 
--- The task STEP:NODE:ITEM of a run, or false.
-local function task_at(run, id)
+-- A task's policy is taken apart when one of its fields is first asked for.
+local function parse_policy(task, field)
+  local t, n = task, tonumber
+  setmetatable(t, nil)
+  t.dispatch, t.pool, t.timeout, t.queue_timeout, t.grace, t.max_crashes, t.fails_run, t.length =
+    string.match(t.policy, POLICY)
+  if not t.dispatch then corrupt(t) end
+  t.timeout, t.queue_timeout, t.grace, t.max_crashes = n(t.timeout), n(t.queue_timeout), n(t.grace), n(t.max_crashes)
+  return t[field]
+end
+
+-- The task STEP:NODE:ITEM of a run, or false; task.more are the values of these further fields (|d, |r).
+local function task_at(run, id, ...)
   local place = run.id .. ' ' .. id
   if tasks[place] ~= nil then return tasks[place] end
   local step, name = string.match(id, '^(%d+):(.+)$')
   local key = P .. 'step:' .. run.id .. ':' .. step
-  local got = redis.call('HMGET', key, name, name .. '|p', '@')
+  local more = { ... }
+  for i, field in ipairs(more) do more[i] = name .. field end
+  local got = redis.call('HMGET', key, name, name .. '|p', '@', unpack(more))
   if not got[1] then
     tasks[place] = false
     return false
   end
-  local task = { id = id, key = key, name = name, place = place, step = tonumber(step), extra = {} }
-  task.made = tonumber(string.match(got[3] or '', '^(%d+)|') or 0)
-  parse_task(task, got[1], got[2])
+  local task = { id = id, key = key, name = name, place = place, step = tonumber(step), extra = {}, more = more }
+  for i in ipairs(more) do more[i] = got[i + 3] end
+  task.made, task.policy = tonumber(string.match(got[3] or '', '^(%d+)|') or 0), got[2] or ''
+  parse_record(task, got[1])
+  setmetatable(task, { __index = parse_policy })
   tasks[place] = task
   return task
 end
@@ -116,6 +151,11 @@ local function queue_deadline(run, task)
   return math.min(task.queued + task.queue_timeout, run.deadline)
 end
 
+-- Whether a queued task's time is up.
+local function is_late(run, task)
+  return now >= own_deadline(run, task) or now >= queue_deadline(run, task)
+end
+
 local function schedule(task, due)
   redis.call('ZADD', AGENDA, due, task.place)
 end
@@ -135,6 +175,26 @@ local function audit(id, action, actor, reason, result)
     entry[11], entry[12] = 'reason', reason
   end
   redis.call('XADD', P .. 'audit', 'MAXLEN', '~', AUDIT_MAX, '*', unpack(entry))
+end
+
+local function record_settled(task, outcome)
+  task.state, task.settled = 'settled', now
+  attach(task, 'o', outcome)
+end
+
+-- Settles a task of a run that is not frozen, with the consequence. `failure` = { json, message } of a bad outcome.
+-- True if that completed the step.
+local function settle_task(run, task, outcome, failure)
+  if task.state == 'leased' then put(run, 'leases', run.leases - 1) end
+  if task.state == 'child' then put(run, 'kids', run.kids - 1) else unschedule(task) end
+  record_settled(task, outcome)
+  put(run, 'open', run.open - 1)
+  if run.open == 0 then
+    make_ready(run)
+    return true
+  end
+  if failure and task.fails_run == '1' then life().fail_siblings(run, task, failure) end
+  return false
 end
 
 local function flush_run(run)

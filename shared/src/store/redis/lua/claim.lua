@@ -7,8 +7,9 @@
 
 local worker, nonce, ttl, patience = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 
-local run = run_at(ARGV[1])
-local task = run and task_at(run, ARGV[2])
+local run = run_at(ARGV[1],
+  { 'status', 'thread', 'hash', 'vers', 'step', 'deadline', 'fence', 'leases' }, 4)
+local task = run and task_at(run, ARGV[2], '|d', '|r')
 if not task or task.step ~= run.step or (FINAL[run.status] and not run.order) then return done({ 'stale' }) end
 if is_frozen(run) then return done({ 'stopped' }) end
 
@@ -22,11 +23,10 @@ local function versions_of(all, reads)
 end
 
 local function leased()
-  local planned = redis.call('HMGET', task.key, task.name .. '|d', task.name .. '|r')
-  local of_run = redis.call('HMGET', run.key, 'hash', 'vers')
-  if not planned[1] then error('COXCORRUPT ' .. task.key .. ' the task ' .. task.name .. ' has no plan') end
-  local values = values_of(run.id, versions_of(of_run[2] or '', planned[2]))
-  return done({ 'leased', task.fence, task.attempts, task.crashes, planned[1], of_run[1], run.thread, now,
+  local planned, reads = task.more[1], task.more[2]
+  if not planned then error('COXCORRUPT ' .. task.key .. ' the task ' .. task.name .. ' has no plan') end
+  local values = values_of(run.id, versions_of(run.vers or '', reads))
+  return done({ 'leased', task.fence, task.attempts, task.crashes, planned, run.hash, run.thread, now,
     own_deadline(run, task), run.deadline, task.taken, values })
 end
 
@@ -43,7 +43,7 @@ end
 
 local is_overdue = now >= run.deadline
 if task.state == 'queued' then
-  if is_overdue or time_out(run, task) then return done({ 'stale' }) end
+  if is_overdue or (is_late(run, task) and life().time_out(run, task)) then return done({ 'stale' }) end
   return lease('0')
 end
 if task.state ~= 'leased' then return done({ 'stale' }) end
@@ -52,6 +52,6 @@ if task.nonce == nonce then return leased() end
 local silent = math.max(now - task.renewed, 0)
 if not patience or silent < patience then return done({ 'busy', task.worker, task.fence, silent }) end
 if is_overdue then return done({ 'stale' }) end
-if crash(run, task) then return done({ 'poisoned', task.crashes }) end
-if time_out(run, task) then return done({ 'stale' }) end
+if life().crash(run, task) then return done({ 'poisoned', task.crashes }) end
+if life().time_out(run, task) then return done({ 'stale' }) end
 return lease('1')

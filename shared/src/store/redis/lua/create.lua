@@ -4,7 +4,7 @@
 -- long that holds in ms.
 -- Returns: exists STATUS | made STATUS | busy ACTIVE | full | late (locate again).
 
-local new = parse_new(ARGV[1])
+local new = life().parse_new(ARGV[1])
 local strategy, located, asked, holds = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local refused = P .. 'refused:' .. new.id
 
@@ -12,10 +12,10 @@ local there = run_at(new.id)
 if there then return done({ 'exists', there.status }) end
 if now > asked + holds or asked <= tonumber(redis.call('GET', refused) or 0) then return done({ 'late' }) end
 
-local early = early_order(new.id, located)
+local early = life().early_order(new.id, located)
 if early then
-  local run = make_run(new)
-  end_early(run, early)
+  local run = life().make_run(new)
+  life().end_early(run, early)
   return done({ 'made', run.status })
 end
 
@@ -23,8 +23,8 @@ local thread, queue = P .. 'thread:' .. new.thread, P .. 'queue:' .. new.thread
 local active = redis.call('HGET', thread, 'active')
 if not active then
   redis.call('HSET', thread, 'v', FORMAT, 'active', new.id)
-  local run = make_run(new)
-  start(run)
+  local run = life().make_run(new)
+  life().start(run)
   return done({ 'made', run.status })
 end
 
@@ -38,21 +38,21 @@ if refusal then
   return done(refusal)
 end
 
-local run = make_run(new)
+local run = life().make_run(new)
 if strategy == 'enqueue' then
   redis.call('RPUSH', queue, new.id)
   return done({ 'made', run.status })
 end
 
-local order = own_order('superseded', 'run ' .. new.id, 'superseded by run ' .. new.id)
+local order = life().own_order('superseded', 'run ' .. new.id, 'superseded by run ' .. new.id)
 for _, id in ipairs(redis.call('LRANGE', queue, 0, -1)) do
   local waiting = run_at(id)
-  if waiting then order_stop(waiting, order) else redis.call('LREM', queue, 1, id) end
+  if waiting then life().order_stop(waiting, order) else redis.call('LREM', queue, 1, id) end
 end
 redis.call('LPUSH', queue, new.id)
 local displaced = run_at(active)
 if displaced then
   if strategy == 'rollback' then put(displaced, 'takeback', '1') end
-  order_stop(displaced, order)
+  life().order_stop(displaced, order)
 end
 return done({ 'made', run.status })

@@ -3,7 +3,7 @@
 -- ARGV: run id, event as JSON, …
 -- Returns: 1.
 
-local run = run_at(ARGV[1])
+local run = run_at(ARGV[1], { 'status' }, 1)
 if not run or is_frozen(run) then return done(0) end
 local key = P .. 'ev:' .. run.id
 local last = redis.call('HINCRBY', run.key, 'events', #ARGV - 1)

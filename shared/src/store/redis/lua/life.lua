@@ -1,7 +1,8 @@
 -- life.lua: the second part of the prelude, for the scripts that may move a run: start, finish, stop, close, settle.
 -- Reads and writes the run, its thread, its parent and its children, all in the partition. See docs/store.md.
+-- It is the body of `make_life`, so that only a call that needs it pays for it; END_OF and WORDS come before it.
 
-local give_order, settle_task
+local give_order
 
 local function start(run)
   put(run, 'started', now)
@@ -36,11 +37,6 @@ local function leave_thread(run)
   else
     redis.call('HDEL', thread, 'active')
   end
-end
-
-local function record_settled(task, outcome)
-  task.state, task.settled = 'settled', now
-  attach(task, 'o', outcome)
 end
 
 local close_if_idle
@@ -168,22 +164,10 @@ local function own_order(cause, actor, reason)
   return { cause = cause, grace = '', force = '0', actor = actor, reason = reason, json = json }
 end
 
--- Settles a task of a run that is not frozen, with the consequence. `failure` = { json, message } of a bad outcome.
--- True if that completed the step.
-settle_task = function(run, task, outcome, failure)
-  if task.state == 'leased' then put(run, 'leases', run.leases - 1) end
-  if task.state == 'child' then put(run, 'kids', run.kids - 1) else unschedule(task) end
-  record_settled(task, outcome)
-  put(run, 'open', run.open - 1)
-  if run.open == 0 then
-    make_ready(run)
-    return true
-  end
-  if failure and task.fails_run == '1' then
-    put(run, 'failure', failure.json)
-    order_stop(run, own_order('sibling_failed', 'node ' .. string.match(task.name, '^[^:]+'), failure.message))
-  end
-  return false
+-- A task has failed the run beside others that are open.
+local function fail_siblings(run, task, failure)
+  put(run, 'failure', failure.json)
+  order_stop(run, own_order('sibling_failed', 'node ' .. string.match(task.name, '^[^:]+'), failure.message))
 end
 
 local UNITS = { { 'd', 86400000 }, { 'h', 3600000 }, { 'm', 60000 }, { 's', 1000 }, { 'ms', 1 } }
@@ -231,9 +215,8 @@ end
 
 -- If a queued task's time is up, settles it and names the limit.
 local function time_out(run, task)
-  local own, queue = own_deadline(run, task), queue_deadline(run, task)
-  if now < own and now < queue then return false end
-  local limit = own <= queue and 'timeout' or 'queue_timeout'
+  if not is_late(run, task) then return false end
+  local limit = own_deadline(run, task) <= queue_deadline(run, task) and 'timeout' or 'queue_timeout'
   settle_as(run, task, limit)
   return limit
 end
@@ -266,12 +249,8 @@ end
 
 local function make_run(new)
   local run = { id = new.id, key = P .. 'run:' .. new.id, dirty = {} }
-  for _, fields in ipairs({ RUN_TEXT, STOP_TEXT }) do
-    for _, name in ipairs(fields) do run[name] = false end
-  end
-  for _, fields in ipairs({ RUN_NUMBERS, STOP_NUMBERS }) do
-    for _, name in ipairs(fields) do run[name] = 0 end
-  end
+  local fields, texts = run_fields()
+  for i, field in ipairs(fields) do run[field] = i > texts and 0 end
   redis.call('HSET', run.key, 'v', FORMAT, 'graph', new.graph, 'hash', new.hash, 'spec', new.spec)
   put(run, 'status', 'queued')
   put(run, 'thread', new.thread)
@@ -313,3 +292,8 @@ local function end_early(run, early)
   put(run, 'closed', now)
   finish(run, END_OF[early.cause])
 end
+
+return { words = WORDS, end_of = END_OF, start = start, finish = finish, report = report, bear = bear,
+  order_stop = order_stop, own_order = own_order, close_task = close_task, fail_siblings = fail_siblings,
+  own_words = own_words, time_out = time_out, queue_again = queue_again, crash = crash, parse_new = parse_new,
+  make_run = make_run, parse_early = parse_early, early_order = early_order, end_early = end_early }

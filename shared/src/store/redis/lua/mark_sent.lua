@@ -5,7 +5,11 @@
 
 local resend_after = tonumber(ARGV[1])
 for i = 2, #ARGV, 2 do
-  local run = run_at(ARGV[i])
+  -- Most have been claimed meanwhile, which their records alone tell.
+  local step, name = string.match(ARGV[i + 1], '^(%d+):(.+)$')
+  local record = redis.call('HGET', P .. 'step:' .. ARGV[i] .. ':' .. step, name)
+  local run = record and string.sub(record, 1, 7) == 'queued|'
+    and run_at(ARGV[i], { 'status', 'step', 'deadline' }, 1)
   local task = run and not is_frozen(run) and task_at(run, ARGV[i + 1])
   if task and task.state == 'queued' and task.step == run.step then
     task.sent = '1'

@@ -13,15 +13,15 @@ if did == fence then return done({ 'accepted', ended }) end
 if task.state ~= 'leased' or task.fence ~= tonumber(fence) then return done({ 'stale' }) end
 
 if is_frozen(run) then
-  local outcome, proof, is_confirmed = WORDS.stopped, '{"confirmed":true}', true
+  local outcome, proof, is_confirmed = life().words.stopped, '{"confirmed":true}', true
   if ARGV[4] == '1' then outcome, proof, is_confirmed = ARGV[5], ARGV[6], ARGV[7] == '1' end
   attach(task, 'x', proof)
-  local has_ended = close_task(run, task, outcome, is_confirmed) and '1' or '0'
+  local has_ended = life().close_task(run, task, outcome, is_confirmed) and '1' or '0'
   task.answer = 'release:' .. fence .. ':' .. has_ended
   return done({ 'accepted', has_ended })
 end
 
 task.attempts, task.answer = task.attempts - 1, 'release:' .. fence .. ':0'
-queue_again(run, task)
+life().queue_again(run, task)
 schedule(task, now)
 return done({ 'accepted', '0' })

@@ -9,7 +9,7 @@ local function renew(run, task, fence, ttl)
   if run.status == 'stopping' then
     local grace = run.grace and tonumber(run.grace) or task.grace
     if now >= run.ordered + grace + ttl then return 'lost' end
-    answer = report(run)
+    answer = life().report(run)
   elseif now >= own_deadline(run, task) + task.grace + ttl then
     return 'lost'
   end
@@ -21,7 +21,7 @@ end
 
 local answers = {}
 for i = 1, #ARGV, 4 do
-  local run = run_at(ARGV[i])
+  local run = run_at(ARGV[i], { 'status', 'step', 'deadline' }, 1)
   local task = run and task_at(run, ARGV[i + 1])
   answers[#answers + 1] = renew(run, task, tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
 end

@@ -3,7 +3,7 @@
 -- ARGV: run id, task id, fence, then done OUTCOME is-bad FAILURE MESSAGE | retry FAILURE AFTER-ms.
 -- Returns: accepted is-step-complete | stale | frozen.
 
-local run = run_at(ARGV[1])
+local run = run_at(ARGV[1], { 'status', 'step', 'open', 'leases' }, 1)
 local task = run and task_at(run, ARGV[2])
 if not task then return done({ 'stale' }) end
 

@@ -16,7 +16,7 @@ if not run then
     redis.call('SET', key, text, 'PX', EARLY_KEPT)
     redis.call('ZADD', FORGET, now + 2 * EARLY_KEPT, id .. ' -')
   elseif order.force == '1' then
-    local early = parse_early(kept)
+    local early = life().parse_early(kept)
     if early.force ~= '1' and early.forced == '0' then
       local text = table.concat({ early.cause, early.force, early.grace, early.at, now, early.json }, '|')
       redis.call('SET', key, text, 'KEEPTTL')
@@ -26,6 +26,6 @@ if not run then
   return done({ 'early' })
 end
 
-local result = order_stop(run, order)
+local result = life().order_stop(run, order)
 if result == 'finished' then return done({ result, run.status }) end
-return done({ result, report(run) })
+return done({ result, life().report(run) })

@@ -17,12 +17,12 @@ local function stop_overdue(id)
     redis.call('ZREM', DEADLINES, id)
     return
   end
-  order_stop(run, own_order('deadline', 'scheduler', 'its run_timeout has passed'))
+  life().order_stop(run, life().own_order('deadline', 'scheduler', 'its run_timeout has passed'))
   late[#late + 1] = id
 end
 
 local function send_queued(run, task)
-  local limit = time_out(run, task)
+  local limit = is_late(run, task) and life().time_out(run, task)
   if limit then
     if limit == 'queue_timeout' then queue_timeouts = queue_timeouts + 1 end
     return
@@ -35,7 +35,7 @@ end
 local function expire_stopped(run, task)
   expired = expired + 1
   task.answer = ''
-  close_task(run, task, WORDS.stopped, false)
+  life().close_task(run, task, life().words.stopped, false)
 end
 
 local function handle_due(run, task)
@@ -48,10 +48,10 @@ local function handle_due(run, task)
     save(task)
     send_queued(run, task)
   elseif task.state == 'waiting' then
-    settle_task(run, task, WORDS.waited, false)
+    settle_task(run, task, life().words.waited, false)
   elseif task.state == 'leased' then
     expired = expired + 1
-    if crash(run, task) then
+    if life().crash(run, task) then
       poisoned[#poisoned + 1] = run.id
       poisoned[#poisoned + 1] = task.id
     else
