@@ -281,11 +281,8 @@ pub fn builder(name: &str) -> GraphBuilder {
 
 /// Messages that wait on the queue of the standard pool; none while nobody has made the queue.
 pub async fn waiting(broker: &RabbitBroker) -> u64 {
-    match broker.backlog(&PoolName::standard()).await {
-        Ok(waiting) => waiting,
-        Err(error) if error.to_string().contains("NOT_FOUND") => 0,
-        Err(error) => panic!("a running broker counts its messages: {error}"),
-    }
+    let waiting = broker.backlog(&PoolName::standard()).await;
+    waiting.unwrap_or_else(|error| panic!("a running broker counts its messages: {error}"))
 }
 
 fn says(program: &Cox, words: &str) -> Result<(), String> {

@@ -45,6 +45,7 @@ macro_rules! broker_conformance {
             garbage_is_an_error_and_can_be_buried
             a_task_without_a_worker_can_be_buried_by_its_bytes
             the_backlog_counts_what_nobody_has_in_hand
+            a_pool_that_nobody_knew_has_no_backlog
             a_pool_that_nobody_knew_takes_tasks
             a_big_batch_is_answered_one_by_one
             a_dropped_wait_loses_nothing
@@ -203,6 +204,21 @@ pub async fn the_backlog_counts_what_nobody_has_in_hand(subject: impl Subject) {
     drop(consumer);
     delivery.give_back().await;
     backlog_becomes(&*broker, &pool, 4).await;
+}
+
+/// A pool that nobody knew has no backlog, whoever asks how often, and who asks disturbs nobody.
+pub async fn a_pool_that_nobody_knew_has_no_backlog(subject: impl Subject) {
+    let (broker, known, unknown) = (subject.broker(), pool("a"), pool("b"));
+    publish(&*broker, &known, 1).await;
+    let mut consumer = broker.consume(&known, 1).await.unwrap();
+    let held = next(&mut *consumer).await;
+    for answer in join_all((0..20).map(|_| broker.backlog(&unknown))).await {
+        assert_eq!(answer.unwrap(), 0);
+    }
+    assert!(consumer.is_subscribed() && held.ack().await, "its own channel is as it was");
+    assert_eq!((broker.is_ready(), broker.reconnects()), (true, 0));
+    publish(&*broker, &unknown, 1).await;
+    backlog_becomes(&*broker, &unknown, 1).await;
 }
 
 /// A pool that nobody knew takes tasks, and keeps them for the consumer to come.

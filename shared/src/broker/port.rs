@@ -44,7 +44,7 @@ pub trait Broker: Send + Sync + std::fmt::Debug + 'static {
     /// long as it is held: it reconnects and subscribes again.
     async fn consume(&self, pool: &PoolName, prefetch: u16) -> Result<Box<dyn Consumer>, Error>;
 
-    /// Messages of a pool's queue that no consumer has in hand.
+    /// Messages of a pool's queue that no consumer has in hand; none where nobody has made the queue.
     async fn backlog(&self, pool: &PoolName) -> Result<u64, Error>;
 
     /// Puts a message on the dead letters, with the reason.

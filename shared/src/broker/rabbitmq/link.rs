@@ -186,7 +186,7 @@ impl Supervisor {
                 }
                 Some(event) = events.next() => {
                     if let Event::Error(error) = event {
-                        last_error = Some(Failure::of(&error));
+                        last_error = why_lost(&error).or(last_error);
                     }
                 }
                 () = sleep(LOOK_EVERY) => {}
@@ -231,5 +231,26 @@ impl Supervisor {
         } else if is_news {
             tracing::info!(broker = %self.config.url, link = self.role, "the broker's alarm is over");
         }
+    }
+}
+
+/// What an error says of the end of a connection. One of a channel says nothing: asking about a queue that nobody has
+/// made is such an error, and would be told as the reason long afterwards.
+fn why_lost(error: &lapin::Error) -> Option<Failure> {
+    (!error.is_amqp_soft_error()).then(|| Failure::of(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use lapin::ErrorKind;
+    use lapin::protocol::{AMQPError, AMQPHardError, AMQPSoftError};
+
+    use super::*;
+
+    #[test]
+    fn a_channels_error_is_no_reason_for_the_end_of_a_connection() {
+        let told = |kind| why_lost(&ErrorKind::ProtocolError(AMQPError::new(kind, "told".into())).into());
+        assert_eq!(told(AMQPSoftError::NOTFOUND.into()), None);
+        assert!(told(AMQPHardError::CONNECTIONFORCED.into()).unwrap().why.contains("told"));
     }
 }
