@@ -68,6 +68,11 @@ impl Cause {
             Self::SiblingFailed => "sibling_failed",
         }
     }
+
+    /// The cause of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|cause| cause.name() == name)
+    }
 }
 
 impl fmt::Display for Cause {

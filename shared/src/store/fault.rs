@@ -8,7 +8,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Error, Event, NewEvent, NewRun, Page, Ready, Release,
+    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
     Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer,
     Store, StoredGraph, SweepLimits, Swept, Thread, WorkerRecord,
 };
@@ -48,6 +48,7 @@ pub const METHODS: &[&str] = &[
     "tasks",
     "events",
     "audit",
+    "ends",
     "now",
 ];
 
@@ -192,6 +193,10 @@ impl Store for FaultyStore {
 
     async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error> {
         self.through("audit", self.inner.audit(run, cursor, limit)).await
+    }
+
+    async fn ends(&self) -> Result<Ends, Error> {
+        self.through("ends", self.inner.ends()).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

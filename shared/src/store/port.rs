@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Error, Event, NewEvent, NewRun, Page, Ready, Release,
+    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
     Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, StopAnswer, StoredGraph,
     SweepLimits, Swept, Thread, WorkerRecord,
 };
@@ -120,6 +120,9 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// The audit trail, newest first; of one run, or of all. `cursor` is a page's `next`.
     async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error>;
+
+    /// How many runs have ended since the store was made, of all partitions together.
+    async fn ends(&self) -> Result<Ends, Error>;
 
     /// How many partitions there are.
     fn partitions(&self) -> u16;

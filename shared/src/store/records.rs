@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::id::{GraphHash, GraphName, PoolName, Revision, RunId, RunKey, Step, TaskId, ThreadId, WorkerId};
 use crate::outcome::Failure;
 use crate::run::RunStatus;
-use crate::stop::StopReport;
+use crate::stop::{Cause, StopReport};
 pub use crate::submission::{NewRun, OnConflict, Parent, RunSpec, Start};
 use crate::time::Timestamp;
 
@@ -59,6 +59,15 @@ pub struct Run {
     pub failure: Option<Failure>,
     /// The rest.
     pub spec: RunSpec,
+}
+
+/// How many runs have ended, by status and, for those that were under an order, by its cause. What never happened is absent.
+pub type Ends = BTreeMap<(RunStatus, Option<Cause>), u64>;
+
+/// An end by the names under which it is counted, the cause's empty where there is none; absent if this build does not know them.
+pub(crate) fn end_named(status: &str, cause: &str) -> Option<(RunStatus, Option<Cause>)> {
+    let cause = if cause.is_empty() { None } else { Some(Cause::from_name(cause)?) };
+    Some((RunStatus::from_name(status)?, cause))
 }
 
 /// Something that a node reported while it ran: `progress` or an event of its own.

@@ -12,7 +12,7 @@ use coxswain_shared::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, Task
 use coxswain_shared::plan::Then;
 use coxswain_shared::stop::NewOrder;
 use coxswain_shared::store::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Error, Event, NewEvent, NewRun, Page, Ready, Release,
+    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
     Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, SignalReceiver, StopAnswer, Store,
     StoredGraph, SweepLimits, Swept, Thread, WorkerRecord,
 };
@@ -182,6 +182,10 @@ impl Store for Watched {
 
     async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error> {
         self.timed("audit", self.inner.audit(run, cursor, limit)).await
+    }
+
+    async fn ends(&self) -> Result<Ends, Error> {
+        self.timed("ends", self.inner.ends()).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -48,6 +48,18 @@ macro_rules! store_conformance {
             queued_tasks_of_a_stopped_run_are_not_handed_out
             many_runs_are_stopped_one_after_the_other
         );
+        $crate::store_conformance!(@group $make ends:
+            ends_that_a_plan_brings_are_counted_by_status_and_cause
+            runs_that_stop_at_once_are_counted
+            the_last_release_of_a_stopped_run_is_counted_once
+            a_lease_that_runs_out_under_an_order_is_counted_as_its_runs_end
+            a_run_that_its_deadline_stops_is_counted_as_timed_out
+            a_run_that_a_failure_beside_it_stops_is_counted_as_failed
+            a_run_that_was_stopped_before_it_was_made_is_counted
+            runs_that_are_superseded_are_counted_whether_they_waited_or_were_in_flight
+            children_are_counted_beside_their_parents
+            runs_in_flight_are_not_counted
+        );
         $crate::store_conformance!(@group $make children:
             a_child_starts_with_its_parents_step
             a_child_has_no_more_time_than_its_parent

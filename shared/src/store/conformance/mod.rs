@@ -10,6 +10,7 @@ pub mod advance;
 pub mod children;
 pub mod claim;
 pub mod create;
+pub mod ends;
 pub mod lease;
 pub mod reads;
 pub mod ready;

@@ -2,10 +2,11 @@
 
 const LIST: &str = include_str!("list.rs");
 
-const GROUPS: [(&str, &str); 12] = [
+const GROUPS: [(&str, &str); 13] = [
     ("create", include_str!("create.rs")),
     ("threads", include_str!("threads.rs")),
     ("stop", include_str!("stop.rs")),
+    ("ends", include_str!("ends.rs")),
     ("children", include_str!("children.rs")),
     ("ready", include_str!("ready.rs")),
     ("advance", include_str!("advance.rs")),

@@ -98,6 +98,7 @@ impl Case {
 async fn compare(store: &dyn Store, model: &Model) -> Result<(), Error> {
     let runs = store.runs(&RunFilter::default(), None, 1_000).await?.rows.plain();
     same("the list of runs", &runs, &model.runs().plain())?;
+    same("the count of ended runs", &store.ends().await?, &model.ends())?;
     for key in fit::keys(model) {
         compare_run(store, model, &key).await?;
     }

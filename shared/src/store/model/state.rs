@@ -9,7 +9,7 @@ use crate::checkpoint::{Checkpoint, StoredCheckpoint, Values};
 use crate::id::{ChannelName, Fence, Nonce, Partition, RunId, RunKey, Step, TaskId, ThreadId};
 use crate::run::RunStatus;
 use crate::stop::StopReport;
-use crate::store::{AuditEntry, Event, NewRun, Run, Thread};
+use crate::store::{AuditEntry, Ends, Event, NewRun, Run, Thread};
 use crate::task::{NewTask, Task, TaskState};
 use crate::time::Timestamp;
 
@@ -197,6 +197,16 @@ impl Model {
     /// A run's events.
     pub fn events(&self, run: &RunId) -> Vec<Event> {
         self.runs.get(run).map(|run| run.events.clone()).unwrap_or_default()
+    }
+
+    /// How many runs have ended, and how.
+    pub fn ends(&self) -> Ends {
+        let mut ends = Ends::new();
+        for run in self.runs.values().map(|run| &run.shown).filter(|run| run.status.is_final()) {
+            let cause = run.stop.as_ref().map(|report| report.order.order.cause);
+            *ends.entry((run.status, cause)).or_default() += 1;
+        }
+        ends
     }
 
     pub(super) fn partition_of(&self, thread: &ThreadId) -> Partition {

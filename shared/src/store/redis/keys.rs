@@ -9,6 +9,7 @@
 //! | `P:{p}:thread:T`, `queue:T`, `of:T` | a thread, the runs that wait on it, all its runs |
 //! | `P:{p}:agenda`, `ready`, `deadlines`, `forget` | what is due when |
 //! | `P:{p}:idx`, `live`, `end:STATUS`, `audit`, `early:RUN` | listings, the audit trail, orders for runs to come |
+//! | `P:{p}:ends` | how many runs have ended, by `STATUS|CAUSE`, a hash |
 //! | `P:loc:{RUN}` | where a run is: its locator |
 //! | `P:graph:{HASH}`, `P:{workers}:…`, `P:{store}:meta` | graphs, workers, what the database was made with |
 

@@ -17,7 +17,7 @@ use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, Threa
 use crate::lifecycle::Tasks;
 use crate::stop::NewOrder;
 use crate::store::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Error, Event, NewEvent, NewRun, Page, Ready, Release,
+    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
     Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer,
     Store, StoredGraph, SweepLimits, Swept, Thread, WorkerRecord, bounds,
 };
@@ -234,6 +234,10 @@ impl Store for RedisStore {
 
     async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error> {
         self.list_audit(run, cursor, bounds::page(limit)).await
+    }
+
+    async fn ends(&self) -> Result<Ends, Error> {
+        self.read_ends().await
     }
 
     fn partitions(&self) -> u16 {

@@ -77,6 +77,7 @@ fn insert_stopped(tx: &mut Tx<'_>, new: &NewRun, partition: Partition, report: S
     row.life.ended_at = Some(tx.now);
     row.life.stop = Some(StopReport { closed_at: Some(tx.now), ..report });
     run_row::insert(tx.conn, &mut row, &new.spec)?;
+    finish::count(tx, &row)?;
     tx.hold(row.clone());
     Ok(row)
 }

@@ -1,5 +1,7 @@
 //! How tasks settle and runs end, whoever brings it about: every settling and every end goes through here.
 
+use rusqlite::{Connection, params};
+
 use super::fault::Result;
 use super::run_row::RunRow;
 use super::task_row::{self, TaskRow};
@@ -10,6 +12,7 @@ use crate::limits::Limit;
 use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
 use crate::run::{RunEvent, RunStatus};
 use crate::stop::{Cause, NewOrder};
+use crate::store::{Ends, end_named};
 use crate::task::{TaskEvent, TaskState};
 
 /// Ends a run.
@@ -22,7 +25,34 @@ pub(super) fn finish(tx: &mut Tx<'_>, id: &RunId, event: RunEvent) -> Result<()>
     run.life.overdue_at = None;
     run.plan.ready_at = None;
     let ended = run.clone();
+    count(tx, &ended)?;
     if ended.parent.is_some() { tell_parent(tx, &ended) } else { threads::hand_over(tx, &ended) }
+}
+
+/// Counts a run that has just ended.
+pub(super) fn count(tx: &Tx<'_>, run: &RunRow) -> Result<()> {
+    let cause = run.life.stop.as_ref().map_or("", |report| report.order.order.cause.name());
+    tx.conn
+        .prepare_cached(
+            "INSERT INTO ends (status, cause, count) VALUES (?1, ?2, 1) \
+                ON CONFLICT (status, cause) DO UPDATE SET count = count + 1",
+        )?
+        .execute(params![run.life.status, cause])?;
+    Ok(())
+}
+
+/// How many runs have ended, and how. What a later build counts under a name of its own is left to it.
+pub(super) fn ends(conn: &Connection) -> Result<Ends> {
+    let mut statement = conn.prepare_cached("SELECT status, cause, count FROM ends")?;
+    let mut rows = statement.query([])?;
+    let mut ends = Ends::new();
+    while let Some(row) = rows.next()? {
+        let (status, cause): (String, String) = (row.get(0)?, row.get(1)?);
+        if let Some(end) = end_named(&status, &cause) {
+            ends.insert(end, row.get::<_, i64>(2)?.unsigned_abs());
+        }
+    }
+    Ok(ends)
 }
 
 /// Settles the task that a child run stood for.

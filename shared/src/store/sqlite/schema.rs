@@ -14,6 +14,14 @@ pub(super) const SCHEMA_VERSION: u32 = 1;
 /// Marks a file as ours: "coxs" in ASCII.
 const APPLICATION_ID: i32 = 0x636f_7873;
 
+/// What was added to version 1: tables that older builds neither need nor touch, and whose rows may be missing.
+const ADDED: &str = "CREATE TABLE IF NOT EXISTS ends (
+    status TEXT    NOT NULL,
+    cause  TEXT    NOT NULL, -- of the stop order; empty without one
+    count  INTEGER NOT NULL,
+    PRIMARY KEY (status, cause)
+) WITHOUT ROWID;";
+
 /// How often a file that another process is just setting up is tried, each time for the whole `busy_timeout`.
 const SETUP_ATTEMPTS: u32 = 3;
 
@@ -108,6 +116,7 @@ fn make_tables(conn: &mut Connection, partitions: u16) -> rusqlite::Result<u16> 
         tx.pragma_update(None, "application_id", APPLICATION_ID)?;
         tx.pragma_update(None, "user_version", SCHEMA_VERSION)?;
     }
+    tx.execute_batch(ADDED)?;
     let kept: Option<String> =
         tx.query_row("SELECT value FROM settings WHERE name = 'partitions'", [], |row| row.get(0)).optional()?;
     tx.commit()?;

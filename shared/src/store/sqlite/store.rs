@@ -15,14 +15,14 @@ use super::tx::{Setting, Tx};
 use super::watch::Watch;
 use super::writer::Writer;
 use super::{
-    advance, audit, checkpoints, claim, create, events, fleet, lease, listing, ready, resume, schema, stop, sweep,
-    task_row, threads,
+    advance, audit, checkpoints, claim, create, events, finish, fleet, lease, listing, ready, resume, schema, stop,
+    sweep, task_row, threads,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
 use crate::stop::NewOrder;
 use crate::store::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Error, Event, NewEvent, NewRun, Page, Ready, Release,
+    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
     Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer,
     Store, StoredGraph, SweepLimits, Swept, Thread, WorkerRecord, bounds,
 };
@@ -254,6 +254,10 @@ impl Store for SqliteStore {
     async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error> {
         let (run, cursor, limit) = (run.cloned(), cursor.map(str::to_owned), bounds::page(limit));
         self.read(move |conn| audit::page(conn, run.as_ref(), cursor.as_deref(), limit)).await
+    }
+
+    async fn ends(&self) -> Result<Ends, Error> {
+        self.read(finish::ends).await
     }
 
     fn partitions(&self) -> u16 {

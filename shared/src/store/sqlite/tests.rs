@@ -96,6 +96,21 @@ async fn what_was_answered_is_there_when_the_file_is_opened_again() {
 }
 
 #[tokio::test]
+async fn a_file_of_a_build_that_did_not_count_ends_begins_to_count() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    drop(SqliteStore::open(SqliteConfig::file(&path)).unwrap());
+    rusqlite::Connection::open(&path).unwrap().execute_batch("DROP TABLE ends").unwrap();
+    let store = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
+    assert!(store.ends().await.unwrap().is_empty());
+    store.create_run(new_run("r1")).await.unwrap();
+    store.stop(&RunId::new("r1").unwrap(), order()).await.unwrap();
+    drop(store);
+    let store = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
+    assert_eq!(store.ends().await.unwrap(), [((RunStatus::Cancelled, Some(Cause::Cancelled)), 1)].into());
+}
+
+#[tokio::test]
 async fn a_stop_order_of_another_process_is_pushed_to_this_one() {
     let folder = folder();
     let path = folder.path().join("store.db");

@@ -88,6 +88,7 @@ local function finish(run, status)
   redis.call('ZREM', LIVE, run.id)
   if status ~= 'succeeded' then redis.call('ZADD', P .. 'end:' .. status, run.created, run.id) end
   redis.call('ZADD', FORGET, now + RETENTION, run.id .. ' ' .. run.thread)
+  redis.call('HINCRBY', P .. 'ends', status .. '|' .. (run.cause or ''), 1)
   if run.parent then leave_parent(run) else leave_thread(run) end
 end
 
