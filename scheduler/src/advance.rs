@@ -86,7 +86,6 @@ impl Advancer {
                 CrashPoint::Advanced.reach().await;
                 self.metrics.advanced("ok");
                 if let Some((status, cause)) = end {
-                    self.metrics.run_ended(status, cause);
                     tracing::info!(run.id = %run.id, %status, cause, "a run has ended");
                 }
                 self.outbox.put(messages);
@@ -190,7 +189,7 @@ fn pool(task: &NewTask) -> Option<PoolName> {
     }
 }
 
-/// The status and cause of the end that a plan brings, for the figures.
+/// The status and cause of the end that a plan brings, for the log.
 fn end(then: &Then) -> Option<(RunStatus, &'static str)> {
     match then {
         Then::Step { .. } | Then::Pause { .. } => None,

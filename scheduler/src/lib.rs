@@ -9,6 +9,8 @@
 //!                                        sweeper (one a partition in turn) ──────────┘
 //! ```
 //!
+//! Beside them the surveyor looks up figures: how many runs have ended, and what waits on the queues.
+//!
 //! What is absent: any knowledge of what a node does.
 
 mod advance;
@@ -19,6 +21,7 @@ mod load;
 mod metrics;
 mod outbox;
 mod scheduler;
+mod survey;
 mod sweep;
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! The scheduler's figures.
 
 use coxswain_shared::run::RunStatus;
+use coxswain_shared::stop::Cause;
+use coxswain_shared::store::{Ends, Swept};
 use coxswain_shared::telemetry::Metrics;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
@@ -31,8 +33,8 @@ impl SchedulerMetrics {
                 &["answer"],
             ),
             runs_ended: metrics.counters(
-                "cox_runs_ended_total",
-                "Runs that this scheduler has ended, by status and cause.",
+                "cox_store_runs_ended_total",
+                "Runs that have ended since the store was made, by status and cause, whoever ended them: the same figure in every scheduler.",
                 &["status", "cause"],
             ),
             sent: metrics.counters("cox_tasks_sent_total", "Task messages, by what became of them.", &["result"]),
@@ -52,15 +54,26 @@ impl SchedulerMetrics {
         self.advances.with_label_values(&[answer]).inc();
     }
 
-    pub(crate) fn run_ended(&self, status: RunStatus, cause: &'static str) {
-        self.runs_ended.with_label_values(&[status.name(), cause]).inc();
+    /// Shows the store's own count, the ends that never happened as well: a series that begins at one hides its first.
+    pub(crate) fn ends(&self, ends: &Ends) {
+        let by_itself = [RunStatus::Succeeded, RunStatus::Failed].map(|status| (status, None));
+        let stopped = Cause::ALL.map(|cause| (cause.end(), Some(cause)));
+        for (status, cause) in by_itself.into_iter().chain(stopped) {
+            let counter = self.runs_ended.with_label_values(&[status.name(), cause.map_or("none", Cause::name)]);
+            let (count, shown) = (ends.get(&(status, cause)).copied().unwrap_or_default(), counter.get());
+            if count < shown {
+                // The store was made anew; Prometheus knows what it means that a counter starts again.
+                counter.reset();
+            }
+            counter.inc_by(count - counter.get());
+        }
     }
 
     pub(crate) fn sent(&self, result: &'static str, count: usize) {
         self.sent.with_label_values(&[result]).inc_by(count as u64);
     }
 
-    pub(crate) fn swept(&self, swept: &coxswain_shared::store::Swept) {
+    pub(crate) fn swept(&self, swept: &Swept) {
         self.leases_expired.inc_by(u64::from(swept.expired));
         self.poisoned.inc_by(swept.poisoned.len() as u64);
         self.queue_timeouts.inc_by(u64::from(swept.queue_timeouts));
@@ -73,6 +86,10 @@ impl SchedulerMetrics {
 
     pub(crate) fn backlog(&self, pool: &str, messages: u64) {
         self.backlog.with_label_values(&[pool]).set(i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn backlogs_unknown(&self) {
+        self.backlog.reset();
     }
 
     pub(crate) fn broker_reconnects(&self, count: u64) {
@@ -89,10 +106,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_figures_register_under_their_names() {
+    fn the_stores_count_of_ended_runs_is_shown_as_it_is_and_starts_again_with_a_new_store() {
         let metrics = Metrics::new();
         let figures = SchedulerMetrics::new(&metrics);
-        figures.run_ended(RunStatus::Succeeded, "none");
-        assert!(metrics.render().contains(r#"cox_runs_ended_total{cause="none",status="succeeded"} 1"#));
+        assert!(!metrics.render().contains("cox_store_runs_ended_total{"), "nothing is said before it is known");
+        let cancelled = (RunStatus::Cancelled, Some(Cause::Policy));
+        for count in [7, 9, 9, 2] {
+            figures.ends(&[(cancelled, count), ((RunStatus::Succeeded, None), 1)].into());
+            let text = metrics.render();
+            for line in [
+                format!(r#"cox_store_runs_ended_total{{cause="policy",status="cancelled"}} {count}"#),
+                r#"cox_store_runs_ended_total{cause="none",status="succeeded"} 1"#.to_owned(),
+                r#"cox_store_runs_ended_total{cause="deadline",status="timed_out"} 0"#.to_owned(),
+            ] {
+                assert!(text.contains(&line), "{line} is missing in:\n{text}");
+            }
+        }
     }
 }

@@ -15,6 +15,7 @@ use coxswain_shared::store::Store;
 use tokio::sync::mpsc;
 
 use crate::metrics::SchedulerMetrics;
+use crate::survey::Pools;
 
 /// Batches that may wait; beyond it the broker is too slow, and the sweep will send later.
 const WAITING_MAX: usize = 1_024;
@@ -33,6 +34,7 @@ pub(crate) type Message = (PoolName, TaskKey);
 pub(crate) struct Outbox {
     waiting: mpsc::Sender<Vec<Message>>,
     metrics: SchedulerMetrics,
+    pools: Pools,
 }
 
 impl Outbox {
@@ -48,7 +50,12 @@ impl Outbox {
         let (strike, sent) = mpsc::channel(WAITING_MAX);
         tasks.spawn(publish(receiver, broker, strike, metrics.clone()));
         tasks.spawn(strike_off(sent, store, resend_after, metrics.clone()));
-        Self { waiting, metrics }
+        Self { waiting, metrics, pools: Pools::default() }
+    }
+
+    /// The pools that it has seen.
+    pub(crate) fn pools(&self) -> &Pools {
+        &self.pools
     }
 
     /// Puts messages in. Never waits: what does not fit is left to the sweep.
@@ -57,6 +64,7 @@ impl Outbox {
             return;
         }
         let count = messages.len();
+        self.pools.note(messages.iter().map(|(pool, _)| pool));
         if self.waiting.try_send(messages).is_err() {
             self.metrics.sent("overflow", count);
         }

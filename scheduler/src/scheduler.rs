@@ -15,6 +15,7 @@ use crate::dirty::Dirty;
 use crate::graphs::Graphs;
 use crate::metrics::SchedulerMetrics;
 use crate::outbox::Outbox;
+use crate::survey::Surveyor;
 use crate::sweep::Sweeper;
 
 /// How long parts may take to end once the scheduler drains; what they leave, another scheduler does.
@@ -57,6 +58,13 @@ impl Scheduler {
             };
             parts.spawn(advancer.run(Arc::clone(&dirty), parts.clone()));
         }
+        let surveyor = Surveyor {
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&self.broker),
+            pools: outbox.pools().clone(),
+            metrics: self.metrics.clone(),
+        };
+        parts.spawn(surveyor.run(parts.clone()));
         let sweeper = Sweeper {
             config: self.config.clone(),
             store: Arc::clone(&self.store),

@@ -7,7 +7,6 @@ use std::time::Duration;
 use coxswain_shared::broker::Broker;
 use coxswain_shared::id::{Partition, PoolName};
 use coxswain_shared::lifecycle::Tasks;
-use coxswain_shared::stop::Cause;
 use coxswain_shared::store::{Sending, Store, SweepLimits, Swept};
 use coxswain_shared::wire;
 use rand::RngExt as _;
@@ -82,7 +81,6 @@ impl Sweeper {
     async fn take_action(&self, swept: Swept) -> Vec<Sending> {
         self.metrics.swept(&swept);
         for run in &swept.overdue {
-            self.metrics.run_ended(Cause::Deadline.end(), Cause::Deadline.name());
             tracing::info!(run.id = %run.id, "a run was ordered to stop at its deadline");
         }
         for task in &swept.poisoned {
@@ -102,6 +100,7 @@ impl Sweeper {
         for sending in doubtful {
             by_pool.entry(sending.pool.clone()).or_default().push(sending);
         }
+        self.outbox.pools().note(by_pool.keys());
         for (pool, sendings) in by_pool {
             let waiting = match self.broker.backlog(&pool).await {
                 Ok(waiting) => waiting,
@@ -110,7 +109,6 @@ impl Sweeper {
                     continue;
                 }
             };
-            self.metrics.backlog(pool.as_str(), waiting);
             if broker_is_empty || waiting < sendings.len() as u64 {
                 self.metrics.sent("again", sendings.len());
                 self.outbox.put(sendings.into_iter().map(|sending| (sending.pool, sending.task)).collect());

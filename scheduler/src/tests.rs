@@ -11,6 +11,7 @@ use coxswain_shared::id::{GraphHash, GraphName, Nonce, PoolName, RunId, ThreadId
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::Outcome;
 use coxswain_shared::run::RunStatus;
+use coxswain_shared::stop::{Cause, NewOrder};
 use coxswain_shared::store::{
     Claim, Claimed, Created, NewRun, OnConflict, Run, RunSpec, Settle, Store, StoredGraph, Verdict,
     sqlite::{SqliteConfig, SqliteStore},
@@ -24,17 +25,23 @@ use crate::{Scheduler, SchedulerConfig};
 struct Fleet {
     store: Arc<dyn Store>,
     broker: LocalBroker,
+    metrics: Metrics,
     tasks: Tasks,
 }
 
 impl Fleet {
     fn start(config: SchedulerConfig) -> Self {
-        let store: Arc<dyn Store> =
-            Arc::new(SqliteStore::open(SqliteConfig::memory()).expect("a store in memory opens"));
-        let (broker, tasks) = (LocalBroker::new(), Tasks::new());
-        let scheduler = Scheduler::new(config, Arc::clone(&store), Arc::new(broker.clone()), &Metrics::new());
-        tasks.spawn(scheduler.run(tasks.clone()));
-        Self { store, broker, tasks }
+        let store = SqliteStore::open(SqliteConfig::memory()).expect("a store in memory opens");
+        Self::over(Arc::new(store), config)
+    }
+
+    /// One with an empty queue over a store that may have runs.
+    fn over(store: Arc<dyn Store>, config: SchedulerConfig) -> Self {
+        let fleet = Self { store, broker: LocalBroker::new(), metrics: Metrics::new(), tasks: Tasks::new() };
+        let scheduler =
+            Scheduler::new(config, Arc::clone(&fleet.store), Arc::new(fleet.broker.clone()), &fleet.metrics);
+        fleet.tasks.spawn(scheduler.run(fleet.tasks.clone()));
+        fleet
     }
 
     /// Starts a worker that adds one to `count` for every task it gets.
@@ -77,6 +84,17 @@ impl Fleet {
         let created = self.store.create_run(run.clone()).await.expect("the store is there");
         assert!(matches!(created, Created::Made { .. }), "{created:?}");
         run.id
+    }
+
+    /// Waits until this line is among the figures.
+    async fn shows(&self, line: &str) {
+        let shown = async {
+            while !self.metrics.render().lines().any(|shown| shown == line) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let in_time = tokio::time::timeout(Duration::from_secs(20), shown).await;
+        assert!(in_time.is_ok(), "{line} is missing in:\n{}", self.metrics.render());
     }
 
     /// Waits until the run has ended.
@@ -130,16 +148,22 @@ async fn what_was_queued_before_a_restart_of_the_embedded_queue_is_sent_again() 
     }
     fleet.tasks.start_drain();
     fleet.tasks.join(Duration::from_secs(10)).await;
-    let again = Fleet { store: Arc::clone(&fleet.store), broker: LocalBroker::new(), tasks: Tasks::new() };
+    let again = Fleet::over(Arc::clone(&fleet.store), SchedulerConfig::embedded());
     again.start_worker().await;
-    let scheduler = Scheduler::new(
-        SchedulerConfig::embedded(),
-        Arc::clone(&again.store),
-        Arc::new(again.broker.clone()),
-        &Metrics::new(),
-    );
-    again.tasks.spawn(scheduler.run(again.tasks.clone()));
     assert_eq!(again.end(&id).await.status, RunStatus::Succeeded);
+}
+
+#[tokio::test]
+async fn figures_that_are_not_the_schedulers_own_are_looked_up() {
+    let fleet = Fleet::start(SchedulerConfig::embedded());
+    let id = fleet.submit("r1", counting_to(3)).await;
+    fleet.shows(r#"cox_backlog{pool="default"} 1"#).await;
+    let order =
+        NewOrder { cause: Cause::Policy, reason: None, actor: "ann@host".to_owned(), grace: None, force: false };
+    fleet.store.stop(&id, order).await.unwrap();
+    fleet.shows(r#"cox_store_runs_ended_total{cause="policy",status="cancelled"} 1"#).await;
+    fleet.start_worker().await;
+    fleet.shows(r#"cox_backlog{pool="default"} 0"#).await;
 }
 
 #[tokio::test]

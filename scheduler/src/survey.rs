@@ -1,0 +1,101 @@
+//! The surveyor: looks up the figures that are not this scheduler's own, but the store's and the broker's.
+//!
+//! It is apart from the reaper, so that a broker that does not answer holds up no sweep.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use coxswain_shared::broker::Broker;
+use coxswain_shared::id::PoolName;
+use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::store::Store;
+
+use crate::metrics::SchedulerMetrics;
+
+/// How often it looks.
+const EVERY: Duration = Duration::from_secs(1);
+/// Pools whose backlog is looked at; further ones are passed over.
+const POOLS_MAX: usize = 256;
+
+/// The pools that this scheduler has sent tasks to, or seen tasks of, since it started. Clones are the same set.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pools(Arc<Mutex<BTreeSet<PoolName>>>);
+
+impl Pools {
+    /// Adds pools.
+    pub(crate) fn note<'p>(&self, pools: impl Iterator<Item = &'p PoolName>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for pool in pools {
+            if known.len() < POOLS_MAX && !known.contains(pool) {
+                known.insert(pool.clone());
+            }
+        }
+    }
+
+    fn all(&self) -> BTreeSet<PoolName> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The surveyor of one scheduler.
+#[derive(Debug)]
+pub(crate) struct Surveyor {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) broker: Arc<dyn Broker>,
+    pub(crate) pools: Pools,
+    pub(crate) metrics: SchedulerMetrics,
+}
+
+impl Surveyor {
+    /// Looks until the tasks drain.
+    pub(crate) async fn run(self, tasks: Tasks) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = tasks.draining() => return,
+                _ = ticks.tick() => {}
+            }
+            tokio::select! {
+                () = tasks.draining() => return,
+                () = self.look() => {}
+            }
+        }
+    }
+
+    async fn look(&self) {
+        match self.store.ends().await {
+            Ok(ends) => self.metrics.ends(&ends),
+            Err(error) => {
+                self.metrics.store_failed();
+                tracing::debug!(%error, "how many runs have ended is not known now");
+            }
+        }
+        for pool in self.pools.all() {
+            match self.broker.backlog(&pool).await {
+                Ok(waiting) => self.metrics.backlog(pool.as_str(), waiting),
+                Err(error) => {
+                    tracing::debug!(%error, %pool, "no backlog is known now");
+                    // An old figure would pass for a new one.
+                    return self.metrics.backlogs_unknown();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_pools_are_known_and_no_more() {
+        let pools = Pools::default();
+        let names: Vec<_> = (0..=POOLS_MAX).map(|n| PoolName::new(format!("p{n}")).unwrap()).collect();
+        for _ in 0..2 {
+            pools.note(names.iter());
+        }
+        assert_eq!(pools.all().len(), POOLS_MAX);
+    }
+}
