@@ -127,8 +127,10 @@ fn chunk(index: usize, tasks: &[&NewTask], children: &Children) -> Chunk {
             Dispatch::Settled { outcome } => chunk.add(format!("{name}|o"), json::<Outcome>(outcome)),
         }
     }
-    chunk.add(format!("#{index}p"), policies);
-    chunk.add(format!("#{index}"), names);
+    // First, where the script finds them without looking.
+    let lists = [(format!("#{index}"), names), (format!("#{index}p"), policies)];
+    chunk.bytes += lists.iter().map(|(field, value)| field.len() + value.len()).sum::<usize>();
+    chunk.fields.splice(0..0, lists);
     chunk
 }
 

@@ -3,7 +3,7 @@
 -- ARGV: run id, expected revision, nonce, checkpoint's step or '', checkpoint, its versions (channel@version …), number
 -- of values, then channel@version, value, …; then what follows:
 --   step STEP CHUNKS is-staged TASKS, for how long a locator's answer holds in ms, CHILDREN then run id, when its locator
---   was asked, … of each, then field, value, … | pause STEP | succeed
+--   was asked, … of each, then #0, names, #0p, policies, and other field, value, … | pause STEP | succeed
 --   fail FAILURE CAUSE or '' GRACE FORCE ACTOR has-reason REASON ORDER
 -- Returns: ok | conflict | frozen | unstaged (stage the tasks again) | late (ask the locators again).
 
@@ -117,8 +117,12 @@ local function make_step()
   put(run, 'humans', 0)
   local children = {}
   for chunk = 0, chunks - 1 do
-    local got = redis.call('HMGET', key, '#' .. chunk, '#' .. chunk .. 'p')
-    enlist(step, got[1], got[2], children)
+    if is_staged then
+      local got = redis.call('HMGET', key, '#' .. chunk, '#' .. chunk .. 'p')
+      enlist(step, got[1], got[2], children)
+    else
+      enlist(step, ARGV[fields + 1], ARGV[fields + 3], children)
+    end
   end
   if run.open == 0 then make_ready(run) else redis.call('ZREM', READY, id) end
   for _, name in ipairs(children) do make_child(step, key, name) end

@@ -8,7 +8,7 @@ local limit, hold, bytes_max, tasks_max = tonumber(ARGV[1]), tonumber(ARGV[2]), 
 local bytes = 0
 
 local function size_of(list)
-  for _, text in ipairs(list) do bytes = bytes + #(text or '') end
+  for i = 1, #list do bytes = bytes + #list[i] end
 end
 
 local function checkpoint_of(id, step)
@@ -43,7 +43,10 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', READY, '-inf', now, 'LIMIT', 0, 
     local checkpoint = checkpoint_of(id, fields.ckpt)
     local values = values_of(id, fields.vers or '')
     local meta, rows = tasks_of(id, fields.step or '0')
-    for _, list in ipairs({ record, values, rows, { checkpoint } }) do size_of(list) end
+    bytes = bytes + #checkpoint
+    size_of(record)
+    size_of(values)
+    size_of(rows)
     answer[#answer + 1] = { id, record, checkpoint, values, meta, rows }
     if bytes >= bytes_max then break end
   end
