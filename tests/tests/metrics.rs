@@ -119,10 +119,6 @@ async fn prometheus_sees_what_a_fleet_does() {
     fleet.wait_until_running(&prometheus).await;
     fleet.store.stop(&cancelled, cancellation()).await.expect("a run can be stopped");
     fleet.wait_until_ended(&cancelled, RunStatus::Cancelled).await;
-    // Before the run below is stopped: whether the scheduler orders that or the worker itself is a race.
-    for stage in ["observed", "dropped", "cleaned"] {
-        is_seen(&prometheus, &format!(r#"cox_stop_seconds_count{{job="worker",stage="{stage}"}}"#), 1.0).await;
-    }
     let overdue = fleet.submit(ENDLESS, Some(Duration::from_secs(1))).await;
     fleet.wait_until_ended(&overdue, RunStatus::TimedOut).await;
     let too_slow = fleet.submit(TOO_SLOW, None).await;
@@ -142,6 +138,11 @@ async fn prometheus_sees_what_a_fleet_does() {
         (r#"cox_limits_hit_total{job="worker",limit="idle_timeout"}"#, 0.0),
         (r#"cox_tasks_sent_total{job="scheduler",result="confirmed"}"#, 4.0),
         (r#"cox_deliveries_total{job="worker",end="leased"}"#, 4.0),
+        (r#"cox_stop_seconds_count{job="worker",stage="observed"}"#, 2.0),
+        (r#"cox_stop_seconds_count{job="worker",stage="dropped"}"#, 2.0),
+        (r#"cox_stop_seconds_count{job="worker",stage="cleaned"}"#, 2.0),
+        (r#"cox_kills_total{job="worker",signal="SIGTERM"}"#, 3.0),
+        (r#"cox_kills_total{job="worker",signal="SIGKILL"}"#, 0.0),
         (r#"cox_slots{job="worker",state="all"}"#, 4.0),
         (r#"cox_slots{job="worker",state="busy"}"#, 0.0),
         (r#"cox_slots{job="worker",state="stuck"}"#, 0.0),

@@ -2,6 +2,7 @@
 
 use coxswain_shared::limits::Limit;
 use coxswain_shared::telemetry::{self, stop_buckets};
+use nix::sys::signal::Signal;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 /// A worker's metrics. Clones are the same ones; one set a registry.
@@ -12,6 +13,7 @@ pub(crate) struct Metrics {
     stop_latency: HistogramVec,
     deliveries: IntCounterVec,
     slots: IntGaugeVec,
+    kills: IntCounterVec,
     pub(crate) leases_lost: IntCounter,
     pub(crate) leases_taken_over: IntCounter,
     pub(crate) heartbeats_failed: IntCounter,
@@ -65,12 +67,17 @@ impl Metrics {
             limits: registry.counters("cox_limits_hit_total", "Time limits that ended an attempt.", &["limit"]),
             stop_latency: registry.histograms(
                 "cox_stop_seconds",
-                "From a stop order until it was observed, the work was dropped, and cleanup was through.",
+                "From a stop order, or the run's deadline where the worker saw that first, until it was observed, the work was dropped, and cleanup was through.",
                 &["stage"],
                 stop_buckets(),
             ),
             deliveries: registry.counters("cox_deliveries_total", "Messages, by what became of them.", &["end"]),
             slots: registry.gauges("cox_slots", "Slots: all, busy, and stuck in a handler that blocks.", &["state"]),
+            kills: registry.counters(
+                "cox_kills_total",
+                "Process groups of `exec` nodes that were told to end (SIGTERM), and that were killed since they had not by the end of their grace (SIGKILL).",
+                &["signal"],
+            ),
             leases_lost: registry.counter("cox_leases_lost_total", "Leases that were lost while their attempt ran."),
             leases_taken_over: registry
                 .counter("cox_leases_taken_over_total", "Leases taken over from a silent worker."),
@@ -84,6 +91,9 @@ impl Metrics {
         };
         for limit in Limit::ALL {
             metrics.limits.with_label_values(&[limit.name()]);
+        }
+        for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+            metrics.kills.with_label_values(&[signal.as_str()]);
         }
         metrics
     }
@@ -102,6 +112,10 @@ impl Metrics {
 
     pub(crate) fn stop(&self, stage: StopStage, after: std::time::Duration) {
         self.stop_latency.with_label_values(&[stage.name()]).observe(after.as_secs_f64());
+    }
+
+    pub(crate) fn kill(&self, signal: Signal) {
+        self.kills.with_label_values(&[signal.as_str()]).inc();
     }
 
     pub(crate) fn slots(&self, all: usize, busy: usize, stuck: usize) {

@@ -10,7 +10,8 @@ use coxswain_shared::id::{Fence, NodeName, TaskKey};
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
 use coxswain_shared::stop::{Cause, EndReason, NewOrder, StopProof};
-use coxswain_shared::store::{self, Release, Released, Settle, Settled, Verdict};
+use coxswain_shared::store::{self, Release, Released, Settle, Settled, StopAnswer, Verdict};
+use coxswain_shared::time::Timestamp;
 use tokio::time::Instant;
 
 use super::attend::Dealt;
@@ -76,7 +77,10 @@ impl Closing<'_> {
         self.finish_events(&consequence).await;
         match consequence {
             Consequence::Settle(verdict) => self.settle(verdict).await,
-            Consequence::Release { refused_result, confirmed } => self.release(refused_result, confirmed).await,
+            Consequence::Release { refused_result, confirmed } => {
+                let since = self.ordered_at();
+                self.release(refused_result, confirmed, since).await
+            }
             Consequence::StopRun { confirmed } => self.stop_run(confirmed).await,
             Consequence::HandBack => self.hand_back().await,
             Consequence::Abandon => self.abandon(),
@@ -117,7 +121,8 @@ impl Closing<'_> {
             Ok(Settled::Stale) => self.lost(),
             Ok(Settled::Frozen) => {
                 let (refused_result, confirmed) = (self.report.is_good, !self.report.is_stuck);
-                self.release(refused_result, confirmed).await
+                let since = self.ordered_at();
+                self.release(refused_result, confirmed, since).await
             }
             Err(_) => self.give_up(),
         }
@@ -134,14 +139,20 @@ impl Closing<'_> {
             force: false,
         };
         match self.persist(|| self.shared.store.stop(&self.task.run.id, order.clone())).await {
-            Ok(_) => self.release(false, confirmed).await,
+            Ok(answer) => {
+                let since = self.due_at(&answer);
+                self.release(false, confirmed, since).await
+            }
             Err(_) => self.give_up(),
         }
     }
 
-    async fn release(self, refused_result: bool, confirmed: bool) -> Dealt {
+    /// Lets go of the lease. `since` is when the attempt was to end, for the figures.
+    async fn release(self, refused_result: bool, confirmed: bool, since: Option<Timestamp>) -> Dealt {
         let proof = self.proof(refused_result, confirmed);
-        self.time_stop(&proof);
+        if let Some(since) = since {
+            self.time_stop(&proof, since);
+        }
         let release = Release::Stopped(proof);
         let (task, fence) = (&self.task, self.fence);
         match self.persist(|| self.shared.store.release(task, fence, release.clone())).await {
@@ -228,16 +239,40 @@ impl Closing<'_> {
         }
     }
 
-    fn time_stop(&self, proof: &StopProof) {
-        let Some(Notice { reason: EndReason::StopOrdered(order), .. }) = self.switch.notice() else { return };
+    /// When the order was given that the attempt has seen.
+    fn ordered_at(&self) -> Option<Timestamp> {
+        match self.switch.notice()?.reason {
+            EndReason::StopOrdered(order) => Some(order.at),
+            EndReason::Shutdown | EndReason::DeadlineExceeded(_) | EndReason::LeaseLost => None,
+        }
+    }
+
+    /// When a run was to end whose time is up: at its deadline, before this worker has ordered it; or by an order that
+    /// was given earlier, and of which it had not heard.
+    fn due_at(&self, answer: &StopAnswer) -> Option<Timestamp> {
+        let deadline = self.ctx.as_ref()?.assignment().lease.run_deadline;
+        match answer {
+            StopAnswer::Accepted(report) | StopAnswer::Already { report, .. } => Some(deadline.min(report.order.at)),
+            StopAnswer::Finished(_) | StopAnswer::Early => None,
+        }
+    }
+
+    fn time_stop(&self, proof: &StopProof, since: Timestamp) {
+        // A deadline was observed when it was hit, not when the worker's own order came back to it.
+        let own = self
+            .report
+            .notice
+            .as_ref()
+            .filter(|notice| notice.reason == EndReason::DeadlineExceeded(Limit::RunTimeout));
+        let observed = own.map(|notice| self.shared.clock.at(notice.observed)).or(proof.observed_at);
         let stages = [
-            (StopStage::Observed, proof.observed_at),
+            (StopStage::Observed, observed),
             (StopStage::Dropped, proof.stopped_at),
             (StopStage::Cleaned, proof.cleaned_at),
         ];
         for (stage, at) in stages {
             if let Some(at) = at {
-                self.shared.metrics.stop(stage, at.since(order.at));
+                self.shared.metrics.stop(stage, at.since(since));
             }
         }
     }

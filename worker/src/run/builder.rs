@@ -46,8 +46,7 @@ pub struct Builder {
 
 impl Builder {
     pub(crate) fn new(config: Config) -> Self {
-        let kinds: Vec<Arc<dyn Kind>> = vec![Arc::new(SetKind), Arc::new(ExecKind::new(&config.exec_env))];
-        Self { config, handlers: Handlers::default(), kinds, twice: None }
+        Self { config, handlers: Handlers::default(), kinds: vec![Arc::new(SetKind)], twice: None }
     }
 
     /// Registers a function as the handler of `rust` nodes that name it.
@@ -97,7 +96,7 @@ impl Builder {
         kinds.add(Arc::new(RustKind::new(self.handlers)));
         for kind in self.kinds {
             let name = kind.name();
-            if !kinds.add(kind) {
+            if name == ExecKind::NAME || !kinds.add(kind) {
                 return Err(Error::KindTwice(name));
             }
         }
@@ -106,6 +105,9 @@ impl Builder {
             WorkerId::fresh(host.as_deref().unwrap_or("host"))
         });
         let runtime = WorkRuntime::start(self.config.work_threads()).map_err(Error::Runtime)?;
-        Ok(Worker::new(self.config, id, kinds, runtime, (store, broker, Metrics::new(metrics))))
+        // Nothing fails from here on: what is registered stays registered.
+        let metrics = Metrics::new(metrics);
+        kinds.add(Arc::new(ExecKind::new(&self.config.exec_env, metrics.clone())));
+        Ok(Worker::new(self.config, id, kinds, runtime, (store, broker, metrics)))
     }
 }

@@ -199,6 +199,9 @@ async fn a_run_whose_time_is_up_is_stopped_for_that_reason() {
     let ended = bench.run_ended(&run).await;
     assert_eq!(ended.status, RunStatus::TimedOut);
     assert!(ended.stop.unwrap().is_confirmed());
+    for stage in ["observed", "dropped", "cleaned"] {
+        assert_eq!(bench.metric(&format!("cox_stop_seconds_count{{stage=\"{stage}\"}}")), 1, "{stage}");
+    }
     running.drain().await;
 }
 

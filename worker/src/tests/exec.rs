@@ -52,6 +52,10 @@ async fn gone(pid: u32) {
     .await;
 }
 
+fn kills(bench: &Bench, signal: &str) -> u64 {
+    bench.metric(&format!("cox_kills_total{{signal=\"{signal}\"}}"))
+}
+
 async fn pid_in(file: &std::path::Path) -> u32 {
     wait_for(|| async {
         let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -195,6 +199,7 @@ async fn a_child_may_use_its_grace_to_finish_and_its_result_is_kept_as_partial()
     let proof = bench.task(&run).await.proof.unwrap();
     assert!(proof.confirmed && proof.refused_result, "{proof:?}");
     assert_eq!(proof.partial, Some(json!({"text": "half"})));
+    assert_eq!(["SIGTERM", "SIGKILL"].map(|signal| kills(&bench, signal)), [1, 0]);
     running.drain().await;
 }
 
@@ -215,6 +220,7 @@ async fn a_child_that_ignores_the_stop_is_killed_when_the_grace_is_over_or_by_fo
         assert!(ended.stop.unwrap().is_confirmed(), "it was reaped");
         gone(pid).await;
     }
+    assert_eq!(["SIGTERM", "SIGKILL"].map(|signal| kills(&bench, signal)), [2, 2]);
     running.drain().await;
 }
 

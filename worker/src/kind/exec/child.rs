@@ -18,15 +18,16 @@ use super::group::Group;
 use super::output::Output;
 use super::tail::Tail;
 use crate::handler::{Context, NodeError, Reply};
+use crate::metrics::Metrics;
 
 /// How long a child's pipes are read after its group is gone: only a process that escaped can still hold them.
 const PIPES_AFTER_END: Duration = Duration::from_millis(500);
 
 /// Runs a child: feeds it, reads it, ends it when the attempt is to end, and says what came of it.
-pub(super) async fn run(ctx: Context, prepared: Prepared) -> Result<Reply, NodeError> {
+pub(super) async fn run(ctx: Context, prepared: Prepared, metrics: Metrics) -> Result<Reply, NodeError> {
     let Prepared { command, input, program, cwd } = prepared;
     let (mut group, pipes) =
-        Group::spawn(command, ctx.clone()).map_err(|error| not_started(&program, cwd.as_deref(), &error))?;
+        Group::spawn(command, ctx.clone(), metrics).map_err(|error| not_started(&program, cwd.as_deref(), &error))?;
     let (mut output, mut tail, bad) = (Output::default(), Tail::default(), CancellationToken::new());
     let end = {
         let pumps = async {
@@ -73,13 +74,13 @@ async fn until_ended(ctx: &Context, group: &mut Group, bad: &CancellationToken) 
             End::ByItself(group.wait().await)
         }
         _ = ctx.stopped() => {
-            group.signal(Signal::SIGTERM);
+            group.end(Signal::SIGTERM);
             tokio::select! {
                 biased;
                 status = group.wait_for_all() => return End::Told(status),
                 () = ctx.work_grace_over() => {}
             }
-            group.signal(Signal::SIGKILL);
+            group.end(Signal::SIGKILL);
             End::Told(group.wait().await)
         }
     }

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::handler::Context;
+use crate::metrics::Metrics;
 
 /// How often it is looked whether a group is empty: nothing tells of the end of processes that are not our children.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -27,12 +28,14 @@ pub(super) struct Group {
     child: Child,
     id: Pid,
     reaped: bool,
+    killed: bool,
     ctx: Context,
+    metrics: Metrics,
 }
 
 impl Group {
     /// Starts a child.
-    pub(super) fn spawn(mut command: Command, ctx: Context) -> io::Result<(Self, Pipes)> {
+    pub(super) fn spawn(mut command: Command, ctx: Context, metrics: Metrics) -> io::Result<(Self, Pipes)> {
         let mut child = command.spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let id = Pid::from_raw(pid.expect("a child that was just started has an id"));
@@ -42,7 +45,7 @@ impl Group {
             stdout: stdout.expect("it was started with a pipe"),
             stderr: stderr.expect("it was started with a pipe"),
         };
-        Ok((Self { child, id, reaped: false, ctx }, pipes))
+        Ok((Self { child, id, reaped: false, killed: false, ctx, metrics }, pipes))
     }
 
     /// Waits for the child's own end, and reaps it. Cancel safe.
@@ -71,6 +74,13 @@ impl Group {
         }
     }
 
+    /// Sends the whole group a signal that is to end it, as a rung of the ladder, and counts it.
+    pub(super) fn end(&mut self, signal: Signal) {
+        self.killed |= signal == Signal::SIGKILL;
+        self.metrics.kill(signal);
+        self.signal(signal);
+    }
+
     fn is_empty(&self) -> bool {
         killpg(self.id, None) == Err(Errno::ESRCH) || has_only_dead(self.id)
     }
@@ -96,7 +106,11 @@ fn is_alive_in(stat: &str, group: Pid) -> bool {
 impl Drop for Group {
     fn drop(&mut self) {
         if !self.reaped {
-            self.signal(Signal::SIGKILL);
+            if self.killed {
+                self.signal(Signal::SIGKILL);
+            } else {
+                self.end(Signal::SIGKILL);
+            }
             // Killed, but nobody has seen it end.
             self.ctx.runs_on();
         }

@@ -10,6 +10,7 @@ use super::command::Prepared;
 use super::guard::Guard;
 use crate::handler::{Context, NodeError};
 use crate::kind::{Kind, Work};
+use crate::metrics::Metrics;
 
 /// What every child may see of the worker's environment.
 const PASSED_ON: [&str; 13] = [
@@ -35,31 +36,35 @@ const REAP: Duration = Duration::from_millis(60);
 pub(crate) struct ExecKind {
     passed_on: Vec<(String, String)>,
     guard: Guard,
+    metrics: Metrics,
 }
 
 impl ExecKind {
+    /// Its name.
+    pub(crate) const NAME: &str = "exec";
+
     /// The kind, with the variables that children may see beside the usual ones.
-    pub(crate) fn new(more: &[String]) -> Self {
+    pub(crate) fn new(more: &[String], metrics: Metrics) -> Self {
         let names = PASSED_ON.into_iter().chain(more.iter().map(String::as_str));
         let passed_on = names.filter_map(|name| Some((name.to_owned(), Source::foreign(name)?))).collect();
         let guard = Guard::find(Source::foreign("PATH").as_deref());
-        Self { passed_on, guard }
+        Self { passed_on, guard, metrics }
     }
 }
 
 impl Kind for ExecKind {
     fn name(&self) -> &'static str {
-        "exec"
+        Self::NAME
     }
 
     fn start(&self, ctx: Context) -> Result<Work, NodeError> {
         let NodeKind::Exec(_) = &ctx.definition().kind else {
             unreachable!("the registry hands each kind its own nodes");
         };
-        let (passed_on, guard) = (self.passed_on.clone(), self.guard.clone());
+        let (passed_on, guard, metrics) = (self.passed_on.clone(), self.guard.clone(), self.metrics.clone());
         let work = Work::new(async move {
             let prepared = Prepared::new(&ctx, passed_on, &guard)?;
-            child::run(ctx, prepared).await
+            child::run(ctx, prepared, metrics).await
         });
         Ok(work.with_grace(true).with_last_words(REAP))
     }
