@@ -4,6 +4,7 @@
 
 mod board;
 mod broker;
+mod bulk;
 mod fleet;
 mod loops;
 mod raw;
@@ -32,6 +33,7 @@ Examples:
   cox bench                    all of it, on a store in a temporary file
   cox bench steps --runs 500 --steps 100
   cox bench stop --samples 1000 --json
+  cox bench bulk --queued 100000 --slots 1000
   cox --store redis://redis --broker amqp://rabbit bench     on a fleet's servers, with tasks in a queue of its own
 
 A scheduler and a worker run in this process. What it makes is stopped in the end, also after Ctrl-C; on Redis it \
@@ -49,7 +51,7 @@ const WITHIN_MAX: Duration = Duration::from_hours(1);
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// What to measure: steps, latency, stop, broker (what RabbitMQ carries by itself) or all
+    /// What to measure: steps, latency, stop, bulk (stopping many runs), broker (what RabbitMQ carries by itself), or all but bulk
     #[arg(value_enum, default_value = "all", hide_possible_values = true)]
     what: What,
     /// Loop runs that are in flight at once, for `steps`: 1 to 10000
@@ -61,6 +63,9 @@ pub(crate) struct Args {
     /// Runs and stops to be timed one at a time, for `latency` and `stop`: 1 to 10000
     #[arg(long, value_name = "K", default_value = "300", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     samples: u32,
+    /// Runs that wait on the queue while they are stopped, for `bulk`, beside one in each slot: 1 to 1000000
+    #[arg(long, value_name = "Q", default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    queued: u32,
     /// Attempts that the worker runs at once: 1 to 1000
     #[arg(long, value_name = "S", default_value = "64", value_parser = clap::value_parser!(u16).range(1..=1_000))]
     slots: u16,
@@ -75,6 +80,7 @@ enum What {
     Steps,
     Latency,
     Stop,
+    Bulk,
     Broker,
     All,
 }
@@ -136,6 +142,9 @@ impl Args {
         }
         if matches!(self.what, What::Stop | What::All) {
             report.stop_loaded = Some(stops::loaded(fleet, self.samples, self.slots).await?);
+        }
+        if matches!(self.what, What::Bulk) {
+            report.bulk = Some(bulk::stop(fleet, self.queued, self.slots).await?);
         }
         Ok(())
     }

@@ -40,6 +40,8 @@ const REMOTE_QUEUE: &str = "RabbitMQ";
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How long it may take until the last run is stopped in the end, and until scheduler and worker have ended.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The longest that many runs may take to stop.
+pub(super) const WITHIN_STOP: Duration = Duration::from_mins(5);
 /// Stop orders that are given at once in the end.
 const ORDERS_AT_ONCE: usize = 64;
 /// How long the connection to a broker may take.
@@ -155,11 +157,27 @@ impl Fleet {
     /// Begins a run of a graph that is kept.
     pub(super) async fn begin(&self, id: RunId, graph: &Graph, hash: &GraphHash) -> Result<Begun, Failed> {
         let ended = self.store.ended.expect(&id);
+        self.begin_unwatched(id.clone(), graph, hash).await?;
+        Ok(Begun { id, ended })
+    }
+
+    /// The same, where nobody waits for the end of this run by itself.
+    pub(super) async fn begin_unwatched(&self, id: RunId, graph: &Graph, hash: &GraphHash) -> Result<(), Failed> {
         self.live().insert(id.clone());
         let labels = BTreeMap::from([("cox".to_owned(), "bench".to_owned())]);
-        let submission = Submission { id: Some(id.clone()), labels, ..Submission::new(graph.clone(), "cox bench") };
+        let submission = Submission { id: Some(id), labels, ..Submission::new(graph.clone(), "cox bench") };
         control::create(self.store.as_ref(), hash.clone(), submission).await?;
-        Ok(Begun { id, ended })
+        Ok(())
+    }
+
+    /// These runs are known to have ended.
+    pub(super) fn forget(&self, runs: &BTreeSet<RunId>) {
+        self.live().retain(|run| !runs.contains(run));
+    }
+
+    /// The store.
+    pub(super) fn store(&self) -> &Watched {
+        &self.store
     }
 
     /// Waits until a run has ended, and says when. Fails if it has not ended like this.
@@ -196,14 +214,7 @@ impl Fleet {
 
     /// Orders a run to stop; the order is durable when this returns.
     pub(super) async fn stop(&self, run: &RunId) -> Result<(), Failed> {
-        let order = NewOrder {
-            cause: Cause::Cancelled,
-            reason: Some("measured".to_owned()),
-            actor: "cox bench".to_owned(),
-            grace: None,
-            force: false,
-        };
-        self.store.stop(run, order).await?;
+        self.store.stop(run, order()).await?;
         Ok(())
     }
 
@@ -269,6 +280,17 @@ impl Working {
             Ok(None) | Err(_) => "aborted".to_owned(),
         };
         Failed::bare(Exit::Unavailable, format!("the worker ended before its time: {why}"))
+    }
+}
+
+/// How the bench stops what it has made.
+pub(super) fn order() -> NewOrder {
+    NewOrder {
+        cause: Cause::Cancelled,
+        reason: Some("measured".to_owned()),
+        actor: "cox bench".to_owned(),
+        grace: None,
+        force: false,
     }
 }
 

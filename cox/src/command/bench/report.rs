@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use coxswain_shared::control::cancel::Summary;
 use serde::Serialize;
 
 use super::fleet::Counts;
 use super::spread::{Spread, milliseconds};
+use crate::measure::brief;
 use crate::output::{draw, table};
 
 /// All of it; what was not measured is absent.
@@ -19,6 +21,7 @@ pub(super) struct Report {
     pub(super) latency: Option<Latency>,
     pub(super) stop_idle: Option<Stop>,
     pub(super) stop_loaded: Option<LoadedStop>,
+    pub(super) bulk: Option<BulkStop>,
 }
 
 /// What the broker carries by itself.
@@ -68,6 +71,17 @@ pub(super) struct Stop {
     pub(super) dropped: Spread,
     /// Until the run had ended, with its worker's proof.
     pub(super) ended: Spread,
+}
+
+/// Many runs, stopped by one command.
+#[derive(Debug, Serialize)]
+pub(super) struct BulkStop {
+    /// Runs that held a slot.
+    pub(super) running: u32,
+    /// Runs that waited on the queue.
+    pub(super) queued: u32,
+    #[serde(flatten)]
+    pub(super) summary: Summary,
 }
 
 /// The same beside a load.
@@ -129,7 +143,17 @@ impl Loops {
 impl Report {
     /// Nothing measured yet.
     pub(super) fn new(store: String, queue: String, slots: u16) -> Self {
-        Self { store, queue, slots, broker: None, steps: None, latency: None, stop_idle: None, stop_loaded: None }
+        Self {
+            store,
+            queue,
+            slots,
+            broker: None,
+            steps: None,
+            latency: None,
+            stop_idle: None,
+            stop_loaded: None,
+            bulk: None,
+        }
     }
 
     /// Whether nothing was measured.
@@ -139,6 +163,7 @@ impl Report {
             && self.latency.is_none()
             && self.stop_idle.is_none()
             && self.stop_loaded.is_none()
+            && self.bulk.is_none()
     }
 
     /// As tables.
@@ -147,6 +172,7 @@ impl Report {
         parts.extend(self.broker.as_ref().map(Raw::text));
         parts.extend(self.steps.as_ref().map(Loops::text));
         parts.extend(self.times());
+        parts.extend(self.bulk.as_ref().map(BulkStop::text));
         parts.join("\n\n")
     }
 
@@ -173,6 +199,14 @@ impl Report {
             table.add_row([what, spread.samples.to_string()].into_iter().chain(times));
         }
         Some(draw(&table))
+    }
+}
+
+impl BulkStop {
+    fn text(&self) -> String {
+        let Self { running, queued, summary: Summary { confirmed, took, .. } } = self;
+        let took = brief(*took);
+        format!("{running} running and {queued} queued runs stopped in {took}, {confirmed} confirmed")
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) async fn loaded(fleet: &Fleet, samples: u32, slots: u16) -> Result<Lo
 }
 
 async fn one_at_a_time(fleet: &Fleet, samples: u32) -> Result<Stop, Failed> {
-    let graph = hanging()?;
+    let graph = hanging("bench_hang")?;
     let hash = fleet.deploy(&graph).await?;
     let (mut dropped, mut ended) = (Vec::new(), Vec::new());
     for _ in 0..samples {
@@ -71,8 +71,9 @@ async fn one(fleet: &Fleet, graph: &Graph, hash: &GraphHash) -> Result<(Duration
     Ok((dropped_at - ordered_at, ended_at - ordered_at))
 }
 
-fn hanging() -> Result<Graph, Failed> {
-    Graph::builder("bench_hang")
+/// A graph whose one node waits for ever.
+pub(super) fn hanging(name: &str) -> Result<Graph, Failed> {
+    Graph::builder(name)
         .node("hang", Node::rust(HANG).pool(POOL))
         .edge("START", "hang")
         .edge("hang", "END")
@@ -88,6 +89,6 @@ mod tests {
 
     #[test]
     fn the_graph_that_hangs_is_valid() {
-        assert!(hanging().is_ok());
+        assert!(hanging("bench_hang").is_ok());
     }
 }

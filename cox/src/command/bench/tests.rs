@@ -8,7 +8,7 @@ use coxswain_shared::id::RunId;
 
 use super::fleet::Fleet;
 use super::scratch::Scratch;
-use super::{loops, raw, stops};
+use super::{bulk, loops, raw, stops};
 
 async fn fleet(scratch: &Scratch) -> Fleet {
     let source = Source::default().with("COX_STORE", Some(scratch.store())).with("COX_WORK_THREADS", Some("2"));
@@ -29,6 +29,8 @@ async fn every_part_is_measured_and_nothing_is_left() {
     assert!(idle.ended.max_ms >= idle.dropped.p50_ms);
     let loaded = stops::loaded(&fleet, 2, 4).await.unwrap();
     assert_eq!(loaded.stop.dropped.samples, 2);
+    let bulk = serde_json::to_value(bulk::stop(&fleet, 10, 4).await.unwrap()).unwrap();
+    assert_eq!((&bulk["asked"], &bulk["confirmed"]), (&14.into(), &14.into()), "{bulk}");
     assert_eq!(fleet.live_runs(), 0);
     assert!(fleet.finish().await);
 }
