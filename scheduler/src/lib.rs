@@ -23,6 +23,7 @@ mod outbox;
 mod scheduler;
 mod survey;
 mod sweep;
+mod waiting;
 
 #[cfg(test)]
 mod tests;

@@ -1,9 +1,10 @@
 //! Sends task messages and strikes them off: publishes in batches, and notes in the store what the broker confirmed.
 //!
 //! Nothing is lost here. What is not published, or not struck off, is on the store's agenda, and a sweep hands it out
-//! again. So the queue into the outbox is bounded, and overflow is dropped.
+//! again. So the queue into the outbox is bounded, and overflow is dropped. What a sweep hands out while it still waits
+//! here is not put in a second time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::sync::mpsc;
 
 use crate::metrics::SchedulerMetrics;
 use crate::survey::Pools;
+use crate::waiting::Waiting;
 
 /// Batches that may wait; beyond it the broker is too slow, and the sweep will send later.
 const WAITING_MAX: usize = 1_024;
@@ -32,9 +34,19 @@ pub(crate) type Message = (PoolName, TaskKey);
 /// Where advancers and the sweeper put what is to be sent.
 #[derive(Debug, Clone)]
 pub(crate) struct Outbox {
-    waiting: mpsc::Sender<Vec<Message>>,
+    batches: mpsc::Sender<Vec<Message>>,
+    waiting: Arc<Waiting>,
     metrics: SchedulerMetrics,
     pools: Pools,
+}
+
+/// The end that publishes.
+struct Publisher {
+    batches: mpsc::Receiver<Vec<Message>>,
+    waiting: Arc<Waiting>,
+    broker: Arc<dyn Broker>,
+    strike: mpsc::Sender<Vec<TaskKey>>,
+    metrics: SchedulerMetrics,
 }
 
 impl Outbox {
@@ -46,11 +58,13 @@ impl Outbox {
         metrics: SchedulerMetrics,
         tasks: &Tasks,
     ) -> Self {
-        let (waiting, receiver) = mpsc::channel(WAITING_MAX);
+        let (sender, batches) = mpsc::channel(WAITING_MAX);
         let (strike, sent) = mpsc::channel(WAITING_MAX);
-        tasks.spawn(publish(receiver, broker, strike, metrics.clone()));
+        let waiting = Arc::new(Waiting::default());
+        let publisher = Publisher { batches, waiting: Arc::clone(&waiting), broker, strike, metrics: metrics.clone() };
+        tasks.spawn(publisher.run());
         tasks.spawn(strike_off(sent, store, resend_after, metrics.clone()));
-        Self { waiting, metrics, pools: Pools::default() }
+        Self { batches: sender, waiting, metrics, pools: Pools::default() }
     }
 
     /// The pools that it has seen.
@@ -63,41 +77,61 @@ impl Outbox {
         if messages.is_empty() {
             return;
         }
-        let count = messages.len();
         self.pools.note(messages.iter().map(|(pool, _)| pool));
-        if self.waiting.try_send(messages).is_err() {
-            self.metrics.sent("overflow", count);
+        // Before it can be published: what is forgotten before it is remembered would never be forgotten.
+        self.waiting.add(&messages);
+        if let Err(full) = self.batches.try_send(messages) {
+            let messages = full.into_inner();
+            self.waiting.take(&messages);
+            self.metrics.sent("overflow", messages.len());
         }
+    }
+
+    /// Puts in what a sweep handed out, but for what waits here already.
+    pub(crate) fn put_missing(&self, messages: Vec<Message>) {
+        let count = messages.len();
+        let missing = self.waiting.missing(messages);
+        self.metrics.sent("waiting", count - missing.len());
+        self.put(missing);
     }
 }
 
-async fn publish(
-    mut waiting: mpsc::Receiver<Vec<Message>>,
-    broker: Arc<dyn Broker>,
-    strike: mpsc::Sender<Vec<TaskKey>>,
-    metrics: SchedulerMetrics,
-) {
-    let mut batches = Vec::new();
-    while waiting.recv_many(&mut batches, WAITING_MAX).await > 0 {
-        let messages: Vec<Message> = batches.drain(..).flatten().collect();
-        for chunk in messages.chunks(PUBLISH_MAX) {
-            let answers = broker.publish_confirmed(chunk).await;
-            let mut confirmed = Vec::with_capacity(chunk.len());
-            for ((pool, task), answer) in chunk.iter().zip(answers) {
-                match answer {
-                    Ok(()) => confirmed.push(task.clone()),
-                    Err(error) => {
-                        tracing::warn!(%error, %pool, run.id = %task.run.id, task = %task.task, "a task message was not confirmed; the sweep will send it again");
-                    }
-                }
-            }
-            CrashPoint::Sent.reach().await;
-            metrics.sent("confirmed", confirmed.len());
-            metrics.sent("failed", chunk.len() - confirmed.len());
-            if strike.try_send(confirmed).is_err() {
-                tracing::debug!("too many tasks wait to be struck off; the sweep will look at them");
+impl Publisher {
+    async fn run(mut self) {
+        let mut arrived = Vec::new();
+        while self.batches.recv_many(&mut arrived, WAITING_MAX).await > 0 {
+            let mut messages: VecDeque<Message> = arrived.drain(..).flatten().collect();
+            while !messages.is_empty() {
+                let chunk: Vec<Message> = messages.drain(..messages.len().min(PUBLISH_MAX)).collect();
+                messages.extend(self.publish(&chunk).await);
             }
         }
+    }
+
+    /// Publishes messages; returns those that were not confirmed, and that a sweep will not send again soon, because it
+    /// relied on them while they waited.
+    async fn publish(&self, chunk: &[Message]) -> Vec<Message> {
+        let was_relied_on = self.waiting.take(chunk);
+        let answers = self.broker.publish_confirmed(chunk).await;
+        let (mut confirmed, mut again) = (Vec::with_capacity(chunk.len()), Vec::new());
+        for ((message, answer), was_relied_on) in chunk.iter().zip(answers).zip(was_relied_on) {
+            let (pool, task) = message;
+            match answer {
+                Ok(()) => confirmed.push(task.clone()),
+                Err(error) => {
+                    tracing::warn!(%error, %pool, run.id = %task.run.id, task = %task.task, "a task message was not confirmed; it will be sent again");
+                    again.extend(was_relied_on.then(|| message.clone()));
+                }
+            }
+        }
+        CrashPoint::Sent.reach().await;
+        self.metrics.sent("confirmed", confirmed.len());
+        self.metrics.sent("failed", chunk.len() - confirmed.len());
+        if self.strike.try_send(confirmed).is_err() {
+            tracing::debug!("too many tasks wait to be struck off; the sweep will look at them");
+        }
+        self.waiting.add(&again);
+        again
     }
 }
 
@@ -123,3 +157,6 @@ async fn strike_off(
         tokio::time::sleep(STRIKE_EVERY).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

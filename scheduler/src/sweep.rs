@@ -90,7 +90,7 @@ impl Sweeper {
             }
         }
         let (doubtful, fresh): (Vec<_>, Vec<_>) = swept.send.into_iter().partition(|sending| sending.again);
-        self.outbox.put(fresh.into_iter().map(|sending| (sending.pool, sending.task)).collect());
+        self.outbox.put_missing(fresh.into_iter().map(|sending| (sending.pool, sending.task)).collect());
         doubtful
     }
 
@@ -111,7 +111,7 @@ impl Sweeper {
             };
             if broker_is_empty || waiting < sendings.len() as u64 {
                 self.metrics.sent("again", sendings.len());
-                self.outbox.put(sendings.into_iter().map(|sending| (sending.pool, sending.task)).collect());
+                self.outbox.put_missing(sendings.into_iter().map(|sending| (sending.pool, sending.task)).collect());
             }
         }
     }
