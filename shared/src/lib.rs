@@ -4,6 +4,7 @@
 //! [`store`] and [`broker`], are small traits in the words of the domain; their adapters are files beside them.
 
 pub mod checkpoint;
+pub mod closest;
 pub mod duration;
 pub mod expr;
 pub mod graph;

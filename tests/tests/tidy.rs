@@ -31,6 +31,7 @@ const PURE: &[&str] = &[
     "limits",
     "outcome",
     "checkpoint",
+    "closest",
 ];
 
 /// What a pure module must not know.

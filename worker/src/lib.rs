@@ -33,11 +33,11 @@ extern crate self as coxswain_worker;
 
 mod attempt;
 mod clock;
-mod closest;
 mod config;
 mod events;
 mod graphs;
 mod handler;
+mod hint;
 mod kind;
 mod leases;
 mod metrics;

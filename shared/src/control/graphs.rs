@@ -2,10 +2,10 @@
 
 use super::Error;
 use super::patience::patiently;
+use crate::closest::closest;
 use crate::graph::Graph;
 use crate::graph::canonical::{self, Canonical, canonical_all, from_stored};
 use crate::id::{ChannelName, GraphHash, NodeName};
-use crate::state::suggest::nearest;
 use crate::store::{Store, StoredGraph};
 
 /// Stores a graph, and the graphs of its child runs at every depth; returns its hash. Storing it again changes nothing.
@@ -30,7 +30,7 @@ pub(super) fn check_channel(graph: &Graph, channel: &ChannelName) -> Result<(), 
     }
     Err(Error::UnknownChannel {
         channel: channel.clone(),
-        nearest: nearest(channel.as_str(), graph.state.keys()).cloned(),
+        nearest: closest(channel.as_str(), graph.state.keys()).cloned(),
         known: graph.state.keys().cloned().collect(),
     })
 }
@@ -41,7 +41,7 @@ pub(super) fn check_node(graph: &Graph, node: &NodeName) -> Result<(), Error> {
     }
     Err(Error::UnknownNode {
         node: node.clone(),
-        nearest: nearest(node.as_str(), graph.nodes.keys()).cloned(),
+        nearest: closest(node.as_str(), graph.nodes.keys()).cloned(),
         known: graph.nodes.keys().cloned().collect(),
     })
 }

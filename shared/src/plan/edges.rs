@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::checkpoint::{Checkpoint, Due, Values};
+use crate::closest::closest;
 use crate::expr::{self, Program, Scope};
 use crate::graph::{Condition, END, Edge, EdgeTarget, Expression, Graph, START};
 use crate::id::NodeName;
 use crate::outcome::{Failure, FailureKind};
-use crate::state::suggest::nearest;
 
 /// What is due next, and the joins that wait.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -104,7 +104,7 @@ pub(super) fn known<'a>(graph: &'a Graph, name: &str, what: &str) -> Result<&'a 
     if let Some((node, _)) = graph.nodes.get_key_value(name) {
         return Ok(node);
     }
-    let hint = nearest(name, graph.nodes.keys()).map(|node| format!(": did you mean `{node}`?")).unwrap_or_default();
+    let hint = closest(name, graph.nodes.keys()).map(|node| format!(": did you mean `{node}`?")).unwrap_or_default();
     Err(format!("{what} `{name}`, which the graph does not have{hint}"))
 }
 

@@ -4,7 +4,6 @@ mod error;
 mod messages;
 mod reducer;
 mod size;
-pub(crate) mod suggest;
 mod update;
 
 pub use error::Error;

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::error::Error;
 use super::reducer::{self, Write, apply};
-use super::{size, suggest};
+use super::size;
 use crate::checkpoint::Values;
+use crate::closest::closest;
 use crate::graph::{Channel, Reducer};
 use crate::id::{ChannelName, RunId, TaskId};
 use crate::limits::STATE_BYTES_MAX;
@@ -95,7 +96,7 @@ fn declared(channels: &Channels, channel: &ChannelName, task: &TaskId) -> Result
     if channels.contains_key(channel) {
         return Ok(());
     }
-    let nearest = suggest::nearest(channel.as_str(), channels.keys()).cloned();
+    let nearest = closest(channel.as_str(), channels.keys()).cloned();
     Err(Error::UnknownChannel { channel: channel.clone(), task: task.clone(), nearest })
 }
 

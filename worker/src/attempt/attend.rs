@@ -19,10 +19,10 @@ use super::classify::{self, Consequence, Finish, classify};
 use super::close::{Closing, Report};
 use super::supervise::{Ended, supervise};
 use crate::clock::StoreClock;
-use crate::closest;
 use crate::events::Buffer;
 use crate::graphs;
 use crate::handler::{Assignment, Context, NodeError};
+use crate::hint::hint;
 use crate::metrics::DeliveryEnd;
 use crate::pause::Pause;
 
@@ -126,7 +126,7 @@ fn check_node(graph: Arc<Graph>, task: &TaskKey) -> Result<Arc<Graph>, NodeError
     if graph.nodes.contains_key(name) {
         return Ok(graph);
     }
-    let known = closest::hint(name.as_str(), graph.nodes.keys().map(NodeName::as_str));
+    let known = hint(name.as_str(), graph.nodes.keys().map(NodeName::as_str));
     let message = format!("the graph `{}` has no node `{name}`{known}", graph.name);
     Err(NodeError::refused(FailureKind::BadInput, message))
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::NodeError;
-use crate::closest;
+use crate::hint::hint;
 
 /// Where a node may ask to go beside the graph's nodes.
 const END: &str = "END";
@@ -113,7 +113,7 @@ fn writes_of(value: Value, graph: &Graph, node: &Node) -> Result<Writes, NodeErr
 }
 
 fn unknown<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
-    format!("there is none of this name{}", closest::hint(name, known))
+    format!("there is none of this name{}", hint(name, known))
 }
 
 fn shorten(name: &str) -> String {

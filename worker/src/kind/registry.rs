@@ -6,8 +6,8 @@ use std::sync::Arc;
 use coxswain_shared::outcome::FailureKind;
 
 use super::{Kind, Work};
-use crate::closest;
 use crate::handler::{Context, NodeError};
+use crate::hint::hint;
 
 /// Kinds that the planner deals with itself; they are never sent to a worker.
 const PLANNED: [&str; 3] = ["wait", "interrupt", "graph"];
@@ -35,7 +35,7 @@ impl Kinds {
             )),
             None => Err(NodeError::refused(
                 FailureKind::Unknown,
-                format!("this worker knows no node kind `{name}`{}", closest::hint(name, self.0.keys().copied())),
+                format!("this worker knows no node kind `{name}`{}", hint(name, self.0.keys().copied())),
             )),
         }
     }

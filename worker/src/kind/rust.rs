@@ -4,8 +4,8 @@ use coxswain_shared::graph::NodeKind;
 use coxswain_shared::outcome::FailureKind;
 
 use super::{Kind, Work};
-use crate::closest;
 use crate::handler::{Context, Handlers, NodeError};
+use crate::hint::hint;
 
 /// Handlers that are registered with the worker.
 #[derive(Debug, Default)]
@@ -29,11 +29,8 @@ impl Kind for RustKind {
             unreachable!("the registry hands each kind its own nodes");
         };
         let Some(handler) = self.handlers.get(&node.handler) else {
-            let message = format!(
-                "this worker has no handler `{}`{}",
-                node.handler,
-                closest::hint(&node.handler, self.handlers.names())
-            );
+            let message =
+                format!("this worker has no handler `{}`{}", node.handler, hint(&node.handler, self.handlers.names()));
             return Err(NodeError::refused(FailureKind::Unknown, message));
         };
         let wants_grace = handler.policy.wants_grace;

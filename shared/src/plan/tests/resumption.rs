@@ -90,8 +90,8 @@ fn what_cannot_be_gone_on_from_fails_the_run_with_a_remedy() {
         (&|case| case.base = None, "the checkpoint that the run is to go on from is not there"),
         (&|case| case.spec.input = values(json!({"n": 1})), "set values with `update`"),
         (
-            &|case| case.spec.start = successor(&broken(), json!({"m": 1})).spec.start,
-            "the update wrote channel `m`, which the graph does not declare: did you mean `n`?",
+            &|case| case.spec.start = successor(&broken(), json!({"N": 1})).spec.start,
+            "the update wrote channel `N`, which the graph does not declare: did you mean `n`?",
         ),
         (&|case| case.graph.edges.truncate(1), "is no `for_each` edge to it in this graph"),
         (

@@ -1,6 +1,8 @@
-//! The name that was probably meant: for messages about names that nobody knows.
+//! What a message about an unknown name says of the known ones.
 
 use std::fmt::Write as _;
+
+use coxswain_shared::closest::closest;
 
 /// Names that a message lists; more are counted.
 const LISTED_MAX: usize = 20;
@@ -10,10 +12,7 @@ pub(crate) fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) ->
     let mut known: Vec<_> = known.into_iter().collect();
     known.sort_unstable();
     let mut text = String::new();
-    let meant = known.iter().map(|name| (distance(wrong, name), name)).min();
-    if let Some((edits, name)) = meant
-        && edits <= 1 + wrong.chars().count() / 4
-    {
+    if let Some(name) = closest(wrong, known.iter().copied()) {
         let _ = write!(text, "; did you mean `{name}`?");
     }
     let shown = known.iter().take(LISTED_MAX).copied().collect::<Vec<_>>().join(", ");
@@ -21,22 +20,6 @@ pub(crate) fn hint<'a>(wrong: &str, known: impl IntoIterator<Item = &'a str>) ->
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     let _ = if known.is_empty() { write!(text, "; none is known") } else { write!(text, "; known: {shown}{more}") };
     text
-}
-
-/// Levenshtein's distance, over at most the first 64 characters.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().take(64).collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, l) in left.chars().take(64).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, r) in right.iter().enumerate() {
-            let substituted = diagonal + usize::from(l != *r);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[right.len()]
 }
 
 #[cfg(test)]
