@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use coxswain_shared::store::{Error, Renewal, Renewed};
 use futures_util::future::BoxFuture;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 use crate::attempt::Shared;
 
@@ -23,7 +23,8 @@ enum Event {
 
 /// Sends heartbeats for as long as it lives.
 pub(super) async fn run_heartbeat(shared: Arc<Shared>) {
-    let mut ticks = interval(shared.terms.heartbeat);
+    // Nothing is held at the start.
+    let mut ticks = interval_at(Instant::now() + shared.terms.heartbeat, shared.terms.heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut in_flight: Option<InFlight> = None;
     let mut failing = false;
