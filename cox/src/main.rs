@@ -10,6 +10,7 @@ mod definition;
 mod embedded;
 mod exit;
 mod failure;
+mod idle;
 mod input;
 mod measure;
 mod output;

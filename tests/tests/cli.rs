@@ -349,6 +349,21 @@ async fn one_process_works_on_what_others_submit_and_watch() {
 }
 
 #[tokio::test]
+async fn who_submits_to_a_store_on_which_nobody_works_is_told_what_to_start() {
+    let desk = Desk::new();
+    let submitted = desk.run("submit hello.yaml --id a").await;
+    assert_eq!((code(&submitted), submitted.stdout.as_str()), (0, "a\n"));
+    assert!(
+        submitted.stderr.contains("no worker of the pool default") && submitted.stderr.contains("cox up"),
+        "{submitted:?}"
+    );
+    let _up = desk.start("up");
+    assert_eq!(code(&desk.run("watch a").await), 0);
+    let submitted = desk.run("submit hello.yaml --id b").await;
+    assert!(!submitted.stderr.contains("no worker"), "{submitted:?}");
+}
+
+#[tokio::test]
 async fn a_run_outlives_the_process_that_worked_on_it() {
     let desk = Desk::new();
     let mut first = desk.start("run rounds.yaml --id a --input limit=20");

@@ -1,10 +1,12 @@
 //! `cox resume`: lets a run go on.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use coxswain_shared::control::{self, Answers, ResumedAs, Resumption};
 use coxswain_shared::duration;
-use coxswain_shared::id::{RunId, Step};
+use coxswain_shared::id::{PoolName, RunId, Step};
+use coxswain_shared::store::Store;
 
 use super::run::work_and_watch;
 use super::submit::Strategy;
@@ -12,6 +14,7 @@ use crate::context::Context;
 use crate::embedded::pools;
 use crate::exit::Exit;
 use crate::failure::Failed;
+use crate::idle;
 use crate::input;
 
 const EXAMPLES: &str = "\
@@ -80,15 +83,14 @@ impl Args {
             return work_and_watch(context, async |store| {
                 let resumed = control::resume(store, wish).await?;
                 tell(context, &resumed);
-                let run = control::find(store, resumed.run()).await?;
-                let graph = control::graph_of(store, &run.graph_hash).await?;
-                Ok((run.key.id, pools(&graph)))
+                Ok((resumed.run().clone(), needed(store, &resumed).await?))
             })
             .await;
         }
         let store = context.store().await?;
         let resumed = control::resume(store.as_ref(), wish).await?;
         tell(context, &resumed);
+        idle::note(context, store.as_ref(), &needed(store.as_ref(), &resumed).await?).await?;
         context.output.result(&resumed, || resumed.run().to_string());
         Ok(Exit::Ok)
     }
@@ -117,6 +119,12 @@ fn tell(context: &Context, resumed: &ResumedAs) {
         }
         ResumedAs::Itself { run } => context.output.note(format!("run {run} goes on")),
     }
+}
+
+/// The pools that the run needs.
+async fn needed(store: &dyn Store, resumed: &ResumedAs) -> Result<BTreeSet<PoolName>, Failed> {
+    let run = control::find(store, resumed.run()).await?;
+    Ok(pools(&control::graph_of(store, &run.graph_hash).await?))
 }
 
 fn answers(one: Option<&str>, several: &[String]) -> Result<Answers, Failed> {

@@ -9,8 +9,10 @@ use coxswain_shared::store::{OnConflict, Store};
 
 use crate::context::Context;
 use crate::definition;
+use crate::embedded::pools;
 use crate::exit::Exit;
 use crate::failure::Failed;
+use crate::idle;
 use crate::input;
 
 const EXAMPLES: &str = "\
@@ -121,8 +123,12 @@ impl Args {
 
 /// Submits, and prints the id as the result.
 pub(crate) async fn submit(context: &Context, store: &dyn Store, submission: Submission) -> Result<Submitted, Failed> {
+    let needed = pools(&submission.graph);
     let submitted = control::submit(store, submission).await?;
     tell(context, &submitted);
+    if !submitted.status.is_final() {
+        idle::note(context, store, &needed).await?;
+    }
     context.output.result(&submitted, || submitted.key.id.to_string());
     Ok(submitted)
 }
