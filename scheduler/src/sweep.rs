@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use coxswain_shared::broker::Broker;
 use coxswain_shared::id::{Partition, PoolName};
@@ -14,6 +14,9 @@ use rand::RngExt as _;
 use crate::config::SchedulerConfig;
 use crate::metrics::SchedulerMetrics;
 use crate::outbox::Outbox;
+
+/// How far apart, in the time at which they fall due again, tasks are taken to be that were sent before the start and after it.
+const APART: Duration = Duration::from_millis(100);
 
 /// The reaper of one scheduler.
 #[derive(Debug)]
@@ -28,11 +31,18 @@ pub(crate) struct Sweeper {
 impl Sweeper {
     /// Sweeps until the tasks drain.
     pub(crate) async fn run(self, tasks: Tasks) {
-        let mut ahead = if self.config.broker_starts_empty { self.config.resend_after * 2 } else { Duration::ZERO };
+        let resend_after = self.config.resend_after;
+        // Until then all falls due again that was sent before the start, and nothing that is sent from now on.
+        let lost_until = Instant::now() + resend_after.saturating_sub(APART);
+        let mut ahead = if self.config.broker_starts_empty { resend_after * 2 } else { Duration::ZERO };
         loop {
             let more = self.round(ahead).await;
-            ahead = Duration::ZERO;
-            let pause = if more { Duration::ZERO } else { self.pause() };
+            ahead = match more {
+                Some(true) if ahead > Duration::ZERO => lost_until.saturating_duration_since(Instant::now()),
+                Some(_) => Duration::ZERO,
+                None => ahead,
+            };
+            let pause = if more == Some(true) { Duration::ZERO } else { self.pause() };
             tokio::select! {
                 () = tasks.draining() => return,
                 () = tokio::time::sleep(pause) => {}
@@ -45,23 +55,22 @@ impl Sweeper {
         self.config.sweep_every.mul_f64(rand::rng().random_range(0.75..1.25))
     }
 
-    /// Sweeps every partition once. True if any has more to do at once.
-    async fn round(&self, ahead: Duration) -> bool {
+    /// Sweeps every partition once. Whether any has more to do at once; absent if the store is away.
+    async fn round(&self, ahead: Duration) -> Option<bool> {
         let mut doubtful = Vec::new();
-        let mut more = false;
+        let (mut more, mut is_away) = (false, false);
         for index in 0..self.store.partitions() {
-            match self.partition(Partition::new(index), ahead).await {
-                Some(swept) => {
-                    more |= swept.more;
-                    doubtful.extend(self.take_action(swept).await);
-                }
-                // The store is away: the other partitions can wait for the next round as well.
-                None => return false,
-            }
+            let Some(swept) = self.partition(Partition::new(index), ahead).await else {
+                // The other partitions can wait for the next round as well; what was handed out cannot.
+                is_away = true;
+                break;
+            };
+            more |= swept.more;
+            doubtful.extend(self.take_action(swept).await);
         }
         self.resend(doubtful, ahead > Duration::ZERO).await;
         self.metrics.broker_reconnects(self.broker.reconnects());
-        more
+        (!is_away).then_some(more)
     }
 
     async fn partition(&self, partition: Partition, ahead: Duration) -> Option<Swept> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use coxswain_shared::broker::{Broker, LocalBroker};
+use coxswain_shared::config::Source;
 use coxswain_shared::graph::canonical::{Canonical, canonical};
 use coxswain_shared::graph::{Channel, Graph, Node};
 use coxswain_shared::id::{GraphHash, GraphName, Nonce, PoolName, RunId, ThreadId, WorkerId};
@@ -12,6 +13,7 @@ use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::Outcome;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::{Cause, NewOrder};
+use coxswain_shared::store::conformance::{Fixture, make};
 use coxswain_shared::store::{
     Claim, Claimed, Created, NewRun, OnConflict, Run, RunSpec, Settle, Store, StoredGraph, Verdict,
     sqlite::{SqliteConfig, SqliteStore},
@@ -115,6 +117,12 @@ impl Fleet {
     }
 }
 
+/// The defaults, with a queue that begins empty.
+fn embedded() -> SchedulerConfig {
+    let defaults = SchedulerConfig::read(&Source::default()).expect("the defaults have no mistakes");
+    SchedulerConfig { broker_starts_empty: true, ..defaults }
+}
+
 fn counting_to(bound: u64) -> Graph {
     Graph::builder("loop")
         .channel("count", Channel::add(0))
@@ -128,7 +136,7 @@ fn counting_to(bound: u64) -> Graph {
 
 #[tokio::test]
 async fn a_loop_runs_until_its_condition_ends_it() {
-    let fleet = Fleet::start(SchedulerConfig::embedded());
+    let fleet = Fleet::start(embedded());
     fleet.start_worker().await;
     let id = fleet.submit("r1", counting_to(5)).await;
     let run = fleet.end(&id).await;
@@ -139,7 +147,7 @@ async fn a_loop_runs_until_its_condition_ends_it() {
 
 #[tokio::test]
 async fn what_was_queued_before_a_restart_of_the_embedded_queue_is_sent_again() {
-    let fleet = Fleet::start(SchedulerConfig::embedded());
+    let fleet = Fleet::start(embedded());
     let id = fleet.submit("r1", counting_to(3)).await;
     // The first scheduler sends the first task to its queue, which then is lost with it.
     let pool = PoolName::standard();
@@ -148,14 +156,29 @@ async fn what_was_queued_before_a_restart_of_the_embedded_queue_is_sent_again() 
     }
     fleet.tasks.start_drain();
     fleet.tasks.join(Duration::from_secs(10)).await;
-    let again = Fleet::over(Arc::clone(&fleet.store), SchedulerConfig::embedded());
+    let again = Fleet::over(Arc::clone(&fleet.store), embedded());
     again.start_worker().await;
     assert_eq!(again.end(&id).await.status, RunStatus::Succeeded);
 }
 
 #[tokio::test]
+async fn all_that_was_queued_before_a_restart_is_sent_at_once_however_much_it_is() {
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(SqliteConfig::memory()).expect("a store in memory opens"));
+    let fixture = Fixture::real(Arc::clone(&store), ());
+    let config = SchedulerConfig { sweep_batch: 100, resend_after: Duration::from_mins(10), ..embedded() };
+    let tasks = (0..450).map(|item| make::task(&format!("1:work:{item}"))).collect();
+    let (_, tasks) = fixture.dispatched("r1", tasks).await;
+    // A minute ago.
+    store.mark_sent(&tasks, config.resend_after.saturating_sub(Duration::from_mins(1))).await.unwrap();
+
+    let fleet = Fleet::over(store, config);
+    fleet.shows(r#"cox_backlog{pool="default"} 450"#).await;
+    fleet.shows(r#"cox_tasks_sent_total{result="again"} 450"#).await;
+}
+
+#[tokio::test]
 async fn figures_that_are_not_the_schedulers_own_are_looked_up() {
-    let fleet = Fleet::start(SchedulerConfig::embedded());
+    let fleet = Fleet::start(embedded());
     let id = fleet.submit("r1", counting_to(3)).await;
     fleet.shows(r#"cox_backlog{pool="default"} 1"#).await;
     let order =
@@ -168,7 +191,7 @@ async fn figures_that_are_not_the_schedulers_own_are_looked_up() {
 
 #[tokio::test]
 async fn a_run_whose_graph_is_lost_fails_and_says_so() {
-    let fleet = Fleet::start(SchedulerConfig::embedded());
+    let fleet = Fleet::start(embedded());
     let mut run = NewRun {
         id: RunId::new("r1").unwrap(),
         thread: ThreadId::new("r1").unwrap(),
@@ -189,11 +212,10 @@ async fn a_run_whose_graph_is_lost_fails_and_says_so() {
 
 #[tokio::test]
 async fn many_schedulers_advance_the_same_runs_and_none_twice() {
-    let fleet = Fleet::start(SchedulerConfig::embedded());
+    let fleet = Fleet::start(embedded());
     for _ in 0..3 {
         let store = Arc::clone(&fleet.store);
-        let scheduler =
-            Scheduler::new(SchedulerConfig::embedded(), store, Arc::new(fleet.broker.clone()), &Metrics::new());
+        let scheduler = Scheduler::new(embedded(), store, Arc::new(fleet.broker.clone()), &Metrics::new());
         fleet.tasks.spawn(scheduler.run(fleet.tasks.clone()));
     }
     fleet.start_worker().await;

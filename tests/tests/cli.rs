@@ -375,3 +375,41 @@ async fn a_run_outlives_the_process_that_worked_on_it() {
     assert_eq!(code(&watched), 0, "{watched:?}");
     assert_eq!(serde_json::from_str::<Value>(&watched.stdout).unwrap()["rounds"], 20);
 }
+
+#[tokio::test]
+async fn what_was_queued_in_a_process_that_was_killed_is_begun_at_once_by_the_next() {
+    let desk = Desk::new();
+    // One slot, which the first run holds; a task that was sent once is not looked at again by time.
+    let start = || {
+        let up = Cox::program("cox").args(["up", "--http", "127.0.0.1:0"]).current_dir(desk.path());
+        up.env("COX_SLOTS", "1").env("COX_RESEND_AFTER", "10m").start()
+    };
+    let mut first = start();
+    assert_eq!(code(&desk.run("submit stubborn.yaml --id holds").await), 0);
+    desk.wait_for_work("holds").await;
+    assert_eq!(code(&desk.run("submit rounds.yaml --id waits --input limit=1").await), 0);
+    figure(&first, r#"cox_backlog{pool="default"} 1"#).await;
+    figure(&first, r#"cox_tasks_sent_total{result="confirmed"} 2"#).await;
+    // Meanwhile it is noted as sent.
+    std::fs::write(desk.path().join("brief.yaml"), SLOW.replace("1h", "1s")).unwrap();
+    assert_eq!(code(&desk.run("submit brief.yaml --id brief").await), 0);
+    desk.wait_for_status("brief", "succeeded").await;
+    first.kill(Signal::SIGKILL);
+    first.wait_exit(SOON).await;
+
+    let second = start();
+    desk.wait_for_status("waits", "succeeded").await;
+    drop(second);
+}
+
+/// Waits until `cox up --http` shows this line among its figures.
+async fn figure(up: &Cox, line: &str) {
+    wait_for(line, SOON, async || {
+        let told = up.stderr();
+        let address = told.split_once("metrics at ").and_then(|(_, rest)| rest.lines().next()).ok_or("no address")?;
+        let page = reqwest::get(address).await.map_err(|error| error.to_string())?;
+        let page = page.text().await.map_err(|error| error.to_string())?;
+        page.lines().any(|shown| shown == line).then_some(()).ok_or(page)
+    })
+    .await;
+}
