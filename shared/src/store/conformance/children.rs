@@ -108,6 +108,36 @@ pub async fn an_order_reaches_every_depth_and_the_last_release_ends_all(fixture:
     assert!(fixture.audited(&child.id).await.is_empty(), "a cascade is one order, not many");
 }
 
+pub async fn the_last_release_of_a_parent_ends_nothing_while_a_child_is_open_however_often_it_is_repeated(
+    fixture: &Fixture,
+) {
+    let parent = fixture.begin("p").await;
+    let tasks = vec![make::child(&parent, "1:sub:0", "c", 1), make::task("1:work:0")];
+    let tasks = fixture.step(&parent, 1, tasks).await;
+    let own = fixture.lease(&tasks[1]).await;
+    let child = key_of(&parent, "c");
+    let works = fixture.step(&child, 1, vec![make::task("1:work:0")]).await;
+    let lease = fixture.lease(&works[0]).await;
+    fixture.cancel(&parent).await;
+    let stopped = || Release::Stopped(make::proof());
+    let (goes_on, ends) = (Released::Accepted { run_ended: false }, Released::Accepted { run_ended: true });
+    for _ in 0..3 {
+        assert_eq!(fixture.release(&tasks[1], &own, stopped()).await, goes_on);
+        let run = fixture.run(&parent).await;
+        let report = run.stop.unwrap();
+        assert_eq!((run.status, run.open_tasks, run.open_leases), (RunStatus::Stopping, 1, 0));
+        assert_eq!((report.leases, report.released, report.closed_at), (2, 1, None));
+    }
+    assert_eq!(fixture.release(&works[0], &lease, stopped()).await, ends);
+    for _ in 0..2 {
+        assert_eq!(fixture.release(&tasks[1], &own, stopped()).await, goes_on, "as it was answered first");
+        assert_eq!(fixture.release(&works[0], &lease, stopped()).await, ends);
+        let report = fixture.report(&parent).await;
+        assert_eq!((report.released, report.unconfirmed), (2, 0));
+        assert_eq!(fixture.status(&parent).await, RunStatus::Cancelled);
+    }
+}
+
 pub async fn doubt_about_a_child_is_doubt_about_its_parent(fixture: &Fixture) {
     let (parent, child, grandchild, task, lease) = generations(fixture).await;
     fixture.cancel(&parent).await;

@@ -66,6 +66,7 @@ macro_rules! store_conformance {
             the_end_of_a_child_settles_its_parents_task
             a_child_that_fails_stops_its_parents_other_tasks
             an_order_reaches_every_depth_and_the_last_release_ends_all
+            the_last_release_of_a_parent_ends_nothing_while_a_child_is_open_however_often_it_is_repeated
             doubt_about_a_child_is_doubt_about_its_parent
             idle_children_stop_at_once_with_their_parent
             force_reaches_the_children
