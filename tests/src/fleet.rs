@@ -42,7 +42,7 @@ pub const SOON: Duration = Duration::from_mins(1);
 /// the result that the verdict looks at.
 const PRELUDE: &str = r#"
 note() { echo "$(date +%s%3N) $1 $COX_RUN $COX_TASK $COX_FENCE $COX_ATTEMPT $$" >> "$EFFECTS"; }
-finish() { note done; printf '{"done":{"task":"%s","fence":%s}}\n' "$COX_TASK" "$COX_FENCE"; }
+finish() { note done; printf '{"done":{"run":"%s","task":"%s","fence":%s}}\n' "$COX_RUN" "$COX_TASK" "$COX_FENCE"; }
 "#;
 
 /// The broker of the tests that do not harm it.
@@ -165,6 +165,26 @@ impl Fleet {
         waiting
     }
 
+    /// Messages of the standard pool's queue that wait, and those that a worker has in hand, as the broker itself says:
+    /// some seconds late.
+    pub async fn messages(&self) -> (u64, u64) {
+        let queue = format!("{}.tasks.{}", self.prefix, PoolName::standard());
+        let listed = self.rabbit().ctl(&["list_queues", "name", "messages_ready", "messages_unacknowledged"]).await;
+        let row = listed.lines().find_map(|line| line.strip_prefix(&queue)?.strip_prefix('\t'));
+        let counts: Vec<u64> = row.unwrap_or_default().split('\t').filter_map(|count| count.parse().ok()).collect();
+        let [ready, in_hand] = counts[..] else { panic!("the broker does not list {queue}:\n{listed}") };
+        (ready, in_hand)
+    }
+
+    /// What the scripts of a thread's runs have written, as the state of this run's last checkpoint shows it: the runs,
+    /// in the order of their results.
+    pub async fn written_by(&self, run: &RunId) -> Vec<RunId> {
+        let state = control::state(self.store.as_ref(), run, None).await.expect("the run has a checkpoint");
+        let entries = state.values.get("done").and_then(|done| done.as_array().cloned()).unwrap_or_default();
+        let by = |entry: &serde_json::Value| RunId::new(entry["run"].as_str()?).ok();
+        entries.iter().map(|entry| by(entry).unwrap_or_else(|| panic!("{entry} names no run"))).collect()
+    }
+
     /// An `exec` node that runs a shell script, in which `note WORD` leaves an effect and `finish` one and a result.
     pub fn script(&self, script: &str) -> NodeBuilder {
         let file = self.effects_file();
@@ -250,6 +270,11 @@ impl Fleet {
     /// The end of all programs' outputs, for a failure's message.
     pub fn tails(&self) -> String {
         self.schedulers.iter().chain(&self.workers).map(Cox::tails).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The URL of the broker through a proxy before it.
+    pub fn rabbit_through(&self, proxy: &crate::Proxy) -> String {
+        proxy.url(&self.rabbit().url())
     }
 
     /// The URL of the store through a proxy before its Redis.

@@ -66,10 +66,12 @@ fn judge_stop(run: &Run, effects: &[Effect], faults: &mut Vec<String>) {
     faults.extend(late.map(|effect| format!("after the confirmed stop at {closed}: {effect:?}")));
 }
 
-/// What the state holds of a task was written once, under the highest fence that the task ever had.
+/// What the state holds of a task was written once, under the highest fence that the task ever had. What earlier runs of
+/// the thread have written is theirs to be judged by.
 fn judge_fences(run: &Run, effects: &[Effect], done: &Value, faults: &mut Vec<String>) {
     let mut written: BTreeMap<String, Vec<u64>> = BTreeMap::new();
-    for entry in done.as_array().into_iter().flatten() {
+    let own = done.as_array().into_iter().flatten().filter(|entry| entry["run"] == run.key.id.as_str());
+    for entry in own {
         let task = entry["task"].as_str().unwrap_or_default().to_owned();
         written.entry(task).or_default().push(entry["fence"].as_u64().unwrap_or_default());
     }

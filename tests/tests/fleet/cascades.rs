@@ -1,13 +1,16 @@
 //! Stops that spread, and stops that nobody gave: child runs, siblings, loops, budgets, threads; and G12, the audit trail.
 
-use coxswain_shared::control::{self, Error, Submission};
+use std::time::Duration;
+
+use coxswain_shared::control::{self, Answers, Error, ResumedAs, Resumption, Submission};
 use coxswain_shared::graph::{Channel, Graph, Node};
-use coxswain_shared::id::{RunId, ThreadId};
+use coxswain_shared::id::{Nonce, RunId, ThreadId};
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::Cause;
-use coxswain_shared::store::{OnConflict, Run, RunFilter, StopAnswer};
+use coxswain_shared::store::{OnConflict, Resume, Resumed, Run, RunFilter, StopAnswer};
 use coxswain_tests::fleet::{ACTOR, Fleet, SOON, builder};
 use coxswain_tests::wait_for;
+use serde_json::json;
 
 use crate::rig::{self, TICKING, meanwhile};
 
@@ -99,6 +102,75 @@ async fn a_run_in_flight_on_a_thread_is_waited_for_refused_or_superseded() {
     rig::is_gone(group).await;
     assert_eq!(fleet.effects(&waiting), []);
     fleet.verdict(&[first, waiting, last]).await;
+}
+
+/// The run in flight takes its time to stop; the one that took its place waits for it, and a third one waits behind.
+#[tokio::test]
+async fn a_rollback_takes_back_the_run_in_flight_and_starts_when_it_has_stopped() {
+    const SLOW_TO_STOP: &str = "trap 'until [ -e \"$EFFECTS.go\" ]; do sleep 0.05; done; note gone; exit 1' TERM
+        note start; while :; do sleep 0.05; done";
+    let fleet = Fleet::start(1, 2).await;
+    let short = fleet.chain([fleet.script("note start; finish")]);
+    let slow = fleet.script(SLOW_TO_STOP).grace(Duration::from_mins(5));
+    let long = fleet.chain([fleet.script("note first; finish"), slow]);
+    let kept = on_thread(&fleet, &short, OnConflict::Reject).await.unwrap();
+    fleet.succeeded(&kept, SOON).await;
+    let taken_back = on_thread(&fleet, &long, OnConflict::Reject).await.unwrap();
+    let group = fleet.noted(&taken_back, "start", 1, SOON).await[0].pid;
+    assert_eq!(fleet.written_by(&taken_back).await, [kept.clone(), taken_back.clone()]);
+
+    let in_its_place = on_thread(&fleet, &short, OnConflict::Rollback).await.unwrap();
+    let behind = on_thread(&fleet, &short, OnConflict::Enqueue).await.unwrap();
+    meanwhile(&fleet).await;
+    assert_eq!(fleet.run(&taken_back).await.status, RunStatus::Stopping);
+    for waiting in [&in_its_place, &behind] {
+        assert_eq!((fleet.run(waiting).await.status, fleet.effects(waiting).len()), (RunStatus::Queued, 0));
+    }
+    fleet.open("go");
+    let ended = fleet.ended(&taken_back, SOON).await;
+    assert_eq!((ended.status, cause(&ended)), (RunStatus::Cancelled, Some(Cause::Superseded)), "{ended:?}");
+    assert!(ended.stop.as_ref().is_some_and(coxswain_shared::stop::StopReport::is_confirmed), "{ended:?}");
+    fleet.succeeded(&behind, SOON).await;
+    let gone = fleet.noted(&taken_back, "gone", 1, SOON).await[0].at;
+    let begun = fleet.noted(&in_its_place, "start", 1, SOON).await[0].at;
+    assert!(begun >= gone, "it began at {begun}, before the one in flight was gone at {gone}");
+    assert_eq!(fleet.written_by(&behind).await, [kept.clone(), in_its_place.clone(), behind.clone()]);
+    rig::is_gone(group).await;
+    fleet.verdict(&[kept, taken_back, in_its_place, behind]).await;
+}
+
+#[tokio::test]
+async fn every_resume_is_in_the_audit_trail_with_actor_reason_and_result() {
+    let fleet = Fleet::start(1, 1).await;
+    let graph = builder("approval").channel("verdict", Channel::last());
+    let graph = graph.node("ask", Node::interrupt("'May it?'").into("verdict")).node("n", fleet.script("finish"));
+    let graph = graph.edge("START", "ask").edge("ask", "n").edge("n", "END").build().unwrap();
+    let run = fleet.submit(&graph).await;
+    wait_for("the run to wait for a human", SOON, async || {
+        let run = fleet.run(&run).await;
+        if run.status == RunStatus::Interrupted { Ok(()) } else { Err(format!("{run:?}")) }
+    })
+    .await;
+    let wish = Resumption::new(run.clone(), "bob@test");
+    let wish = Resumption { answers: Answers::One(json!("yes")), reason: Some("it may".to_owned()), ..wish };
+    let resumed = control::resume(fleet.store.as_ref(), wish).await.unwrap();
+    assert_eq!(resumed, ResumedAs::Itself { run: run.clone() });
+    let key = fleet.succeeded(&run, SOON).await.key;
+    let late = Resume {
+        run: key,
+        nonce: Nonce::fresh(),
+        answers: [].into(),
+        actor: "eve@test".to_owned(),
+        reason: Some("me too".to_owned()),
+    };
+    assert_eq!(fleet.store.resume(late).await.unwrap(), Resumed::NotInterrupted(RunStatus::Succeeded));
+    let trail = fleet.store.audit(Some(&run), None, 100).await.unwrap().rows;
+    let entries = trail.iter().rev().filter(|entry| entry.action == "resume");
+    let told: Vec<_> =
+        entries.map(|entry| (entry.actor.as_str(), entry.reason.as_deref(), entry.result.as_str())).collect();
+    let expected = [("bob@test", Some("it may"), "ok"), ("eve@test", Some("me too"), "not_interrupted")];
+    assert_eq!(told, expected, "{trail:?}");
+    fleet.verdict(&[run]).await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod deadlines;
 mod drains;
 mod messages;
 mod outages;
+mod partitions;
 mod rig;
 mod stops;
 mod volume;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use coxswain_shared::graph::Graph;
 use coxswain_shared::id::RunId;
 use coxswain_tests::fleet::{Fleet, SOON};
+use coxswain_tests::wait_for;
 
 /// Runs in flight while a server dies.
 const RUNS: usize = 20;
@@ -54,15 +55,39 @@ async fn a_redis_that_is_killed_under_load_loses_and_doubles_nothing() {
     all_end_well(&fleet, &runs).await;
 }
 
+/// While the alarm is on, what was queued is worked off, and of what was submitted since nothing comes to the queue.
 #[tokio::test]
 async fn a_broker_with_a_memory_alarm_delays_runs_and_loses_none() {
     let fleet = Fleet::with_own_broker(1, 1).await;
     let mut runs = load(&fleet).await;
     fleet.rabbit().set_memory_alarm(true).await;
     let graph = graph(&fleet);
+    let mut delayed = Vec::new();
     for _ in 0..RUNS {
-        runs.push(fleet.submit(&graph).await);
+        delayed.push(fleet.submit(&graph).await);
+    }
+    wait_for("the broker to block the scheduler", RECOVERED, async || {
+        let states = fleet.rabbit().ctl(&["list_connections", "state"]).await;
+        if states.lines().any(|state| state == "blocked") { Ok(()) } else { Err(states) }
+    })
+    .await;
+    for run in &delayed {
+        wait_for("the run to be planned", RECOVERED, async || fleet.run(run).await.open_tasks == 1).await;
+    }
+    wait_for("what was queued to be worked off", RECOVERED, async || {
+        let mut left = fleet.backlog().await;
+        for run in &runs {
+            left += u64::from(fleet.run(run).await.open_leases);
+        }
+        if left == 0 { Ok(()) } else { Err(format!("{left} tasks are queued or in hand")) }
+    })
+    .await;
+    for run in &delayed {
+        let found = fleet.run(run).await;
+        assert_eq!((found.open_tasks, found.open_leases), (1, 0), "a message got through: {found:?}");
+        assert_eq!(fleet.effects(run), [], "a message got through");
     }
     fleet.rabbit().set_memory_alarm(false).await;
+    runs.extend(delayed);
     all_end_well(&fleet, &runs).await;
 }
