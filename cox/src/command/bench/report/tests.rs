@@ -41,7 +41,7 @@ fn what_was_not_measured_is_absent() {
     let text = report.text();
     assert!(text.contains("2000 messages/s"), "{text}");
     assert!(text.contains("500 steps/s") && text.contains("4.00 Redis round trips"), "{text}");
-    assert!(!text.contains("stop") && !text.contains("alone"), "{text}");
+    assert!(!text.contains("stop") && !text.contains("steps, alone"), "{text}");
     assert!(serde_json::to_value(&report).unwrap()["latency"].is_null());
     let dropped = Spread::of(vec![Duration::from_millis(2)]);
     let stop = Stop { dropped, ended: Spread::of(vec![Duration::from_millis(3)]) };
