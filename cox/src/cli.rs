@@ -3,7 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    audit, bench, cancel, exit_codes, get, graph, history, list, resume, run, state, submit, up, watch, workers,
+    audit, bench, cancel, completions, exit_codes, get, graph, history, list, resume, run, state, submit, up, watch,
+    workers,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -11,11 +12,11 @@ use crate::failure::Failed;
 
 const EXAMPLES: &str = "\
 Examples:
-  cox run hello.yaml --input name=Ann       run a graph here and now, and watch it
-  cox list --status running                 what is going on
-  cox cancel 0197c2 --reason 'wrong input'  stop a run, wherever it runs
-  cox history 0197c2                        what it did, step by step
-  cox resume 0197c2 --from 7                go on from step 7, as a new run
+  cox run loop.yaml --id loop-1             run a graph here and now, and watch it
+  cox list --status running                 what is going on, and under which ids
+  cox cancel loop-1 --reason 'wrong input'  stop a run, wherever it runs
+  cox history loop-1                        what it did, step by step
+  cox resume loop-1 --from 7                go on from step 7, as a new run
 
 Without --store and COX_STORE everything is in .cox/cox.db of this folder. The exit codes: cox exit-codes";
 
@@ -80,6 +81,8 @@ pub(crate) enum Command {
     Bench(bench::Args),
     /// List the workers
     Workers(workers::Args),
+    /// Print a script that completes words of this command in a shell
+    Completions(completions::Args),
     /// Explain the exit codes
     ExitCodes(exit_codes::Args),
 }
@@ -102,6 +105,7 @@ impl Command {
             Self::Up(args) => Box::pin(args.run(context)).await,
             Self::Bench(args) => Box::pin(args.run(context)).await,
             Self::Workers(args) => args.run(context).await,
+            Self::Completions(args) => Ok(args.run(context)),
             Self::ExitCodes(args) => Ok(args.run(context)),
         }
     }

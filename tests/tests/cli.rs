@@ -402,6 +402,28 @@ async fn what_was_queued_in_a_process_that_was_killed_is_begun_at_once_by_the_ne
     drop(second);
 }
 
+#[tokio::test]
+async fn a_shell_completes_commands_and_flags() {
+    let desk = Desk::new();
+    let script = desk.run("completions bash").await;
+    assert_eq!(code(&script), 0, "{script:?}");
+    let file = desk.path().join("cox.bash");
+    std::fs::write(&file, script.stdout).unwrap();
+    for (words, completed) in [("cox exit", "exit-codes"), ("cox cancel --rea", "--reason"), ("cox graph sho", "show")]
+    {
+        let words: Vec<&str> = words.split(' ').collect();
+        let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let ask = format!(
+            ". {}; COMP_WORDS=({}) COMP_CWORD={}; _cox cox '{last}' '{before}'; echo \"${{COMPREPLY[@]}}\"",
+            file.display(),
+            words.join(" "),
+            words.len() - 1,
+        );
+        let answer = std::process::Command::new("bash").args(["-c", &ask]).output().unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer.stdout).trim(), completed, "{answer:?}");
+    }
+}
+
 /// Waits until `cox up --http` shows this line among its figures.
 async fn figure(up: &Cox, line: &str) {
     wait_for(line, SOON, async || {
