@@ -2,6 +2,7 @@
 //! and the message is a duplicate, or until it was silent for two heartbeats, and is taken over.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coxswain_shared::id::{Fence, Nonce, TaskKey};
@@ -27,7 +28,7 @@ pub(crate) enum Answer {
     Nothing(DeliveryEnd),
     /// It cannot be worked on, for this reason: to the dead letters.
     Bury(DeliveryEnd, String),
-    /// The worker drains: back to the queue.
+    /// The worker drains, or is cut off from the store: back to the queue.
     GiveBack,
 }
 
@@ -40,7 +41,8 @@ pub(crate) struct Granted {
     pub(crate) hold: Hold,
 }
 
-/// Claims a task; repeats the call, with the same nonce, for as long as the store is unavailable.
+/// Claims a task; repeats the call, with the same nonce, while the store is unavailable, but not for so long that others
+/// might have had it.
 pub(crate) async fn claim(shared: &Arc<Shared>, task: &TaskKey) -> Answer {
     let nonce = Nonce::fresh();
     let mut pause = Pause::new();
@@ -77,6 +79,9 @@ pub(crate) async fn claim(shared: &Arc<Shared>, task: &TaskKey) -> Answer {
                 return Answer::Bury(DeliveryEnd::Poisoned, why);
             }
             Err(error) if error.is_retryable() => {
+                if shared.is_cut_off.load(Ordering::SeqCst) {
+                    return Answer::GiveBack;
+                }
                 tracing::debug!(run.id = %task.run.id, task = %task.task, %error, "a claim is repeated");
                 repeated = true;
                 pause_unless_drained(shared, pause.wait()).await;

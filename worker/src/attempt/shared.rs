@@ -1,7 +1,7 @@
 //! What all attempts of a worker share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use coxswain_shared::id::WorkerId;
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     /// A heartbeat is due now: pushes may have been lost.
     pub(crate) renew_now: Notify,
     pub(crate) stuck: Stuck,
+    /// The store is silent: what is not claimed yet is for others.
+    pub(crate) is_cut_off: AtomicBool,
 }
 
 /// Slots whose handler blocks.

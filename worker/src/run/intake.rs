@@ -1,15 +1,16 @@
 //! Takes deliveries, each with a free slot in hand, and starts their attempts.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use coxswain_shared::broker::{Broker, Consumer, Delivery};
+use coxswain_shared::broker::{Consumer, Delivery};
 use coxswain_shared::lifecycle::Tasks;
 use futures_util::future::select_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::report::Report;
+use super::servers::Servers;
 use super::worker::Ended;
 use crate::attempt::{Shared, attend};
 
@@ -30,6 +31,7 @@ pub(super) struct Intake {
 enum Event {
     Draining,
     TooManyStuck,
+    CutOff,
     Look,
     Slot(OwnedSemaphorePermit),
     Delivery(Option<Box<dyn Delivery>>),
@@ -41,8 +43,27 @@ impl Intake {
         Self { shared, consumers, slots, attempts, slot: None }
     }
 
-    /// Takes deliveries until there is a reason to take no more.
-    pub(super) async fn run(&mut self, tasks: &Tasks, report: &Report, broker: &dyn Broker) -> Ended {
+    /// Takes deliveries until there is a reason to take no more; none while the store is silent.
+    pub(super) async fn run(&mut self, tasks: &Tasks, servers: &Servers) -> Ended {
+        loop {
+            if let Some(ended) = self.take_deliveries(tasks, servers).await {
+                return ended;
+            }
+            tracing::warn!("the store is silent: the worker leaves its queues to others until it answers");
+            self.shared.is_cut_off.store(true, Ordering::SeqCst);
+            self.consumers.clear();
+            servers.report.subscribed(false);
+            match servers.connect_again(tasks).await {
+                Some(consumers) => self.consumers = consumers,
+                None => return Ended::Drained,
+            }
+            self.shared.is_cut_off.store(false, Ordering::SeqCst);
+            tracing::info!("the store answers again: the worker takes tasks");
+        }
+    }
+
+    /// Takes deliveries until there is a reason to take no more; none if that is the silence of the store.
+    async fn take_deliveries(&mut self, tasks: &Tasks, servers: &Servers) -> Option<Ended> {
         let mut looks = interval(LOOK_EVERY);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let too_many = self.shared.stuck.too_many.clone();
@@ -51,27 +72,30 @@ impl Intake {
                 biased;
                 () = tasks.draining() => Event::Draining,
                 () = too_many.cancelled() => Event::TooManyStuck,
-                _ = looks.tick() => Event::Look,
+                _ = looks.tick() => if servers.report.is_cut_off() { Event::CutOff } else { Event::Look },
                 event = next(&mut self.consumers, &self.slots, self.slot.is_some()) => event,
             };
             match event {
-                Event::Draining => return Ended::Drained,
+                Event::Draining => return Some(Ended::Drained),
                 Event::TooManyStuck => {
                     tracing::error!(
                         "as many slots are stuck as are allowed: the worker drains itself, to be restarted"
                     );
-                    return Ended::Stuck;
+                    return Some(Ended::Stuck);
                 }
-                Event::Look => {
-                    report.subscribed(self.consumers.iter().all(|consumer| consumer.is_subscribed()));
-                    let reconnects = i64::try_from(broker.reconnects()).unwrap_or(i64::MAX);
-                    self.shared.metrics.broker_reconnects.set(reconnects);
-                }
+                Event::CutOff => return None,
+                Event::Look => self.look(servers),
                 Event::Slot(slot) => self.slot = Some(slot),
                 Event::Delivery(Some(delivery)) => self.start(delivery),
-                Event::Delivery(None) => return Ended::BrokerClosed,
+                Event::Delivery(None) => return Some(Ended::BrokerClosed),
             }
         }
+    }
+
+    fn look(&self, servers: &Servers) {
+        servers.report.subscribed(self.consumers.iter().all(|consumer| consumer.is_subscribed()));
+        let reconnects = i64::try_from(servers.broker.reconnects()).unwrap_or(i64::MAX);
+        self.shared.metrics.broker_reconnects.set(reconnects);
     }
 
     fn start(&mut self, delivery: Box<dyn Delivery>) {

@@ -14,6 +14,7 @@ mod drain;
 mod heartbeat;
 mod intake;
 mod report;
+mod servers;
 mod signals;
 mod worker;
 

@@ -16,7 +16,8 @@ use crate::config::Config;
 const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How long one report may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How old the store's last answer may be while the worker counts as ready.
+/// How old the store's last answer may be while the worker counts as ready, and takes tasks. Less than a lease lives: by
+/// the time that its tasks are sent again, a worker that is cut off must not be the one who gets them.
 const ANSWER_AGE_MAX: Duration = Duration::from_secs(6);
 
 /// What readiness is judged by. Clones are the same one.
@@ -40,6 +41,11 @@ impl Report {
 
     pub(super) fn store_answered(&self) {
         self.seen().store_answered = Some(Instant::now());
+    }
+
+    /// Whether the store has not answered for too long. Not before it has answered at all.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.seen().store_answered.is_some_and(|at| at.elapsed() > ANSWER_AGE_MAX)
     }
 
     pub(super) fn health(&self) -> Health {

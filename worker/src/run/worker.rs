@@ -1,8 +1,9 @@
 //! The worker itself: start, run, drain, end.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
-use coxswain_shared::broker::{Broker, Consumer};
+use coxswain_shared::broker::Broker;
 use coxswain_shared::duration::DURATION_MAX;
 use coxswain_shared::id::WorkerId;
 use coxswain_shared::lifecycle::Tasks;
@@ -17,16 +18,15 @@ use super::drain::drain;
 use super::heartbeat::run_heartbeat;
 use super::intake::Intake;
 use super::report::{Report, run_report};
+use super::servers::Servers;
 use super::signals::run_signals;
 use crate::attempt::{Shared, Stuck, Terms, WorkPlace};
-use crate::clock::StoreClock;
 use crate::config::Config;
 use crate::events::run_flusher;
 use crate::graphs::Graphs;
 use crate::kind::Kinds;
 use crate::leases::Leases;
 use crate::metrics::Metrics;
-use crate::pause::Pause;
 
 /// The exit code of a process whose worker drained itself because too many slots were stuck (`EX_SOFTWARE`): its
 /// supervisor restarts it.
@@ -113,7 +113,13 @@ impl Worker {
     ///
     /// Everything but handlers runs on the runtime that this is called from, the *control* runtime.
     pub async fn run(self, tasks: Tasks) -> Result<Ended, Error> {
-        let Some((clock, consumers)) = self.connect(&tasks).await? else { return Ok(Ended::Drained) };
+        let servers = Servers {
+            config: self.config.clone(),
+            store: Arc::clone(&self.store),
+            broker: self.broker,
+            report: self.report.clone(),
+        };
+        let Some((clock, consumers)) = servers.connect(&tasks).await? else { return Ok(Ended::Drained) };
         let started_at = clock.at(Instant::now());
         let (flusher, buffers) = mpsc::channel(usize::from(self.config.slots) * 2);
         let shared = Arc::new(Shared {
@@ -133,6 +139,7 @@ impl Worker {
             flusher,
             drain: CancellationToken::new(),
             renew_now: Notify::new(),
+            is_cut_off: AtomicBool::new(false),
             stuck: Stuck::new(),
         });
         tracing::info!(worker = %shared.id, slots = self.config.slots, "the worker takes tasks");
@@ -144,7 +151,7 @@ impl Worker {
 
         let attempts = Tasks::new();
         let mut intake = Intake::new(Arc::clone(&shared), consumers, self.config.slots, attempts.clone());
-        let ended = intake.run(&tasks, &self.report, self.broker.as_ref()).await;
+        let ended = intake.run(&tasks, &servers).await;
         shared.drain.cancel();
         drop(intake);
         tracing::info!(worker = %shared.id, ?ended, attempts = shared.leases.len(), "the worker drains");
@@ -153,51 +160,6 @@ impl Worker {
         services.join(self.config.heartbeat).await;
         forget(&shared).await;
         Ok(ended)
-    }
-
-    /// Waits for the store and the broker; none if the worker is asked to drain meanwhile.
-    async fn connect(&self, tasks: &Tasks) -> Result<Option<(StoreClock, Vec<Box<dyn Consumer>>)>, Error> {
-        tokio::select! {
-            biased;
-            () = tasks.draining() => Ok(None),
-            connected = async { Ok((self.read_clock().await?, self.subscribe().await?)) } => connected.map(Some),
-        }
-    }
-
-    async fn read_clock(&self) -> Result<StoreClock, Error> {
-        let mut pause = Pause::new();
-        loop {
-            let sent = Instant::now();
-            match self.store.now().await {
-                Ok(now) => {
-                    self.report.store_answered();
-                    return Ok(StoreClock::new(sent, Instant::now(), now));
-                }
-                Err(error) if error.is_retryable() => {
-                    tracing::warn!(%error, "waiting for the store");
-                    pause.wait().await;
-                }
-                Err(error) => return Err(Error::Store(error)),
-            }
-        }
-    }
-
-    async fn subscribe(&self) -> Result<Vec<Box<dyn Consumer>>, Error> {
-        let mut consumers = Vec::new();
-        for pool in &self.config.pools {
-            let mut pause = Pause::new();
-            loop {
-                match self.broker.consume(pool, self.config.prefetch()).await {
-                    Ok(consumer) => break consumers.push(consumer),
-                    Err(error @ coxswain_shared::broker::Error::Unavailable { .. }) => {
-                        tracing::warn!(%error, "waiting for the broker");
-                        pause.wait().await;
-                    }
-                    Err(error) => return Err(Error::Broker(error)),
-                }
-            }
-        }
-        Ok(consumers)
     }
 }
 

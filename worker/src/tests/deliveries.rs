@@ -181,3 +181,31 @@ async fn an_outcome_that_cannot_be_written_is_given_up_with_the_lease() {
     succeeded(bench.settled(&run).await.outcome.as_ref());
     running.drain().await;
 }
+
+/// Six seconds of silence: then others are to have what this worker cannot claim.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_cut_off_from_the_store_leaves_its_queue_to_others_and_comes_back() {
+    let (bench, gate) = (Bench::new(), Gate::new());
+    let running = bench.start_with(gate.handler());
+    wait_for(|| async {
+        let workers = bench.store.workers().await.unwrap();
+        if workers.is_empty() { Err("it has not reported itself".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    for method in ["now", "report_worker", "claim"] {
+        bench.faults.at(method, Rates { refused: 1.0, reply_lost: 0.0 });
+    }
+    let run = bench.begin(rust(json!({}))).await;
+    bench.metric_reaches(r#"cox_deliveries_total{end="given_back"}"#, 1).await;
+    let other = bench.broker.consume(&PoolName::standard(), 1).await.unwrap().next().await.unwrap();
+    assert_eq!(other.task().unwrap(), task_of(&run));
+    other.give_back().await;
+    bench.faults.switch(false);
+    gate.started.notified().await;
+    gate.go_on.notify_one();
+    let task = bench.settled(&run).await;
+    succeeded(task.outcome.as_ref());
+    assert_eq!((task.fence.get(), task.crashes), (1, 0));
+    assert_eq!(bench.metric(r#"cox_deliveries_total{end="given_back"}"#), 1);
+    running.drain().await;
+}
