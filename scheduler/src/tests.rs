@@ -8,14 +8,14 @@ use coxswain_shared::broker::{Broker, LocalBroker};
 use coxswain_shared::config::Source;
 use coxswain_shared::graph::canonical::{Canonical, canonical};
 use coxswain_shared::graph::{Channel, Graph, Node};
-use coxswain_shared::id::{GraphHash, GraphName, Nonce, PoolName, RunId, ThreadId, WorkerId};
+use coxswain_shared::id::{GraphHash, PoolName, RunId};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::Outcome;
 use coxswain_shared::run::RunStatus;
-use coxswain_shared::stop::{Cause, NewOrder};
+use coxswain_shared::stop::Cause;
 use coxswain_shared::store::conformance::{Fixture, make};
 use coxswain_shared::store::{
-    Claim, Claimed, Created, NewRun, OnConflict, Run, RunSpec, Settle, Store, StoredGraph, Verdict,
+    Claimed, Created, NewRun, Run, Settle, Store, StoredGraph, Verdict,
     sqlite::{SqliteConfig, SqliteStore},
 };
 use coxswain_shared::telemetry::Metrics;
@@ -53,14 +53,7 @@ impl Fleet {
         self.tasks.spawn(async move {
             while let Some(delivery) = consumer.next().await {
                 let task = delivery.task().expect("a well-formed message");
-                let claim = Claim {
-                    task: task.clone(),
-                    worker: WorkerId::new("w1").expect("a name"),
-                    nonce: Nonce::fresh(),
-                    ttl: Duration::from_secs(10),
-                    takeover_after: None,
-                };
-                if let Ok(Claimed::Leased(lease)) = store.claim(claim).await {
+                if let Ok(Claimed::Leased(lease)) = store.claim(make::claim(&task)).await {
                     let writes = BTreeMap::from([("count".parse().expect("a name"), json!(1))]);
                     let verdict = Verdict::Done(Outcome::wrote(writes));
                     store.settle(Settle { task, fence: lease.fence, verdict }).await.expect("the store is there");
@@ -73,16 +66,7 @@ impl Fleet {
     async fn submit(&self, id: &str, graph: Graph) -> RunId {
         let Canonical { hash, name, json } = canonical(&graph);
         self.store.put_graph(&StoredGraph { hash: hash.clone(), name: name.clone(), json }).await.expect("kept");
-        let run = NewRun {
-            id: RunId::new(id).expect("a name"),
-            thread: ThreadId::new(id).expect("a name"),
-            graph: name,
-            graph_hash: hash,
-            on_conflict: OnConflict::Reject,
-            run_timeout: Duration::from_mins(1),
-            parent: None,
-            spec: RunSpec::default(),
-        };
+        let run = NewRun { graph: name, graph_hash: hash, ..make::run(id) };
         let created = self.store.create_run(run.clone()).await.expect("the store is there");
         assert!(matches!(created, Created::Made { .. }), "{created:?}");
         run.id
@@ -181,9 +165,7 @@ async fn figures_that_are_not_the_schedulers_own_are_looked_up() {
     let fleet = Fleet::start(embedded());
     let id = fleet.submit("r1", counting_to(3)).await;
     fleet.shows(r#"cox_backlog{pool="default"} 1"#).await;
-    let order =
-        NewOrder { cause: Cause::Policy, reason: None, actor: "ann@host".to_owned(), grace: None, force: false };
-    fleet.store.stop(&id, order).await.unwrap();
+    fleet.store.stop(&id, make::order(Cause::Policy)).await.unwrap();
     fleet.shows(r#"cox_store_runs_ended_total{cause="policy",status="cancelled"} 1"#).await;
     fleet.start_worker().await;
     fleet.shows(r#"cox_backlog{pool="default"} 0"#).await;
@@ -192,17 +174,7 @@ async fn figures_that_are_not_the_schedulers_own_are_looked_up() {
 #[tokio::test]
 async fn a_run_whose_graph_is_lost_fails_and_says_so() {
     let fleet = Fleet::start(embedded());
-    let mut run = NewRun {
-        id: RunId::new("r1").unwrap(),
-        thread: ThreadId::new("r1").unwrap(),
-        graph: GraphName::new("g").unwrap(),
-        graph_hash: GraphHash::new("unknown").unwrap(),
-        on_conflict: OnConflict::Reject,
-        run_timeout: Duration::from_mins(1),
-        parent: None,
-        spec: RunSpec::default(),
-    };
-    run.spec.actor = "ann@host".to_owned();
+    let run = NewRun { graph_hash: GraphHash::new("unknown").unwrap(), ..make::run("r1") };
     fleet.store.create_run(run.clone()).await.unwrap();
     let ended = fleet.end(&run.id).await;
     assert_eq!(ended.status, RunStatus::Failed);

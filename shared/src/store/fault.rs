@@ -238,27 +238,13 @@ fn failed(method: &str, fault: Fault) -> Error {
 mod tests {
     use super::*;
     use crate::fault::{Counts, Rates, SIGNALS};
-    use crate::id::GraphName;
+    use crate::store::conformance::make;
     use crate::store::sqlite::{SqliteConfig, SqliteStore};
-    use crate::submission::{OnConflict, RunSpec};
 
     fn faulty() -> (FaultyStore, Faults) {
         let store = SqliteStore::open(SqliteConfig::memory()).unwrap();
         let faults = Faults::seeded(0);
         (FaultyStore::new(Arc::new(store), faults.clone()), faults)
-    }
-
-    fn run(id: &str) -> NewRun {
-        NewRun {
-            id: RunId::new(id).unwrap(),
-            thread: ThreadId::new(id).unwrap(),
-            graph: GraphName::new("graph").unwrap(),
-            graph_hash: GraphHash::new("00ff").unwrap(),
-            on_conflict: OnConflict::Enqueue,
-            run_timeout: Duration::from_hours(1),
-            parent: None,
-            spec: RunSpec::default(),
-        }
     }
 
     #[tokio::test]
@@ -267,12 +253,12 @@ mod tests {
         let id = RunId::new("r1").unwrap();
         faults.next("create_run", Fault::Refused);
         faults.next("create_run", Fault::ReplyLost);
-        let refused = store.create_run(run("r1")).await.unwrap_err();
+        let refused = store.create_run(make::run("r1")).await.unwrap_err();
         assert!(refused.is_retryable(), "{refused}");
         assert!(store.run(&id).await.unwrap().is_none());
-        assert!(store.create_run(run("r1")).await.is_err());
+        assert!(store.create_run(make::run("r1")).await.is_err());
         assert!(store.run(&id).await.unwrap().is_some());
-        assert!(matches!(store.create_run(run("r1")).await.unwrap(), Created::Exists { .. }));
+        assert!(matches!(store.create_run(make::run("r1")).await.unwrap(), Created::Exists { .. }));
         assert_eq!(faults.counts("create_run"), Counts { passed: 1, refused: 1, replies_lost: 1 });
     }
 
@@ -281,7 +267,7 @@ mod tests {
         let (store, faults) = faulty();
         let mut signals = store.signals();
         faults.lose_signals(1.0);
-        store.create_run(run("r1")).await.unwrap();
+        store.create_run(make::run("r1")).await.unwrap();
         tokio::time::timeout(Duration::from_secs(10), async {
             while faults.counts(SIGNALS).refused == 0 {
                 tokio::task::yield_now().await;
@@ -291,7 +277,7 @@ mod tests {
         .expect("a new run is pushed");
         assert!(signals.try_recv().is_err());
         faults.switch(false);
-        store.create_run(run("r2")).await.unwrap();
+        store.create_run(make::run("r2")).await.unwrap();
         let pushed = tokio::time::timeout(Duration::from_secs(10), signals.recv()).await.unwrap().unwrap();
         assert!(matches!(pushed, Signal::Ready(_)), "{pushed:?}");
     }

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use coxswain_shared::id::{GraphName, ThreadId};
 use coxswain_shared::outcome::{Failure, FailureKind, Outcome};
 use coxswain_shared::plan::Then;
 use coxswain_shared::stop::{Cause, NewOrder};
+use coxswain_shared::store::conformance::make;
 use coxswain_shared::store::{NewRun, OnConflict, RunSpec, Verdict};
 use proptest::prelude::*;
 use serde_json::json;
 
-use crate::rig::{run_id, values};
+use crate::rig::values;
 
 /// One call, with its choices as small numbers.
 #[derive(Debug, Clone)]
@@ -65,15 +65,10 @@ pub(crate) fn seconds(choice: u8) -> Duration {
 }
 pub(crate) fn new_run(run: u8, thread: u8, timeout: u8) -> NewRun {
     NewRun {
-        id: run_id(&format!("r{run}")),
-        thread: ThreadId::new(format!("t{thread}")).unwrap(),
-        graph: GraphName::new("graph").unwrap(),
-        graph_hash: "00ff".parse().unwrap(),
-        on_conflict: OnConflict::Enqueue,
         run_timeout: [Duration::from_mins(10), Duration::from_secs(30), Duration::from_secs(5)]
             [usize::from(timeout) % 3],
-        parent: None,
         spec: RunSpec { actor: "ann".into(), ..RunSpec::default() },
+        ..make::run_on(&format!("r{run}"), &format!("t{thread}"), OnConflict::Enqueue)
     }
 }
 pub(crate) fn end(how: u8) -> Then {

@@ -1,18 +1,18 @@
 //! What the tests of the Redis store share: one server for those that only add keys, and short ways to say things.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use coxswain_shared::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values};
-use coxswain_shared::id::{
-    ChannelName, GraphHash, GraphName, Nonce, PoolName, Revision, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId,
-};
+use coxswain_shared::id::{Nonce, Revision, RunKey, Step, TaskKey};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::plan::Then;
 use coxswain_shared::stop::{Cause, NewOrder};
+use coxswain_shared::store::conformance::make;
+pub(crate) use coxswain_shared::store::conformance::make::{
+    claim, run as new_run, run_id, step, task as queued, values,
+};
 use coxswain_shared::store::redis::{RedisConfig, RedisStore};
-use coxswain_shared::store::{Advance, Claim, Created, NewRun, OnConflict, RunSpec, Store};
-use coxswain_shared::task::{Dispatch, NewTask};
+use coxswain_shared::store::{Advance, Created, NewRun, Store};
 use coxswain_shared::time::Clock;
 use coxswain_tests::{RedisCluster, RedisOptions, RedisServer};
 use tokio::sync::OnceCell;
@@ -48,44 +48,8 @@ pub(crate) async fn store_at(clock: &Clock) -> RedisStore {
     RedisStore::connect_with_clock(config, &Tasks::new(), clock.clone()).await.unwrap()
 }
 
-pub(crate) fn run_id(id: &str) -> RunId {
-    RunId::new(id).unwrap()
-}
-
-pub(crate) fn new_run(id: &str) -> NewRun {
-    NewRun {
-        id: run_id(id),
-        thread: ThreadId::new(id).unwrap(),
-        graph: GraphName::new("graph").unwrap(),
-        graph_hash: GraphHash::new("00ff").unwrap(),
-        on_conflict: OnConflict::Enqueue,
-        run_timeout: Duration::from_hours(1),
-        parent: None,
-        spec: RunSpec::default(),
-    }
-}
-
-pub(crate) fn queued(task: &str) -> NewTask {
-    NewTask {
-        id: task.parse().unwrap(),
-        dispatch: Dispatch::Queue { pool: PoolName::standard() },
-        timeout: Duration::from_mins(10),
-        queue_timeout: Duration::from_mins(10),
-        attempt_timeout: Duration::from_mins(2),
-        grace: Duration::from_secs(5),
-        max_crashes: 3,
-        fails_run: true,
-        item: None,
-        reads: None,
-    }
-}
-
 pub(crate) fn order() -> NewOrder {
-    NewOrder { cause: Cause::Cancelled, reason: Some("enough".into()), actor: "ann".into(), grace: None, force: false }
-}
-
-pub(crate) fn values(pairs: &[(&str, serde_json::Value)]) -> Values {
-    pairs.iter().map(|(name, value)| (ChannelName::new(name).unwrap(), value.clone())).collect()
+    make::order(Cause::Cancelled)
 }
 
 /// A checkpoint with these channels, all written by its step.
@@ -110,20 +74,6 @@ pub(crate) fn advance(run: &RunKey, expected: u64, then: Then) -> Advance {
         checkpoint: None,
         changed: Values::new(),
         then,
-    }
-}
-
-pub(crate) fn step(step: u64, tasks: Vec<NewTask>) -> Then {
-    Then::Step { step: Step::new(step), tasks }
-}
-
-pub(crate) fn claim(task: &TaskKey) -> Claim {
-    Claim {
-        task: task.clone(),
-        worker: WorkerId::new("w1").unwrap(),
-        nonce: Nonce::fresh(),
-        ttl: Duration::from_secs(10),
-        takeover_after: None,
     }
 }
 

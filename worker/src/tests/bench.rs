@@ -10,14 +10,15 @@ use coxswain_shared::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values}
 use coxswain_shared::fault::Faults;
 use coxswain_shared::graph::Graph;
 use coxswain_shared::graph::canonical::{Canonical, canonical};
-use coxswain_shared::id::{NodeName, Nonce, PoolName, RunId, RunKey, Step, TaskId, TaskKey, ThreadId};
+use coxswain_shared::id::{NodeName, Nonce, PoolName, RunId, RunKey, Step, TaskId, TaskKey};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::plan::Then;
 use coxswain_shared::stop::{Cause, NewOrder};
+use coxswain_shared::store::conformance::make;
 use coxswain_shared::store::fault::FaultyStore;
 use coxswain_shared::store::sqlite::{SqliteConfig, SqliteStore};
-use coxswain_shared::store::{Advance, Advanced, Created, NewRun, OnConflict, Run, RunSpec, Store, StoredGraph};
-use coxswain_shared::task::{Dispatch, NewTask, Task, TaskState};
+use coxswain_shared::store::{Advance, Advanced, Created, NewRun, Run, RunSpec, Store, StoredGraph};
+use coxswain_shared::task::{NewTask, Task, TaskState};
 use coxswain_shared::telemetry;
 use serde_json::{Value, json};
 
@@ -117,39 +118,32 @@ impl Bench {
     }
 
     async fn prepare_as(&self, node: Value, values: Values, item: Option<Value>, run_timeout: Duration) -> RunKey {
-        let name = RunId::fresh();
         let graph = json!({
             "name": "bench", "edges": [],
             "state": {"text": {}, "count": {}, "other": {}, "words": {}},
             "nodes": {"work": node},
         });
         let parsed: Graph = serde_json::from_value(graph).unwrap();
-        let Canonical { hash, name: graph_name, json } = canonical(&parsed);
-        let stored = StoredGraph { hash: hash.clone(), name: graph_name.clone(), json };
+        let Canonical { hash, name, json } = canonical(&parsed);
+        let stored = StoredGraph { hash: hash.clone(), name: name.clone(), json };
         self.store.put_graph(&stored).await.unwrap();
         let run = NewRun {
-            id: name.clone(),
-            thread: ThreadId::new(name.as_str()).unwrap(),
-            graph: graph_name,
+            graph: name,
             graph_hash: hash,
-            on_conflict: OnConflict::Enqueue,
             run_timeout,
-            parent: None,
             spec: RunSpec { actor: "ann".into(), ..RunSpec::default() },
+            ..make::run(RunId::fresh().as_str())
         };
         let Created::Made { key, .. } = self.store.create_run(run).await.unwrap() else { panic!("a fresh run") };
         let policy = &parsed.nodes["work"].policy;
         let task = NewTask {
-            id: task_of(&key).task,
-            dispatch: Dispatch::Queue { pool: PoolName::standard() },
             timeout: policy.timeout(),
             queue_timeout: policy.queue_timeout(),
             attempt_timeout: policy.attempt_timeout(),
             grace: policy.grace(),
             max_crashes: policy.max_crashes(),
-            fails_run: true,
             item,
-            reads: None,
+            ..make::task("1:work:0")
         };
         let advance = Advance {
             run: key.clone(),

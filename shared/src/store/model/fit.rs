@@ -8,16 +8,15 @@ use super::operation::{Answers, Judgement, Kind, Letting, Next, Operation, Pick,
 use super::state::{Model, RunState};
 use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values};
 use crate::id::{
-    ChannelName, Fence, GraphHash, GraphName, NodeName, Nonce, PoolName, Revision, RunId, RunKey, Step, TaskId,
-    TaskKey, ThreadId, WorkerId,
+    ChannelName, Fence, NodeName, Nonce, PoolName, Revision, RunId, RunKey, Step, TaskId, TaskKey, ThreadId, WorkerId,
 };
 use crate::outcome::{Failure, FailureKind, Outcome, Writes};
 use crate::plan::Then;
 use crate::run::RunStatus;
 use crate::stop::{NewOrder, StopProof};
+use crate::store::conformance::make;
 use crate::store::{
-    Advance, Claim, NewEvent, NewRun, OnConflict, Parent, Release, Renewal, Resume, RunSpec, Settle, Start,
-    SweepLimits, Verdict,
+    Advance, Claim, NewEvent, NewRun, Parent, Release, Renewal, Resume, RunSpec, Settle, Start, SweepLimits, Verdict,
 };
 use crate::task::{Dispatch, NewTask, TaskState};
 
@@ -36,8 +35,8 @@ impl Fitter {
         Some(match operation {
             Operation::Create { run, thread, on_conflict, run_timeout, from } => {
                 let spec = RunSpec { start: start(from, model), ..RunSpec::default() };
-                let new = new_run(&format!("r{run}"), &thread_id(thread), run_timeout);
-                Call::Create(NewRun { on_conflict, spec, ..new })
+                let new = make::run_on(&format!("r{run}"), thread_id(thread).as_str(), on_conflict);
+                Call::Create(NewRun { run_timeout, spec, ..new })
             }
             Operation::Stop { run, cause, grace, force } => {
                 let reason = force.then(|| "now".to_owned());
@@ -150,19 +149,6 @@ fn thread_id(number: u8) -> ThreadId {
     ThreadId::new(format!("t{number}")).expect("a name")
 }
 
-fn new_run(id: &str, thread: &ThreadId, run_timeout: Duration) -> NewRun {
-    NewRun {
-        id: RunId::new(id).expect("a name"),
-        thread: thread.clone(),
-        graph: GraphName::new("graph").expect("a name"),
-        graph_hash: GraphHash::new("00ff").expect("a name"),
-        on_conflict: OnConflict::Enqueue,
-        run_timeout,
-        parent: None,
-        spec: RunSpec::default(),
-    }
-}
-
 /// The newest checkpoint of any run, to go on from.
 fn start(from: bool, model: &Model) -> Start {
     let checkpoints =
@@ -256,8 +242,7 @@ fn new_task(run: &RunState, step: Step, place: usize, wish: &Wish) -> NewTask {
     let depth = run.new.parent.as_ref().map_or(0, |parent| parent.depth);
     let child = |name: String, run_timeout| {
         let parent = Parent { run: run.shown.key.id.clone(), task: id.clone(), depth: depth + 1 };
-        let new = new_run(&name, &ThreadId::new(&name).expect("a name"), run_timeout);
-        Dispatch::Child { run: Box::new(NewRun { parent: Some(parent), ..new }) }
+        Dispatch::Child { run: Box::new(NewRun { run_timeout, parent: Some(parent), ..make::run(&name) }) }
     };
     let own_child = || format!("{}-{step}-{place}", run.shown.key.id);
     let dispatch = match wish.kind {

@@ -1,75 +1,21 @@
 //! What only the embedded adapter has: files, several processes, threads. What all adapters share is `conformance`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
 use crate::checkpoint::Values;
-use crate::id::{GraphHash, GraphName, Nonce, Partition, PoolName, Revision, RunId, Step, TaskKey, ThreadId, WorkerId};
+use crate::id::{Partition, RunId, TaskKey};
 use crate::outcome::Outcome;
-use crate::plan::Then;
 use crate::run::RunStatus;
-use crate::stop::{Cause, NewOrder};
-use crate::store::{
-    Advance, Advanced, Claim, Claimed, Created, Error, NewRun, OnConflict, RunSpec, Settle, Settled, Signal,
-    StopAnswer, Store, Verdict,
-};
-use crate::task::{Dispatch, NewTask};
-
-fn new_run(id: &str) -> NewRun {
-    NewRun {
-        id: RunId::new(id).unwrap(),
-        thread: ThreadId::new(id).unwrap(),
-        graph: GraphName::new("graph").unwrap(),
-        graph_hash: GraphHash::new("00ff").unwrap(),
-        on_conflict: OnConflict::Enqueue,
-        run_timeout: Duration::from_hours(1),
-        parent: None,
-        spec: RunSpec::default(),
-    }
-}
-
-fn queued(task: &str) -> NewTask {
-    NewTask {
-        id: task.parse().unwrap(),
-        dispatch: Dispatch::Queue { pool: PoolName::standard() },
-        timeout: Duration::from_mins(10),
-        queue_timeout: Duration::from_mins(10),
-        attempt_timeout: Duration::from_mins(2),
-        grace: Duration::from_secs(5),
-        max_crashes: 3,
-        fails_run: true,
-        item: None,
-        reads: None,
-    }
-}
-
-fn order() -> NewOrder {
-    NewOrder { cause: Cause::Cancelled, reason: None, actor: "ann".into(), grace: None, force: false }
-}
+use crate::stop::Cause;
+use crate::store::conformance::{Fixture, make};
+use crate::store::{Claimed, Created, Error, Settle, Settled, Signal, StopAnswer, Store, Verdict};
 
 /// Makes a run and its first step of one task; answers the task.
 async fn dispatched(store: &SqliteStore, id: &str) -> TaskKey {
-    let Created::Made { key, .. } = store.create_run(new_run(id)).await.unwrap() else { panic!("it was there") };
-    let advance = Advance {
-        run: key.clone(),
-        expected: Revision::new(0),
-        nonce: Nonce::fresh(),
-        checkpoint: None,
-        changed: Values::new(),
-        then: Then::Step { step: Step::new(1), tasks: vec![queued("1:work:0")] },
-    };
-    assert_eq!(store.advance(advance).await.unwrap(), Advanced::Ok);
-    TaskKey { run: key, task: "1:work:0".parse().unwrap() }
-}
-
-fn claim_of(task: &TaskKey) -> Claim {
-    Claim {
-        task: task.clone(),
-        worker: WorkerId::new("w").unwrap(),
-        nonce: Nonce::fresh(),
-        ttl: Duration::from_secs(10),
-        takeover_after: None,
-    }
+    let fixture = Fixture::real(Arc::new(store.clone()), ());
+    fixture.dispatched(id, vec![make::task("1:work:0")]).await.1.remove(0)
 }
 
 fn folder() -> tempfile::TempDir {
@@ -82,7 +28,7 @@ async fn what_was_answered_is_there_when_the_file_is_opened_again() {
     let path = folder.path().join("store.db");
     let store = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
     let task = dispatched(&store, "r1").await;
-    let Claimed::Leased(lease) = store.claim(claim_of(&task)).await.unwrap() else { panic!("not leased") };
+    let Claimed::Leased(lease) = store.claim(make::claim(&task)).await.unwrap() else { panic!("not leased") };
     drop(store);
 
     let store = SqliteStore::open(SqliteConfig { partitions: 4, ..SqliteConfig::file(&path) }).unwrap();
@@ -103,8 +49,8 @@ async fn a_file_of_a_build_that_did_not_count_ends_begins_to_count() {
     rusqlite::Connection::open(&path).unwrap().execute_batch("DROP TABLE ends").unwrap();
     let store = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
     assert!(store.ends().await.unwrap().is_empty());
-    store.create_run(new_run("r1")).await.unwrap();
-    store.stop(&RunId::new("r1").unwrap(), order()).await.unwrap();
+    store.create_run(make::run("r1")).await.unwrap();
+    store.stop(&RunId::new("r1").unwrap(), make::order(Cause::Cancelled)).await.unwrap();
     drop(store);
     let store = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
     assert_eq!(store.ends().await.unwrap(), [((RunStatus::Cancelled, Some(Cause::Cancelled)), 1)].into());
@@ -116,12 +62,12 @@ async fn a_stop_order_of_another_process_is_pushed_to_this_one() {
     let path = folder.path().join("store.db");
     let ours = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
     let task = dispatched(&ours, "r1").await;
-    assert!(matches!(ours.claim(claim_of(&task)).await.unwrap(), Claimed::Leased(_)));
+    assert!(matches!(ours.claim(make::claim(&task)).await.unwrap(), Claimed::Leased(_)));
     let mut signals = ours.signals();
 
     // A handle that was opened for itself shares nothing with ours but the file.
     let theirs = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
-    let answer = theirs.stop(&task.run.id, order()).await.unwrap();
+    let answer = theirs.stop(&task.run.id, make::order(Cause::Cancelled)).await.unwrap();
     assert!(matches!(answer, StopAnswer::Accepted(_)), "{answer:?}");
     let pushed = tokio::time::timeout(Duration::from_secs(5), async {
         loop {
@@ -142,7 +88,7 @@ async fn a_run_that_another_process_makes_is_announced_as_ready() {
     let ours = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
     let mut signals = ours.signals();
     let theirs = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
-    let Created::Made { key, .. } = theirs.create_run(new_run("r1")).await.unwrap() else { panic!("it was there") };
+    let Created::Made { key, .. } = theirs.create_run(make::run("r1")).await.unwrap() else { panic!("it was there") };
     let announced = tokio::time::timeout(Duration::from_secs(5), async {
         loop {
             if signals.recv().await.unwrap() == Signal::Ready(key.partition) {
@@ -158,7 +104,7 @@ async fn many_calls_at_once_are_all_answered() {
     let folder = folder();
     let config = SqliteConfig { queue_max: 8, ..SqliteConfig::file(folder.path().join("store.db")) };
     let store = SqliteStore::open(config).unwrap();
-    let made = futures_util::future::join_all((0..500).map(|n| store.create_run(new_run(&format!("r{n}"))))).await;
+    let made = futures_util::future::join_all((0..500).map(|n| store.create_run(make::run(&format!("r{n}"))))).await;
     assert!(made.iter().all(|made| matches!(made, Ok(Created::Made { .. }))));
     let page = store.runs(&crate::store::RunFilter::default(), None, 1_000).await.unwrap();
     assert_eq!(page.rows.len(), 500);
@@ -210,7 +156,7 @@ async fn a_record_that_cannot_be_read_is_named_and_holds_up_no_other_run() {
     let path = folder.path().join("store.db");
     let store = SqliteStore::open(SqliteConfig { partitions: 1, ..SqliteConfig::file(&path) }).unwrap();
     for id in ["bad", "good"] {
-        store.create_run(new_run(id)).await.unwrap();
+        store.create_run(make::run(id)).await.unwrap();
     }
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute("UPDATE runs SET status = 'dancing' WHERE id = 'bad'", []).unwrap();
@@ -228,9 +174,9 @@ async fn a_file_that_another_process_keeps_locked_is_unavailable_and_comes_back(
     let store = SqliteStore::open(config).unwrap();
     let other = rusqlite::Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let refused = store.create_run(new_run("r1")).await.unwrap_err();
+    let refused = store.create_run(make::run("r1")).await.unwrap_err();
     assert!(refused.is_retryable(), "{refused}");
     assert!(store.run(&RunId::new("r1").unwrap()).await.unwrap().is_none(), "reads go on");
     other.execute_batch("ROLLBACK").unwrap();
-    assert!(matches!(store.create_run(new_run("r1")).await.unwrap(), Created::Made { .. }));
+    assert!(matches!(store.create_run(make::run("r1")).await.unwrap(), Created::Made { .. }));
 }
