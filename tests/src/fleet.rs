@@ -165,10 +165,15 @@ impl Fleet {
         waiting
     }
 
+    /// The name of the standard pool's queue.
+    pub fn queue(&self) -> String {
+        format!("{}.tasks.{}", self.prefix, PoolName::standard())
+    }
+
     /// Messages of the standard pool's queue that wait, and those that a worker has in hand, as the broker itself says:
     /// some seconds late.
     pub async fn messages(&self) -> (u64, u64) {
-        let queue = format!("{}.tasks.{}", self.prefix, PoolName::standard());
+        let queue = self.queue();
         let listed = self.rabbit().ctl(&["list_queues", "name", "messages_ready", "messages_unacknowledged"]).await;
         let row = listed.lines().find_map(|line| line.strip_prefix(&queue)?.strip_prefix('\t'));
         let counts: Vec<u64> = row.unwrap_or_default().split('\t').filter_map(|count| count.parse().ok()).collect();

@@ -7,6 +7,7 @@ mod cascades;
 mod crashes;
 mod deadlines;
 mod drains;
+mod failures;
 mod messages;
 mod outages;
 mod partitions;

@@ -37,6 +37,35 @@ pub(crate) async fn is_gone(group: i32) {
     wait_for("the process group to be gone", SOON, async || !is_alive(group)).await;
 }
 
+/// A user of Redis for one program that is to hear no push: it may do everything but subscribe.
+pub(crate) struct Deaf {
+    url: String,
+}
+
+impl Deaf {
+    /// Makes the user, who may still subscribe: programs do not start without.
+    pub(crate) async fn prepare(fleet: &Fleet) -> Self {
+        let mut redis = fleet.redis.connection().await;
+        let user = ["SETUSER", "deaf", "on", ">deaf", "~*", "&*", "+@all"];
+        redis::cmd("ACL").arg(&user).exec_async(&mut redis).await.unwrap();
+        Self { url: fleet.redis.url().replacen("redis://", "redis://deaf:deaf@", 1) }
+    }
+
+    /// The store's URL for the program.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Cuts the program's subscription, and lets it have none again.
+    pub(crate) async fn deafen(&self, fleet: &Fleet) {
+        let mut redis = fleet.redis.connection().await;
+        redis::cmd("ACL").arg(&["SETUSER", "deaf", "-subscribe"]).exec_async(&mut redis).await.unwrap();
+        let kill = ["KILL", "TYPE", "pubsub", "USER", "deaf"];
+        let cut: u64 = redis::cmd("CLIENT").arg(&kill).query_async(&mut redis).await.unwrap();
+        assert_eq!(cut, 1, "the program has one subscription");
+    }
+}
+
 /// Lets the fleet do something else from beginning to end, so that what should not happen had the time to.
 pub(crate) async fn meanwhile(fleet: &Fleet) {
     let graph = fleet.chain([fleet.script("note start; sleep 0.3; finish"), fleet.script("note start; finish")]);

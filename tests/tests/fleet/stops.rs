@@ -43,18 +43,9 @@ async fn a_stop_order_ends_a_process_and_nothing_of_the_run_happens_afterwards()
 #[tokio::test]
 async fn a_stop_order_whose_push_is_lost_is_carried_out_at_the_next_heartbeat() {
     let mut fleet = Fleet::start(1, 0).await;
-    let mut redis = fleet.redis.connection().await;
-    redis::cmd("ACL")
-        .arg(&["SETUSER", "deaf", "on", ">deaf", "~*", "&*", "+@all"])
-        .exec_async(&mut redis)
-        .await
-        .unwrap();
-    let url = fleet.redis.url().replacen("redis://", "redis://deaf:deaf@", 1);
-    fleet.add_worker(&[("COX_STORE", &url)]).await;
-    redis::cmd("ACL").arg(&["SETUSER", "deaf", "-subscribe"]).exec_async(&mut redis).await.unwrap();
-    let cut: u64 =
-        redis::cmd("CLIENT").arg(&["KILL", "TYPE", "pubsub", "USER", "deaf"]).query_async(&mut redis).await.unwrap();
-    assert_eq!(cut, 1, "the worker has one subscription");
+    let deaf = rig::Deaf::prepare(&fleet).await;
+    fleet.add_worker(&[("COX_STORE", deaf.url())]).await;
+    deaf.deafen(&fleet).await;
     let run = fleet.submit(&fleet.chain([fleet.script(TICKING)])).await;
     let ended = stops_for_good(&fleet, &run).await;
     // A heartbeat or two, and a second for the machine.
