@@ -157,18 +157,19 @@ async fn an_attempt_ends_at_its_deadline_and_says_which_limit_it_was() {
             })
             .handler("busy", |ctx: Context, _input: Value| async move {
                 for round in 0.. {
-                    tokio::time::sleep(Duration::from_millis(40)).await;
-                    if round < 5 {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    if round < 20 {
                         ctx.progress(round);
                     }
                 }
                 Ok::<_, NodeError>(())
             })
     });
+    // A task has to be claimed within its time, and a busy handler to give its signs: seconds, for a busy machine.
     let cases = [
         (rust(json!({"attempt_timeout": "200ms"})), Limit::AttemptTimeout, 200),
-        (rust(json!({"timeout": "200ms"})), Limit::Timeout, 200),
-        (json!({"kind": "rust", "handler": "busy", "idle_timeout": "150ms"}), Limit::IdleTimeout, 350),
+        (rust(json!({"timeout": "2s"})), Limit::Timeout, 2_000),
+        (json!({"kind": "rust", "handler": "busy", "idle_timeout": "1500ms"}), Limit::IdleTimeout, 3_500),
     ];
     for (node, limit, at_least) in cases {
         let begun = Instant::now();
@@ -194,7 +195,8 @@ async fn a_run_whose_time_is_up_is_stopped_for_that_reason() {
     });
     let mut graph_limits = rust(json!({}));
     graph_limits["timeout"] = json!("10m");
-    let run = bench.prepare_limited(graph_limits, Duration::from_millis(300)).await;
+    // Long enough to be claimed before: nobody else would stop it.
+    let run = bench.prepare_limited(graph_limits, Duration::from_secs(2)).await;
     bench.publish(&run).await;
     let ended = bench.run_ended(&run).await;
     assert_eq!(ended.status, RunStatus::TimedOut);
@@ -223,11 +225,12 @@ async fn a_handler_that_blocks_is_fenced_and_its_slot_is_replaced() {
             .handler("quick", |_ctx, _input: Value| async move { Ok::<_, NodeError>(json!({"text": "done"})) })
     });
     let begun = Instant::now();
-    let run = bench.begin(rust(json!({"attempt_timeout": "100ms", "grace": "100ms", "retry": {"attempts": 5}}))).await;
+    // Long enough for the handler to block before it is dropped.
+    let run = bench.begin(rust(json!({"attempt_timeout": "1s", "grace": "100ms", "retry": {"attempts": 5}}))).await;
     let outcome = bench.settled(&run).await.outcome.unwrap();
     let Outcome::TimedOut { failure, .. } = &outcome else { panic!("{outcome:?}") };
     assert_eq!(failure.kind, FailureKind::Stuck);
-    assert!(begun.elapsed() >= Duration::from_millis(300));
+    assert!(begun.elapsed() >= Duration::from_millis(1_200));
     bench.metric_reaches(r#"cox_slots{state="stuck"}"#, 1).await;
 
     // Both slots are there: two quick ones that wait for each other could not both run otherwise.
@@ -259,7 +262,7 @@ async fn a_worker_whose_slots_are_all_stuck_ends_to_be_restarted() {
         })
     });
     for _ in 0..2 {
-        let run = bench.begin(rust(json!({"attempt_timeout": "50ms", "grace": "0s"}))).await;
+        let run = bench.begin(rust(json!({"attempt_timeout": "1s", "grace": "0s"}))).await;
         bench.settled(&run).await;
     }
     assert_eq!(running.ended().await, Ended::Stuck);

@@ -69,15 +69,21 @@ impl Bench {
         Self { store, broker, faults: self.faults.clone(), metrics: telemetry::Metrics::new() }
     }
 
-    /// Settings that make a test quick: a heartbeat of 100 ms, two slots.
+    /// Settings that make a test quick: a heartbeat of 100 ms, two slots. A lease lives long, so that a machine that stops
+    /// for seconds loses none; a test that waits for that takes [`Self::brief`] ones.
     pub(super) fn config() -> Config {
         Config {
             slots: 2,
             heartbeat: Duration::from_millis(100),
-            lease_ttl: Duration::from_secs(2),
+            lease_ttl: PATIENCE,
             drain_grace: Duration::ZERO,
             ..Config::default()
         }
+    }
+
+    /// The same, with leases that are soon lost when they are not renewed.
+    pub(super) fn brief() -> Config {
+        Config { lease_ttl: Duration::from_secs(2), ..Self::config() }
     }
 
     /// Starts a worker.

@@ -51,7 +51,7 @@ fn succeeded(outcome: Option<&Outcome>) {
 async fn a_duplicate_of_a_living_attempt_is_dropped_here_and_elsewhere() {
     let (bench, gate) = (Bench::new(), Gate::new());
     // Two heartbeats are long enough that a busy machine does not make a living lease look silent.
-    let builder = || Worker::builder(Config { heartbeat: Duration::from_millis(600), ..Bench::config() });
+    let builder = || Worker::builder(Config { heartbeat: Duration::from_secs(1), ..Bench::config() });
     let running = bench.start(gate.handler()(builder()));
     let run = bench.begin(rust(json!({}))).await;
     gate.started.notified().await;
@@ -149,7 +149,7 @@ async fn lost_replies_of_claims_and_settles_do_no_harm() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_lease_ends_the_attempt_and_writes_nothing() {
     let (bench, gate) = (Bench::new(), Gate::new());
-    let running = bench.start_with(gate.handler());
+    let running = bench.start(gate.handler()(Worker::builder(Bench::brief())));
     let run = bench.begin(rust(json!({}))).await;
     gate.started.notified().await;
     // The store is silent for longer than a lease lives; nobody sweeps, so the lease itself stays as it is.
@@ -167,7 +167,7 @@ async fn a_lost_lease_ends_the_attempt_and_writes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_outcome_that_cannot_be_written_is_given_up_with_the_lease() {
     let (bench, gate) = (Bench::new(), Gate::new());
-    let running = bench.start_with(gate.handler());
+    let running = bench.start(gate.handler()(Worker::builder(Bench::brief())));
     let run = bench.begin(rust(json!({}))).await;
     gate.started.notified().await;
     bench.faults.everywhere(Rates { refused: 1.0, reply_lost: 0.0 });

@@ -231,7 +231,8 @@ async fn a_child_is_ended_at_its_deadline_or_when_it_is_silent_for_too_long() {
     for (name, limit) in [("attempt_timeout", "attempt_timeout"), ("idle_timeout", "idle_timeout")] {
         let file = folder.path().join(name);
         let script = format!("echo $$ > {}; echo '{{\"progress\": 1}}'; exec sleep 1000", file.display());
-        let ended = outcome(&bench, sh(&script, json!({name: "300ms"}))).await;
+        // Long enough for the child to tell its number.
+        let ended = outcome(&bench, sh(&script, json!({name: "2s"}))).await;
         let Outcome::TimedOut { limit: hit, .. } = &ended else { panic!("{ended:?}") };
         assert_eq!(hit.name(), limit);
         gone(pid_in(&file).await).await;
