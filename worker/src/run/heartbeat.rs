@@ -7,6 +7,7 @@ use coxswain_shared::store::{Error, Renewal, Renewed};
 use futures_util::future::BoxFuture;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::report::Report;
 use crate::attempt::Shared;
 
 /// A heartbeat on its way.
@@ -22,7 +23,7 @@ enum Event {
 }
 
 /// Sends heartbeats for as long as it lives.
-pub(super) async fn run_heartbeat(shared: Arc<Shared>) {
+pub(super) async fn run_heartbeat(shared: Arc<Shared>, report: Report) {
     // Nothing is held at the start.
     let mut ticks = interval_at(Instant::now() + shared.terms.heartbeat, shared.terms.heartbeat);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -45,6 +46,10 @@ pub(super) async fn run_heartbeat(shared: Arc<Shared>) {
             }
             Event::Answered(answer) => {
                 let beat = in_flight.take().expect("what was answered was in flight");
+                // A store that is too slow for the worker's own report is not taken for a silent one.
+                if answer.is_ok() {
+                    report.store_answered();
+                }
                 failing = take_answer(&shared, beat, answer, failing);
             }
         }

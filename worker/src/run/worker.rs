@@ -144,7 +144,7 @@ impl Worker {
         });
         tracing::info!(worker = %shared.id, slots = self.config.slots, "the worker takes tasks");
         let services = Tasks::new();
-        services.spawn(run_heartbeat(Arc::clone(&shared)));
+        services.spawn(run_heartbeat(Arc::clone(&shared), self.report.clone()));
         services.spawn(run_signals(Arc::clone(&shared)));
         services.spawn(run_flusher(buffers, Arc::clone(&shared.store), shared.metrics.clone()));
         services.spawn(run_report(Arc::clone(&shared), self.config.clone(), self.report.clone(), started_at));
