@@ -143,6 +143,10 @@ pub const GRAPH_EDGES_MAX: usize = 10_000;
 pub const STATE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of what one task may write, as JSON.
 pub const OUTCOME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of an answer from the outside, where a node says nothing.
+pub const RESPONSE_BYTES: usize = 1024 * 1024;
+/// The longest answer that a node may ask for: what it writes has to fit an outcome.
+pub const RESPONSE_BYTES_MAX: usize = OUTCOME_BYTES_MAX;
 /// Bytes of a failure's message; longer ones are cut with a mark.
 pub const FAILURE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of one event's value.

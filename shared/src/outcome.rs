@@ -149,6 +149,8 @@ pub enum FailureKind {
     Conflict,
     /// The worker knows no such node kind or handler.
     Unknown,
+    /// What it called could not be reached, broke off, or refused.
+    Outside,
     /// A child run ended badly.
     Child,
     /// The run used up a limit of its graph.
@@ -172,6 +174,7 @@ impl FailureKind {
             Self::Expression => "expression",
             Self::Conflict => "conflict",
             Self::Unknown => "unknown",
+            Self::Outside => "outside",
             Self::Child => "child",
             Self::Exhausted => "exhausted",
             Self::Stopped => "stopped",

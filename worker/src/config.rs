@@ -1,10 +1,13 @@
 //! The worker's settings: each with its variable, default and meaning; read with all mistakes at once.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use coxswain_shared::config::{Mistakes, Reader, Source, Variable};
 use coxswain_shared::id::{PoolName, WorkerId};
 use coxswain_shared::limits::{HEARTBEAT, LEASE_TTL};
+
+use crate::outside::OutsideConfig;
 
 const ID: Variable = Variable {
     name: "COX_WORKER_ID",
@@ -49,6 +52,22 @@ const EXEC_ENV: Variable = Variable {
     meaning: "variables of the worker that `exec` nodes may see, separated by commas, beside PATH, HOME, LANG, LC_*, TZ, TMPDIR and USER",
 };
 
+const OUTSIDE_ALLOW: Variable = Variable {
+    name: "COX_OUTSIDE_ALLOW",
+    default: "",
+    meaning: "private addresses, networks and hosts that nodes may call, separated by commas, such as 127.0.0.1, 10.0.0.0/8 or chroma; the public internet is open",
+};
+const SECRETS: Variable = Variable {
+    name: "COX_SECRETS",
+    default: "*_API_KEY",
+    meaning: "variables of the worker that graphs may refer to as ${env:NAME}, separated by commas; `*` stands for any letters",
+};
+const SECRETS_DIR: Variable = Variable {
+    name: "COX_SECRETS_DIR",
+    default: "",
+    meaning: "the folder whose files graphs may refer to as ${file:NAME}",
+};
+
 /// The most threads that handlers are given unless told otherwise.
 const WORK_THREADS_MAX: usize = 64;
 
@@ -73,6 +92,8 @@ pub struct Config {
     pub drain_grace: Duration,
     /// Variables that `exec` nodes may see beside the usual ones. `COX_EXEC_ENV`, default none.
     pub exec_env: Vec<String>,
+    /// What calls to the outside may do.
+    pub outside: OutsideConfig,
 }
 
 impl Default for Config {
@@ -87,14 +108,27 @@ impl Default for Config {
             lease_ttl: LEASE_TTL,
             drain_grace: Duration::from_secs(20),
             exec_env: Vec::new(),
+            outside: OutsideConfig::default(),
         }
     }
 }
 
 impl Config {
     /// The variables it reads.
-    pub const VARIABLES: [Variable; 9] =
-        [ID, POOLS, SLOTS, STUCK_MAX, WORK_THREADS, HEARTBEAT_EVERY, TTL, DRAIN_GRACE, EXEC_ENV];
+    pub const VARIABLES: [Variable; 12] = [
+        ID,
+        POOLS,
+        SLOTS,
+        STUCK_MAX,
+        WORK_THREADS,
+        HEARTBEAT_EVERY,
+        TTL,
+        DRAIN_GRACE,
+        EXEC_ENV,
+        OUTSIDE_ALLOW,
+        SECRETS,
+        SECRETS_DIR,
+    ];
 
     /// Reads it.
     pub fn read(source: &Source) -> Result<Self, Mistakes> {
@@ -118,6 +152,11 @@ impl Config {
             lease_ttl,
             drain_grace: reader.duration(&DRAIN_GRACE),
             exec_env: reader.list(&EXEC_ENV),
+            outside: OutsideConfig {
+                allow: reader.list(&OUTSIDE_ALLOW),
+                secrets: reader.list(&SECRETS),
+                secrets_dir: reader.optional(&SECRETS_DIR).map(PathBuf::from),
+            },
         };
         reader.finish(config)
     }

@@ -41,6 +41,7 @@ mod hint;
 mod kind;
 mod leases;
 mod metrics;
+mod outside;
 mod pause;
 mod run;
 #[cfg(test)]
@@ -50,4 +51,5 @@ pub use attempt::{Event as AttemptEvent, IllegalTransition, State as AttemptStat
 pub use config::Config;
 pub use handler::{Context, Handler, IntoReply, NodeError, Policy, Reply};
 pub use kind::{Kind, Work};
+pub use outside::{Allowed, NotAllowed, OutsideConfig, Pattern};
 pub use run::{Builder, EXIT_STUCK, Ended, Error, Worker};

@@ -85,7 +85,12 @@ pub fn canonical_all(graph: &Graph) -> Vec<Canonical> {
 pub fn children(graph: &Graph) -> impl Iterator<Item = &Graph> {
     graph.nodes.values().filter_map(|node| match &node.kind {
         NodeKind::Graph(child) => Some(child.graph.as_ref()),
-        NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Set(_) | NodeKind::Wait(_) | NodeKind::Interrupt(_) => None,
+        NodeKind::Rust(_)
+        | NodeKind::Exec(_)
+        | NodeKind::Http(_)
+        | NodeKind::Set(_)
+        | NodeKind::Wait(_)
+        | NodeKind::Interrupt(_) => None,
     })
 }
 

@@ -5,6 +5,7 @@ pub mod canonical;
 mod diagnostic;
 mod finding;
 mod model;
+mod outside;
 mod parse;
 mod place;
 mod policy;
@@ -21,6 +22,10 @@ pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use model::{
     Channel, Condition, END, Edge, EdgeTarget, ExecNode, Expression, Graph, GraphLimits, GraphNode, InterruptNode,
     Node, NodeKind, Reducer, RustNode, START, SetNode, WaitNode,
+};
+pub use outside::{
+    ANSWER_NAMES, BadReference, CompiledText, HttpNode, Method, Piece, RETRY_ON, Reference, Text, TextError,
+    UnknownMethod,
 };
 pub use parse::{Format, Source, check, no_files, parse};
 pub use policy::{Backoff, Jitter, OnFailure, Policy, Retry};

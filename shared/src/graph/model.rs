@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::outside::HttpNode;
 use super::policy::Policy;
 use crate::duration;
 use crate::id::{ChannelName, GraphName, NodeName, PoolName};
@@ -109,6 +110,8 @@ pub enum NodeKind {
     Rust(RustNode),
     /// A child process.
     Exec(ExecNode),
+    /// A request over HTTP.
+    Http(HttpNode),
     /// Expressions over the state.
     Set(SetNode),
     /// The passing of time.
@@ -120,11 +123,20 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
+    /// Whether its work is a call to the outside, which watches the limits of a call itself.
+    pub const fn is_outside(&self) -> bool {
+        match self {
+            Self::Http(_) => true,
+            Self::Rust(_) | Self::Exec(_) | Self::Set(_) | Self::Wait(_) | Self::Interrupt(_) | Self::Graph(_) => false,
+        }
+    }
+
     /// The kind's name in files, tables and labels.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Rust(_) => "rust",
             Self::Exec(_) => "exec",
+            Self::Http(_) => "http",
             Self::Set(_) => "set",
             Self::Wait(_) => "wait",
             Self::Interrupt(_) => "interrupt",

@@ -21,7 +21,13 @@ pub struct Policy {
     /// One try.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::option")]
     pub attempt_timeout: Option<Duration>,
-    /// Silence between signs of progress.
+    /// Connecting to the outside.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::option")]
+    pub connect_timeout: Option<Duration>,
+    /// Waiting for the first byte or token of an answer from the outside.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::option")]
+    pub first_byte_timeout: Option<Duration>,
+    /// Silence between signs of progress, or between the bytes or tokens of an answer from the outside.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "duration::option")]
     pub idle_timeout: Option<Duration>,
     /// Cleaning up after a stop.

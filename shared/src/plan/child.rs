@@ -88,7 +88,12 @@ fn graph_node<'a>(graph: &'a Graph, name: &NodeName) -> Option<(&'a Node, &'a Gr
     let node = graph.nodes.get(name)?;
     match &node.kind {
         NodeKind::Graph(graph) => Some((node, graph)),
-        NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Set(_) | NodeKind::Wait(_) | NodeKind::Interrupt(_) => None,
+        NodeKind::Rust(_)
+        | NodeKind::Exec(_)
+        | NodeKind::Http(_)
+        | NodeKind::Set(_)
+        | NodeKind::Wait(_)
+        | NodeKind::Interrupt(_) => None,
     }
 }
 

@@ -142,7 +142,9 @@ impl Maker<'_> {
     fn dispatch(&mut self, id: &TaskId, node: &Node, item: Option<&Value>) -> Result<Dispatch, Failure> {
         let scope = scope(self.values, id, item);
         match &node.kind {
-            NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Set(_) => Ok(Dispatch::Queue { pool: node.pool.clone() }),
+            NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Http(_) | NodeKind::Set(_) => {
+                Ok(Dispatch::Queue { pool: node.pool.clone() })
+            }
             NodeKind::Wait(wait) => Ok(Dispatch::Wait { length: wait.length }),
             NodeKind::Interrupt(interrupt) => Ok(Dispatch::Human { payload: payload(id, interrupt, &scope)? }),
             NodeKind::Graph(graph) => {
@@ -159,6 +161,12 @@ impl Maker<'_> {
             (None, NodeKind::Set(set)) => {
                 let channels = &self.input.graph.state;
                 self.reads.entry(name.clone()).or_insert_with(|| names(set, |name| channels.contains_key(name))).clone()
+            }
+            (None, NodeKind::Http(http)) => {
+                let channels = &self.input.graph.state;
+                let used =
+                    || channels_of(http.names()?.into_iter().filter(|name| channels.contains_key(name.as_str())));
+                self.reads.entry(name.clone()).or_insert_with(used).clone()
             }
             (
                 None,
@@ -190,9 +198,11 @@ fn names(set: &SetNode, is_channel: impl Fn(&str) -> bool) -> Option<Vec<Channel
     let mut names = BTreeSet::new();
     for expression in set.set.values() {
         let program = Program::compile(expression.0.as_str()).ok()?;
-        for name in program.names().filter(|name| is_channel(name)) {
-            names.insert(ChannelName::new(name).ok()?);
-        }
+        names.extend(program.names().filter(|name| is_channel(name)).map(str::to_owned));
     }
-    Some(names.into_iter().collect())
+    channels_of(names)
+}
+
+fn channels_of(names: impl IntoIterator<Item = String>) -> Option<Vec<ChannelName>> {
+    names.into_iter().map(|name| ChannelName::new(name).ok()).collect()
 }

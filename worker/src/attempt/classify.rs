@@ -13,6 +13,7 @@
 //! A fatal error is never tried again, and neither is a try that is stuck: it cannot be ended, and two at once would
 //! be worse than none. `the_table_holds` walks all of it.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use coxswain_shared::graph::Retry;
@@ -110,6 +111,11 @@ fn by_itself(finish: Finish, terms: &Terms<'_>, rng: &mut impl Rng) -> Consequen
         Finish::Returned(Ok(product)) => succeeded(product),
         Finish::Returned(Err(NodeError::Fatal(failure))) => Consequence::Settle(Verdict::Done(failed(failure))),
         Finish::Returned(Err(NodeError::Retryable(failure))) => again_or(failure, failed, terms, rng),
+        Finish::Returned(Err(NodeError::Later { failure, after })) => again_after(failure, failed, (after, terms), rng),
+        Finish::Returned(Err(NodeError::TimedOut { limit, mut failure })) => {
+            let _ = write!(failure.message, " (attempt {})", terms.attempt);
+            again_or(failure, |failure| Outcome::TimedOut { limit, failure }, terms, rng)
+        }
         Finish::Returned(Err(NodeError::Stopped)) => {
             let message = "the handler says that it was stopped, but nothing had asked it to stop";
             again_or(Failure::new(FailureKind::Handler, message), failed, terms, rng)
@@ -152,12 +158,22 @@ fn succeeded(product: Product) -> Consequence {
 
 /// Another try, if the policy has one left and it can start before the task's time is up; else the bad outcome.
 fn again_or(
-    mut failure: Failure,
+    failure: Failure,
     done: impl FnOnce(Failure) -> Outcome,
     terms: &Terms<'_>,
     rng: &mut impl Rng,
 ) -> Consequence {
-    let verdict = match retry::after(terms.retry, terms.attempt, rng) {
+    again_after(failure, done, (Duration::ZERO, terms), rng)
+}
+
+/// The same, with a shortest pause.
+fn again_after(
+    mut failure: Failure,
+    done: impl FnOnce(Failure) -> Outcome,
+    (shortest, terms): (Duration, &Terms<'_>),
+    rng: &mut impl Rng,
+) -> Consequence {
+    let verdict = match retry::after(terms.retry, terms.attempt, rng).map(|after| after.max(shortest)) {
         None => Verdict::Done(done(failure)),
         Some(after) if retry::fits(after, Limit::AttemptTimeout.floor(), terms.remaining) => {
             Verdict::Retry { failure, after }

@@ -120,7 +120,9 @@ async fn until_due<T: Send + 'static>(ctx: &Context, job: &mut Job<T>) -> Option
 /// Waits until one of the attempt's time limits is hit.
 async fn limit_hit(ctx: &Context) -> Limit {
     let assignment = ctx.assignment();
-    let idle_timeout = ctx.definition().policy.idle_timeout;
+    // A call to the outside watches its own silence, which begins with the first byte.
+    let node = ctx.definition();
+    let idle_timeout = node.policy.idle_timeout.filter(|_| !node.kind.is_outside());
     loop {
         let idle = idle_timeout.map(|idle| ctx.last_sign() + idle);
         let due = idle.map_or(assignment.deadline, |idle| idle.min(assignment.deadline));

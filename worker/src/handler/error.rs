@@ -1,7 +1,9 @@
 //! What a handler returns when it did not succeed.
 
 use std::fmt;
+use std::time::Duration;
 
+use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind};
 
 /// Why a node did not succeed.
@@ -14,6 +16,20 @@ pub enum NodeError {
     Retryable(Failure),
     /// No further try will help.
     Fatal(Failure),
+    /// Another try may help, but not sooner than this: who was asked has named a time.
+    Later {
+        /// Why.
+        failure: Failure,
+        /// The shortest pause before the next try.
+        after: Duration,
+    },
+    /// A time limit of its own was hit, such as one of a call to the outside: a failed try that ended in time.
+    TimedOut {
+        /// Which one.
+        limit: Limit,
+        /// Of what, how long it was, and what came before.
+        failure: Failure,
+    },
     /// It ended because it was asked to stop.
     Stopped,
 }
@@ -38,7 +54,10 @@ impl NodeError {
 impl fmt::Display for NodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Retryable(failure) | Self::Fatal(failure) => failure.fmt(f),
+            Self::Retryable(failure)
+            | Self::Fatal(failure)
+            | Self::Later { failure, .. }
+            | Self::TimedOut { failure, .. } => failure.fmt(f),
             Self::Stopped => f.write_str("it was stopped"),
         }
     }

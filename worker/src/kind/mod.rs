@@ -1,12 +1,14 @@
 //! Node kinds that a worker runs. Each is one file here, behind the small trait [`Kind`].
 
 mod exec;
+mod http;
 mod registry;
 mod rust;
 mod set;
 mod work;
 
 pub(crate) use exec::ExecKind;
+pub(crate) use http::HttpKind;
 pub(crate) use registry::Kinds;
 pub(crate) use rust::RustKind;
 pub(crate) use set::SetKind;

@@ -12,8 +12,9 @@ use serde::de::DeserializeOwned;
 use super::worker::{WorkRuntime, Worker};
 use crate::config::Config;
 use crate::handler::{Context, Handler, Handlers, IntoReply, NodeError};
-use crate::kind::{ExecKind, Kind, Kinds, RustKind, SetKind};
+use crate::kind::{ExecKind, HttpKind, Kind, Kinds, RustKind, SetKind};
 use crate::metrics::Metrics;
+use crate::outside::Clients;
 
 /// Why a worker cannot be built, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +97,7 @@ impl Builder {
         kinds.add(Arc::new(RustKind::new(self.handlers)));
         for kind in self.kinds {
             let name = kind.name();
-            if name == ExecKind::NAME || !kinds.add(kind) {
+            if [ExecKind::NAME, HttpKind::NAME].contains(&name) || !kinds.add(kind) {
                 return Err(Error::KindTwice(name));
             }
         }
@@ -108,6 +109,8 @@ impl Builder {
         // Nothing fails from here on: what is registered stays registered.
         let metrics = Metrics::new(metrics);
         kinds.add(Arc::new(ExecKind::new(&self.config.exec_env, metrics.clone())));
+        let clients = Arc::new(Clients::new(self.config.outside.clone()));
+        kinds.add(Arc::new(HttpKind::new(clients, metrics.clone())));
         Ok(Worker::new(self.config, id, kinds, runtime, (store, broker, metrics)))
     }
 }

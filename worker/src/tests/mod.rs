@@ -6,5 +6,7 @@ mod attempts;
 mod deliveries;
 mod examples;
 mod exec;
+mod http;
 mod shutdown;
 mod stops;
+mod upstream;

@@ -11,6 +11,7 @@ use crate::graph::finding::Findings;
 use crate::graph::model::{
     ExecNode, Expression, Graph, GraphNode, InterruptNode, Node, NodeKind, RustNode, SetNode, WaitNode,
 };
+use crate::graph::outside::HttpNode;
 use crate::graph::place::Place;
 use crate::graph::policy::{OnFailure, Policy, Retry};
 use crate::id::{ChannelName, NodeName, PoolName};
@@ -54,6 +55,11 @@ impl Node {
         NodeBuilder::new(NodeKind::Exec(ExecNode { command, env: BTreeMap::new(), cwd: None }))
     }
 
+    /// A request over HTTP, described by its fields: see [`HttpNode`].
+    pub fn http(request: HttpNode) -> NodeBuilder {
+        NodeBuilder::new(NodeKind::Http(request))
+    }
+
     /// Expressions over the state: what each channel is written.
     pub fn set(writes: impl IntoIterator<Item = (impl Into<String>, impl Into<String>)>) -> NodeBuilder {
         NodeBuilder::of(Kind::Set(pairs(writes)))
@@ -85,6 +91,8 @@ impl NodeBuilder {
             timeout: None,
             queue_timeout: None,
             attempt_timeout: None,
+            connect_timeout: None,
+            first_byte_timeout: None,
             idle_timeout: None,
             grace: None,
             retry: Retry::ONCE,
@@ -188,6 +196,20 @@ impl NodeBuilder {
     #[must_use]
     pub const fn attempt_timeout(mut self, timeout: Duration) -> Self {
         self.policy.attempt_timeout = Some(timeout);
+        self
+    }
+
+    /// How long connecting to the outside may take.
+    #[must_use]
+    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.connect_timeout = Some(timeout);
+        self
+    }
+
+    /// How long the first byte or token of an answer from the outside may take.
+    #[must_use]
+    pub const fn first_byte_timeout(mut self, timeout: Duration) -> Self {
+        self.policy.first_byte_timeout = Some(timeout);
         self
     }
 

@@ -301,7 +301,12 @@ impl Weight {
 pub(in crate::graph) fn node_count(graph: &Graph) -> usize {
     let inner = |kind: &NodeKind| match kind {
         NodeKind::Graph(child) => node_count(&child.graph),
-        NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Set(_) | NodeKind::Wait(_) | NodeKind::Interrupt(_) => 0,
+        NodeKind::Rust(_)
+        | NodeKind::Exec(_)
+        | NodeKind::Http(_)
+        | NodeKind::Set(_)
+        | NodeKind::Wait(_)
+        | NodeKind::Interrupt(_) => 0,
     };
     graph.nodes.values().map(|node| 1 + inner(&node.kind)).sum()
 }

@@ -7,13 +7,15 @@ use super::children::Children;
 use super::fields::{self, Fields};
 use crate::graph::finding::Findings;
 use crate::graph::model::{ExecNode, Expression, GraphNode, InterruptNode, NodeKind, RustNode, SetNode, WaitNode};
+use crate::graph::outside::{HttpNode, Method, Text};
 use crate::graph::tree::{Branch, Tree};
 use crate::id::NodeName;
 
 /// The names of all kinds, each with the field that gives it away.
-const KINDS: [(&str, &str); 6] = [
+const KINDS: [(&str, &str); 7] = [
     ("rust", "handler"),
     ("exec", "command"),
+    ("http", "url"),
     ("set", "set"),
     ("wait", "for"),
     ("interrupt", "show"),
@@ -21,8 +23,27 @@ const KINDS: [(&str, &str); 6] = [
 ];
 
 /// The fields that belong to some kind.
-const KIND_FIELDS: [&str; 11] =
-    ["handler", "with", "command", "env", "cwd", "set", "for", "show", "graph", "input", "output"];
+const KIND_FIELDS: [&str; 19] = [
+    "handler",
+    "with",
+    "command",
+    "env",
+    "cwd",
+    "method",
+    "url",
+    "headers",
+    "json",
+    "body",
+    "accept",
+    "retry_on",
+    "max_bytes",
+    "set",
+    "for",
+    "show",
+    "graph",
+    "input",
+    "output",
+];
 
 /// The kind of a node, if there is one of that name.
 pub(super) fn name(fields: &mut Fields<'_>) -> Option<&'static str> {
@@ -50,6 +71,7 @@ pub(super) fn read<'f>(
     match kind.as_str() {
         "rust" => rust(fields, findings).map(NodeKind::Rust),
         "exec" => exec(fields, findings).map(NodeKind::Exec),
+        "http" => http(fields, findings).map(NodeKind::Http),
         "set" => set(fields, findings).map(NodeKind::Set),
         "wait" => wait(fields, findings).map(NodeKind::Wait),
         "interrupt" => Some(NodeKind::Interrupt(InterruptNode { show: fields.expression("show", findings) })),
@@ -93,6 +115,34 @@ fn exec(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<ExecNode> {
     }
     let command = fields::one_or_many(tree, &place, |item, place| fields::text(item, place, findings));
     Some(ExecNode { command, env, cwd })
+}
+
+fn http(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<HttpNode> {
+    let method: Option<Method> = fields.name("method", findings);
+    let headers =
+        fields.map("headers", findings, |tree, place, findings| fields::text(tree, place, findings).map(Text));
+    let json = fields.get("json").map(Tree::to_json);
+    let body = fields.text("body", findings).map(Text);
+    let accept = statuses(fields, "accept", findings).unwrap_or_default();
+    let retry_on = statuses(fields, "retry_on", findings);
+    let max_bytes = fields.count("max_bytes", findings);
+    let output = expressions(fields, "output", findings);
+    let url = fields.text("url", findings);
+    if url.is_none() && !fields.has("url") {
+        missing(fields, "url", "`url: https://…`", findings);
+    }
+    let headers = headers.unwrap_or_default();
+    let method = method.unwrap_or_default();
+    Some(HttpNode { method, url: Text(url?), headers, json, body, accept, retry_on, max_bytes, output })
+}
+
+fn statuses(fields: &mut Fields<'_>, name: &'static str, findings: &mut Findings) -> Option<Vec<u16>> {
+    let tree = fields.get(name)?;
+    Some(fields::one_or_many(tree, &fields.place(name), |item, place| {
+        let text = fields::text(item, place, findings)?;
+        let status = text.parse().map_err(|_| format!("`{text}` is no status"));
+        findings.keep(place, status)
+    }))
 }
 
 fn set(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<SetNode> {

@@ -46,7 +46,16 @@ fn built() -> Result<Graph, Diagnostics> {
         .node("nap", Node::wait(Duration::from_secs(10)))
         .node("ask", Node::interrupt("q").into("q"))
         .node("sub", Node::graph(child).input([("q", "q")]).output([("q", "q")]))
+        .node(
+            "fetch",
+            Node::http(HttpNode { accept: vec![404], ..HttpNode::new(Method::Post, "https://a/{{ q }}") })
+                .connect_timeout(Duration::from_secs(2))
+                .first_byte_timeout(Duration::from_secs(3))
+                .into("q"),
+        )
         .edge(START, "work")
+        .edge("mend", "fetch")
+        .edge("fetch", END)
         .edge_if("work", END, "count >= 10")
         .otherwise("work", "nap")
         .edge("mend", "nap")
@@ -73,8 +82,10 @@ nodes:
   nap: {kind: wait, for: 10s}
   ask: {kind: interrupt, show: q, into: q}
   sub: {kind: graph, input: {q: q}, output: {q: q}, graph: {name: child, state: {q: }, nodes: {only: {kind: set, set: {q: q ~ '!'}}}, edges: [START -> only -> END]}}
+  fetch: {kind: http, method: POST, url: 'https://a/{{ q }}', accept: [404], connect_timeout: 2s, first_byte_timeout: 3s, into: q}
 edges:
   - START -> work
+  - mend -> fetch -> END
   - {from: work, to: END, when: count >= 10}
   - {from: work, to: nap, otherwise: true}
   - mend -> nap -> ask

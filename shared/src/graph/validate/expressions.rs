@@ -33,17 +33,27 @@ impl Names<'_> {
                 return;
             }
         };
+        self.check_used(program.names(), Some(program.text()), place, findings);
+    }
+
+    /// Notes names that are not known, of those that a text uses; `whole` is the text, where it is worth showing.
+    pub(super) fn check_used<'n>(
+        &self,
+        used: impl Iterator<Item = &'n str>,
+        whole: Option<&str>,
+        place: &Place,
+        findings: &mut Findings,
+    ) {
         let Some(known) = &self.known else { return };
-        for name in program.names().filter(|name| !known.contains(name)) {
+        for name in used.filter(|name| !known.contains(name)) {
             if matches!(name, "item" | "index") {
                 if !self.item {
                     self.no_item(name, place, findings);
                 }
             } else {
-                let message = if program.text().trim() == name {
-                    format!("`{name}` is no {}", self.what)
-                } else {
-                    format!("`{}` uses `{name}`, which is no {}", program.text(), self.what)
+                let message = match whole {
+                    Some(text) if text.trim() != name => format!("`{text}` uses `{name}`, which is no {}", self.what),
+                    Some(_) | None => format!("`{name}` is no {}", self.what),
                 };
                 findings.error(place, message).suggest(name, known.iter().copied());
             }

@@ -43,6 +43,8 @@ pub(in crate::graph) fn check_policy(policy: &Policy) -> Findings {
     limit(Limit::Timeout, policy.timeout, &here, &mut findings);
     limit(Limit::QueueTimeout, policy.queue_timeout, &here, &mut findings);
     limit(Limit::AttemptTimeout, policy.attempt_timeout, &here, &mut findings);
+    limit(Limit::ConnectTimeout, policy.connect_timeout, &here, &mut findings);
+    limit(Limit::FirstByteTimeout, policy.first_byte_timeout, &here, &mut findings);
     limit(Limit::IdleTimeout, policy.idle_timeout, &here, &mut findings);
     limit(Limit::Grace, policy.grace, &here, &mut findings);
     for (inner, value) in [(Limit::AttemptTimeout, policy.attempt_timeout), (Limit::QueueTimeout, policy.queue_timeout)]

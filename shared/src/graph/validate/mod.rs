@@ -7,6 +7,7 @@ mod expressions;
 mod flow;
 mod limits;
 mod nodes;
+mod outside;
 mod state;
 mod whole;
 

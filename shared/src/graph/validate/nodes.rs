@@ -111,6 +111,9 @@ impl Nodes<'_> {
                 }
             }
             NodeKind::Exec(exec) => self::exec(exec, place, findings),
+            NodeKind::Http(http) => {
+                super::outside::http(self.graph, self.doubts, (name, node, http), (place, findings));
+            }
             NodeKind::Set(set) => self.set(name, node, set, (place, findings)),
             NodeKind::Wait(_) => {
                 if node.into.is_some() {

@@ -1,0 +1,132 @@
+//! Nodes that call the outside: what they send, and what they make of the answer.
+
+use serde_json::Value;
+
+use super::nodes::{known_channel, names};
+use super::whole::Doubts;
+use crate::graph::finding::Findings;
+use crate::graph::model::{Graph, Node};
+use crate::graph::outside::{ANSWER_NAMES, CompiledText, HttpNode, Text, TextError};
+use crate::graph::place::Place;
+use crate::id::NodeName;
+use crate::limits::RESPONSE_BYTES_MAX;
+
+/// Headers that say how the message is carried, which is not the graph's to say.
+const CARRYING: [&str; 7] =
+    ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "cox-deadline-ms"];
+
+pub(super) fn http(
+    graph: &Graph,
+    doubts: &Doubts,
+    (name, node, http): (&NodeName, &Node, &HttpNode),
+    (place, findings): (&Place, &mut Findings),
+) {
+    let texts = Texts { graph, doubts, name };
+    url(&http.url, &place.key("url"), findings);
+    texts.check(&http.url, &place.key("url"), findings);
+    for (header, value) in &http.headers {
+        let place = place.key("headers").key(header);
+        header_name(header, &place, findings);
+        texts.check(value, &place, findings);
+    }
+    if let Some(body) = &http.body {
+        texts.check(body, &place.key("body"), findings);
+    }
+    if let Some(json) = &http.json {
+        texts.check_json(json, &place.key("json"), findings);
+    }
+    if http.json.is_some() && http.body.is_some() {
+        findings.error(&place.key("body"), "the node has both `json` and `body`").remedy("keep one of them");
+    }
+    for (field, statuses) in [("accept", &http.accept), ("retry_on", http.retry_on.as_ref().unwrap_or(&Vec::new()))] {
+        for (index, status) in statuses.iter().enumerate() {
+            if !(100..=599).contains(status) {
+                let place = place.key(field).index(index);
+                findings.error(&place, format!("`{status}` is no status")).remedy("a status is from 100 to 599");
+            }
+        }
+    }
+    if http.max_bytes.is_some_and(|bytes| bytes == 0 || bytes > RESPONSE_BYTES_MAX as u64) {
+        let remedy = format!("write a number from 1 to {RESPONSE_BYTES_MAX}");
+        findings.error(&place.key("max_bytes"), "the size is out of bounds").remedy(remedy);
+    }
+    output(graph, doubts, (name, node, http), (place, findings));
+}
+
+fn output(
+    graph: &Graph,
+    doubts: &Doubts,
+    (name, node, http): (&NodeName, &Node, &HttpNode),
+    (place, findings): (&Place, &mut Findings),
+) {
+    let mut names = names(graph, doubts, name);
+    names.what = "channel, and none of `status`, `headers` and `response`";
+    names.known = names.known.map(|known| known.into_iter().chain(ANSWER_NAMES).collect());
+    for (channel, expression) in http.output.iter().flatten() {
+        let place = place.key("output").key(channel);
+        known_channel(graph, doubts, channel, &place, findings);
+        names.check(expression, &place, findings);
+    }
+    if http.output.is_some() && node.into.is_some() {
+        findings
+            .error(&place.key("into"), "the node has both `into` and `output`")
+            .remedy("`into` takes the whole body; `output` picks from it");
+    }
+}
+
+fn url(url: &Text, place: &Place, findings: &mut Findings) {
+    let starts_with_template = url.0.trim_start().starts_with("{{") || url.0.starts_with("${");
+    if !starts_with_template && !url.0.starts_with("http://") && !url.0.starts_with("https://") {
+        findings.error(place, format!("`{}` is no address", url.0)).remedy("write `https://…` or `http://…`");
+    }
+}
+
+fn header_name(name: &str, place: &Place, findings: &mut Findings) {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || !name.chars().all(is_token) {
+        findings.error(place, format!("{name:?} cannot be the name of a header"));
+    } else if CARRYING.contains(&name.to_ascii_lowercase().as_str()) {
+        findings.error(place, format!("the header `{name}` is the worker's to set")).remedy("leave it out");
+    }
+}
+
+/// Checks texts where a node's names are known.
+struct Texts<'a> {
+    graph: &'a Graph,
+    doubts: &'a Doubts,
+    name: &'a NodeName,
+}
+
+impl Texts<'_> {
+    fn check(&self, text: &Text, place: &Place, findings: &mut Findings) {
+        self.judge(text.compile(""), place, findings);
+    }
+
+    fn check_json(&self, json: &Value, place: &Place, findings: &mut Findings) {
+        match json {
+            Value::String(text) => self.judge(Text(text.clone()).compile_value(""), place, findings),
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.check_json(item, &place.index(index), findings);
+                }
+            }
+            Value::Object(fields) => {
+                for (key, field) in fields {
+                    self.check_json(field, &place.key(key), findings);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn judge(&self, compiled: Result<CompiledText, TextError>, place: &Place, findings: &mut Findings) {
+        let used = match compiled {
+            Ok(text) => text.names(),
+            Err(error) => {
+                findings.error(place, error.to_string());
+                return;
+            }
+        };
+        names(self.graph, self.doubts, self.name).check_used(used.iter().map(String::as_str), None, place, findings);
+    }
+}

@@ -1,0 +1,212 @@
+//! One call: sent within its limits, its answer read piece by piece, and every end of it in words.
+
+use std::time::Duration;
+
+use coxswain_shared::config::redact_url;
+use coxswain_shared::graph::Policy;
+use coxswain_shared::limits::Limit;
+use coxswain_shared::outcome::{Failure, FailureKind};
+use coxswain_shared::time::{Clock, Timestamp};
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::{Method, Request, Response, StatusCode};
+use tokio::time::{Instant, timeout};
+
+use super::client::Clients;
+use super::failure::{self, Progress};
+use super::guard;
+use super::secrets::Secrets;
+use crate::handler::{Context, NodeError};
+use crate::metrics::Metrics;
+
+/// Bytes of a refusal that are read.
+const REFUSAL_BYTES_MAX: u64 = 64 * 1024;
+/// Characters of a refusal that are told.
+const REFUSAL_CHARS_MAX: usize = 1_000;
+
+/// The limits of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limits {
+    connect: Duration,
+    /// From the beginning of the call, connecting included.
+    first_byte: Duration,
+    idle: Duration,
+}
+
+impl Limits {
+    /// Those of a node's policy.
+    pub(crate) fn of(policy: &Policy) -> Self {
+        Self {
+            connect: policy.connect_timeout.unwrap_or(Limit::ConnectTimeout.default()),
+            first_byte: policy.first_byte_timeout.unwrap_or(Limit::FirstByteTimeout.default()),
+            idle: policy.idle_timeout.unwrap_or(Limit::IdleTimeout.default()),
+        }
+    }
+}
+
+/// A call in the making, and under way.
+#[derive(Debug)]
+pub(crate) struct Call<'a> {
+    pub(crate) ctx: &'a Context,
+    pub(crate) clients: &'a Clients,
+    pub(crate) metrics: &'a Metrics,
+    pub(crate) limits: Limits,
+    pub(crate) secrets: Secrets,
+    /// Bytes of the answer's body.
+    pub(crate) max_bytes: u64,
+    /// Statuses after which another try may help.
+    pub(crate) retry_on: &'a [u16],
+}
+
+/// An answer whose body is still to come.
+#[derive(Debug)]
+pub(crate) struct Answer<'a> {
+    call: &'a Call<'a>,
+    name: String,
+    response: Response,
+    begun_at: Instant,
+    bytes: u64,
+}
+
+impl Call<'_> {
+    /// Sends a request; returns when the head of the answer has come.
+    pub(crate) async fn send(&self, request: Request) -> Result<Answer<'_>, NodeError> {
+        let name = self.name(request.method(), request.url().as_str());
+        let begun_at = Instant::now();
+        let progress = || Progress { elapsed: begun_at.elapsed(), status: None, bytes: 0 };
+        guard::check(self.clients.config(), request.url()).map_err(|private| failure::private(&private, &name))?;
+        let told = |error: reqwest::Error| self.tell(&error, &name, progress());
+        let client = self.clients.client(self.limits.connect).map_err(told)?;
+        match timeout(self.limits.first_byte, client.execute(request)).await {
+            Ok(Ok(response)) => {
+                self.ctx.sign_of_life();
+                Ok(Answer { call: self, name, response, begun_at, bytes: 0 })
+            }
+            Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
+                Err(self.hit(Limit::ConnectTimeout, self.limits.connect, &name, progress()))
+            }
+            Ok(Err(error)) => Err(told(error)),
+            Err(_) => Err(self.hit(Limit::FirstByteTimeout, self.limits.first_byte, &name, progress())),
+        }
+    }
+
+    fn name(&self, method: &Method, url: &str) -> String {
+        format!("{method} {}", self.secrets.redact(&redact_url(url)))
+    }
+
+    fn hit(&self, limit: Limit, length: Duration, name: &str, progress: Progress) -> NodeError {
+        self.metrics.limit(limit);
+        failure::timed_out(limit, length, name, progress)
+    }
+
+    fn tell(&self, error: &reqwest::Error, name: &str, progress: Progress) -> NodeError {
+        failure::of_client(error, name, progress, |text| self.secrets.redact(text))
+    }
+}
+
+impl Answer<'_> {
+    /// Its status.
+    pub(crate) fn status(&self) -> StatusCode {
+        self.response.status()
+    }
+
+    /// Its headers.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        self.response.headers()
+    }
+
+    /// The next piece of the body; none at its end.
+    pub(crate) async fn piece(&mut self) -> Result<Option<Vec<u8>>, NodeError> {
+        let call = self.call;
+        let piece = match timeout(call.limits.idle, self.response.chunk()).await {
+            Ok(Ok(piece)) => piece,
+            Ok(Err(error)) => return Err(call.tell(&error, &self.name, self.progress())),
+            Err(_) => return Err(call.hit(Limit::IdleTimeout, call.limits.idle, &self.name, self.progress())),
+        };
+        let Some(piece) = piece else { return Ok(None) };
+        call.ctx.sign_of_life();
+        self.bytes += piece.len() as u64;
+        if self.bytes > call.max_bytes {
+            return Err(failure::too_long(call.max_bytes, &self.name));
+        }
+        Ok(Some(piece.to_vec()))
+    }
+
+    /// The whole body as text, without secrets that it may repeat. What is no UTF-8 is replaced.
+    pub(crate) async fn text(&mut self) -> Result<String, NodeError> {
+        let mut body = Vec::new();
+        while let Some(piece) = self.piece().await? {
+            body.extend_from_slice(&piece);
+        }
+        let text = String::from_utf8_lossy(&body);
+        Ok(self.call.secrets.redact(&text))
+    }
+
+    /// The failure that an answer with a bad status is.
+    pub(crate) async fn refusal(mut self) -> NodeError {
+        let status = self.status();
+        let after = retry_after(self.headers(), Clock::system().now());
+        let mut message = format!("{} was answered with {status}", self.name);
+        let said = self.beginning().await;
+        if !said.is_empty() {
+            message = format!("{message}: {said}");
+        }
+        let failure = Failure::new(FailureKind::Outside, message);
+        match (self.call.retry_on.contains(&status.as_u16()), after) {
+            (false, _) => NodeError::Fatal(failure),
+            (true, Some(after)) => NodeError::Later { failure, after },
+            (true, None) => NodeError::Retryable(failure),
+        }
+    }
+
+    /// The beginning of the body, as far as it comes in time.
+    async fn beginning(&mut self) -> String {
+        let mut body = Vec::new();
+        while self.bytes < REFUSAL_BYTES_MAX {
+            match self.piece().await {
+                Ok(Some(piece)) => body.extend_from_slice(&piece),
+                // The status is what counts.
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let text = self.call.secrets.redact(&String::from_utf8_lossy(&body));
+        let mut said: String = text.trim().chars().take(REFUSAL_CHARS_MAX).collect();
+        if said.len() < text.trim().len() {
+            said.push('…');
+        }
+        said
+    }
+
+    fn progress(&self) -> Progress {
+        let status = Some(self.response.status().as_u16());
+        Progress { elapsed: self.begun_at.elapsed(), status, bytes: self.bytes }
+    }
+}
+
+/// How long the other side asks to be left alone: seconds, or a date.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_millis(0).after(at).since(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_other_side_may_name_seconds_or_a_date() {
+        let now = Timestamp::from_millis(784_111_770_000);
+        let after = |text: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]);
+            retry_after(&headers, now)
+        };
+        assert_eq!(after("120"), Some(Duration::from_mins(2)));
+        assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
+        assert_eq!(after("Sun, 06 Nov 1994 08:49:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(after("soon"), None);
+        assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+}

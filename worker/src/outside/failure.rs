@@ -1,0 +1,106 @@
+//! Why a call did not succeed: which limit, of what, how long, and what came before.
+
+use std::error::Error;
+use std::time::Duration;
+
+use coxswain_shared::duration::show;
+use coxswain_shared::limits::Limit;
+use coxswain_shared::outcome::{Failure, FailureKind};
+
+use super::client::NotFollowed;
+use super::guard::Private;
+use crate::handler::NodeError;
+
+/// The longest chain of causes that is looked through.
+const CHAIN_MAX: usize = 16;
+
+/// How far a call had come, for what is told of its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Since the call began.
+    pub(super) elapsed: Duration,
+    /// The status, once there is one.
+    pub(super) status: Option<u16>,
+    /// Bytes of the body so far.
+    pub(super) bytes: u64,
+}
+
+impl Progress {
+    /// In words: `after 2.1s, status 200 and 512 bytes`.
+    fn tell(&self) -> String {
+        let elapsed = show(Duration::from_millis(u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX)));
+        match self.status {
+            None => format!("nothing had come after {elapsed}"),
+            Some(status) => format!("status {status} and {} bytes had come after {elapsed}", self.bytes),
+        }
+    }
+}
+
+/// A limit of the call was hit.
+pub(super) fn timed_out(limit: Limit, length: Duration, call: &str, progress: Progress) -> NodeError {
+    let message = format!("{limit} ({}) passed in {call}: {}", show(length), progress.tell());
+    NodeError::TimedOut { limit, failure: Failure::new(FailureKind::TimedOut, message) }
+}
+
+/// The answer is longer than it may be.
+pub(super) fn too_long(max: u64, call: &str) -> NodeError {
+    let message = format!("the answer to {call} is longer than {max} bytes (`max_bytes`): the rest was not read");
+    NodeError::Fatal(Failure::new(FailureKind::TooLarge, message))
+}
+
+/// What the client says, as far as it concerns the call; `redact` takes secrets out.
+pub(super) fn of_client(
+    error: &reqwest::Error,
+    call: &str,
+    progress: Progress,
+    redact: impl Fn(&str) -> String,
+) -> NodeError {
+    let chain = chain_of(error);
+    let refusal = chain.iter().find(|error| error.is::<Private>() || error.is::<NotFollowed>());
+    if let Some(refusal) = refusal {
+        let message = format!("{call} was not made: {}", redact(&refusal.to_string()));
+        return NodeError::Fatal(Failure::new(FailureKind::BadInput, message));
+    }
+    if error.is_builder() {
+        let mut failure = Failure::new(FailureKind::BadInput, format!("{call} cannot be made"));
+        failure.chain = chain.iter().map(|error| redact(&error.to_string())).collect();
+        return NodeError::Fatal(failure);
+    }
+    let what = if error.is_connect() { "could not connect" } else { "broke off" };
+    let mut failure = Failure::new(FailureKind::Outside, format!("{call} {what}: {}", progress.tell()));
+    failure.chain = chain.iter().map(|error| redact(&error.to_string())).collect();
+    NodeError::Retryable(failure)
+}
+
+fn chain_of(error: &reqwest::Error) -> Vec<&(dyn Error + 'static)> {
+    let (mut chain, mut next) = (Vec::new(), error.source());
+    while let Some(inner) = next.filter(|_| chain.len() < CHAIN_MAX) {
+        chain.push(inner);
+        next = inner.source();
+    }
+    chain
+}
+
+/// An address that may not be called.
+pub(super) fn private(private: &Private, call: &str) -> NodeError {
+    NodeError::Fatal(Failure::new(FailureKind::BadInput, format!("{call} was not made: {private}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_says_which_how_long_of_what_and_what_came_before() {
+        let progress = Progress { elapsed: Duration::from_millis(2_100), status: Some(200), bytes: 512 };
+        let error = timed_out(Limit::IdleTimeout, Duration::from_secs(30), "GET http://a/b", progress);
+        let NodeError::TimedOut { limit: Limit::IdleTimeout, failure } = error else { panic!("{error}") };
+        assert_eq!(
+            failure.message,
+            "idle_timeout (30s) passed in GET http://a/b: status 200 and 512 bytes had come after 2s100ms"
+        );
+        let progress = Progress { elapsed: Duration::from_secs(5), status: None, bytes: 0 };
+        let error = timed_out(Limit::ConnectTimeout, Duration::from_secs(5), "GET http://a/b", progress).to_string();
+        assert!(error.ends_with("nothing had come after 5s"), "{error}");
+    }
+}

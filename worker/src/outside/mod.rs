@@ -1,0 +1,28 @@
+//! Calls to the outside, for every node kind that makes one: what may be called, what is sent, and how long each part
+//! of it may take.
+//!
+//! ```text
+//! texts ──► secrets        the request is filled in from the state, then with what only the worker knows
+//!   │
+//!   ▼
+//! clients ─► guard         a connection is made only to an address that may be called, after each look-up and redirect
+//!   │
+//!   ▼
+//! call ────► failure       first byte, idle, size: each with its limit and its own words
+//! ```
+//!
+//! A call is dropped with the attempt that makes it, which closes its connection.
+
+mod address;
+mod call;
+mod client;
+mod config;
+mod failure;
+mod guard;
+mod secrets;
+mod texts;
+
+pub(crate) use call::{Answer, Call, Limits};
+pub(crate) use client::Clients;
+pub use config::{Allowed, NotAllowed, OutsideConfig, Pattern};
+pub(crate) use texts::Texts;
