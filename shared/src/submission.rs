@@ -87,6 +87,9 @@ pub struct RunSpec {
     /// Who submitted it.
     #[serde(default)]
     pub actor: String,
+    /// Why, of a run that goes on where another has ended; for the audit trail.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Overrides the graph's `max_steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,

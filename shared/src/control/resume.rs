@@ -266,6 +266,7 @@ fn successor(origin: &Run, graph: &Graph, step: Step, wish: Resumption) -> NewRu
             interrupt_after: spec.interrupt_after.clone(),
             labels,
             actor: wish.actor,
+            reason: wish.reason,
             max_steps: wish.max_steps.or(spec.max_steps),
         },
     }

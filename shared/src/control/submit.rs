@@ -105,6 +105,7 @@ async fn make(store: &dyn Store, graph_hash: GraphHash, submission: Submission) 
             interrupt_after: submission.interrupt_after,
             labels: submission.labels,
             actor: submission.actor,
+            reason: None,
             max_steps: submission.max_steps,
         },
     };

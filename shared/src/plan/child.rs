@@ -57,6 +57,7 @@ pub(super) fn run(place: &Place<'_>, values: &Values, scope: &Scope<'_>) -> Resu
             interrupt_after: Vec::new(),
             labels: BTreeMap::new(),
             actor: input.spec.actor.clone(),
+            reason: None,
             max_steps: None,
         },
     })

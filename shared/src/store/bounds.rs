@@ -34,7 +34,8 @@ pub fn new_run(run: &NewRun) -> Result<(), Error> {
         within("the name of a label", name.len(), TEXT_BYTES_MAX)?;
         within("the value of a label", value.len(), TEXT_BYTES_MAX)?;
     }
-    within("the run's actor", run.spec.actor.len(), TEXT_BYTES_MAX)
+    within("the run's actor", run.spec.actor.len(), TEXT_BYTES_MAX)?;
+    within("the run's reason", run.spec.reason.as_ref().map_or(0, String::len), TEXT_BYTES_MAX)
 }
 
 /// Checks who orders a stop, and why.

@@ -170,7 +170,15 @@ async fn every_resume_is_in_the_audit_trail_with_actor_reason_and_result() {
         entries.map(|entry| (entry.actor.as_str(), entry.reason.as_deref(), entry.result.as_str())).collect();
     let expected = [("bob@test", Some("it may"), "ok"), ("eve@test", Some("me too"), "not_interrupted")];
     assert_eq!(told, expected, "{trail:?}");
-    fleet.verdict(&[run]).await;
+    let wish = Resumption { reason: Some("once more".to_owned()), ..Resumption::new(run.clone(), "bob@test") };
+    let resumed = control::resume(fleet.store.as_ref(), wish).await.unwrap();
+    let trail = fleet.store.audit(Some(resumed.run()), None, 100).await.unwrap().rows;
+    let [entry] = trail.as_slice() else { panic!("{trail:?}") };
+    assert_eq!((entry.action.as_str(), entry.actor.as_str()), ("resume", "bob@test"));
+    assert_eq!(entry.reason.as_deref(), Some("once more"));
+    assert!(entry.result.starts_with(&format!("from run {run} step ")), "{entry:?}");
+    fleet.succeeded(resumed.run(), SOON).await;
+    fleet.verdict(&[run, resumed.run().clone()]).await;
 }
 
 #[tokio::test]

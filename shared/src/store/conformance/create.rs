@@ -47,6 +47,7 @@ pub async fn a_run_keeps_what_it_was_made_from(fixture: &Fixture) {
         interrupt_after: vec!["a".parse().unwrap()],
         labels: [("team".to_owned(), "x y".to_owned())].into(),
         actor: "ann@host".to_owned(),
+        reason: Some("why \"not\"".to_owned()),
         max_steps: Some(7),
     };
     let new = NewRun { run_timeout: Duration::from_millis(61_001), spec: spec.clone(), ..make::run("r") };
@@ -59,11 +60,17 @@ pub async fn a_run_keeps_what_it_was_made_from(fixture: &Fixture) {
 
 pub async fn a_run_can_start_from_a_checkpoint(fixture: &Fixture) {
     let start = Start::From { run: make::run_id("old"), step: Step::new(3), update: make::values(&[("x", json!(1))]) };
-    let spec = RunSpec { start, ..RunSpec::default() };
-    let key = fixture.made(NewRun { spec: spec.clone(), ..make::run("r") }).await;
+    let spec = RunSpec { start, actor: "ann".to_owned(), reason: Some("a \"try\"".to_owned()), ..RunSpec::default() };
+    let new = NewRun { spec: spec.clone(), ..make::run("r") };
+    let key = fixture.made(new.clone()).await;
     let run = fixture.run(&key).await;
     assert_eq!(run.base, Some((make::run_id("old"), Step::new(3))));
     assert_eq!(run.spec, spec);
+    fixture.store().create_run(new).await.unwrap();
+    let trail = fixture.store().audit(Some(&key.id), None, 10).await.unwrap().rows;
+    let told: Vec<_> = trail.iter().map(|entry| (entry.action.as_str(), entry.result.as_str())).collect();
+    assert_eq!(told, [("resume", "from run old step 3")], "{trail:?}");
+    assert_eq!((&trail[0].actor, &trail[0].reason), (&spec.actor, &spec.reason));
 }
 
 pub async fn a_run_that_was_stopped_before_it_was_made_has_ended(fixture: &Fixture) {

@@ -45,7 +45,11 @@ impl Model {
         self.made(&id)
     }
 
-    fn made(&self, id: &RunId) -> Created {
+    fn made(&mut self, id: &RunId) -> Created {
+        let spec = self.runs[id].new.spec.clone();
+        if let Start::From { run, step, .. } = &spec.start {
+            self.note("resume", id, &spec.actor, spec.reason.as_ref(), &format!("from run {run} step {step}"));
+        }
         let run = &self.runs[id].shown;
         Created::Made { key: run.key.clone(), status: run.status }
     }

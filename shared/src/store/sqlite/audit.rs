@@ -8,7 +8,7 @@ use super::tx::Tx;
 use crate::id::{Partition, RunId, ThreadId};
 use crate::limits::AUDIT_PER_PARTITION_MAX;
 use crate::stop::NewOrder;
-use crate::store::{AuditEntry, Error, Page, Resume};
+use crate::store::{AuditEntry, Error, NewRun, Page, Resume};
 
 /// Notes a stop order and what came of it.
 pub(super) fn stop(tx: &mut Tx<'_>, run: &RunId, order: &NewOrder, result: &str) -> Result<()> {
@@ -31,6 +31,19 @@ pub(super) fn resume(tx: &mut Tx<'_>, resume: &Resume, result: &str) -> Result<(
         run: resume.run.id.clone(),
         actor: resume.actor.clone(),
         reason: resume.reason.clone(),
+        result: result.to_owned(),
+    };
+    add(tx, &entry)
+}
+
+/// Notes that a run was made to go on where another has ended.
+pub(super) fn made(tx: &mut Tx<'_>, new: &NewRun, result: &str) -> Result<()> {
+    let entry = AuditEntry {
+        at: tx.now,
+        action: "resume".to_owned(),
+        run: new.id.clone(),
+        actor: new.spec.actor.clone(),
+        reason: new.spec.reason.clone(),
         result: result.to_owned(),
     };
     add(tx, &entry)

@@ -3,7 +3,7 @@
 use super::fault::Result;
 use super::run_row::{self, RunRow};
 use super::tx::Tx;
-use super::{early, finish, stop, threads};
+use super::{audit, early, finish, stop, threads};
 use crate::id::{Partition, RunId, RunKey};
 use crate::limits::THREAD_QUEUE_MAX;
 use crate::run::RunStatus;
@@ -18,6 +18,14 @@ pub(super) fn create_run(tx: &mut Tx<'_>, new: &NewRun) -> Result<Created> {
     if let Some(run) = tx.run(&new.id)? {
         return Ok(Created::Exists { key: run.key.clone(), status: run.life.status });
     }
+    let created = make(tx, new)?;
+    if let (Created::Made { .. }, Start::From { run, step, .. }) = (&created, &new.spec.start) {
+        audit::made(tx, new, &format!("from run {run} step {step}"))?;
+    }
+    Ok(created)
+}
+
+fn make(tx: &mut Tx<'_>, new: &NewRun) -> Result<Created> {
     let key = RunKey { partition: Partition::of(&new.thread, tx.setting.partitions), id: new.id.clone() };
     if let Some(report) = early::take(tx, &new.id)? {
         let row = insert_stopped(tx, new, key.partition, report)?;

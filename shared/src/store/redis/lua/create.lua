@@ -12,11 +12,21 @@ local there = run_at(new.id)
 if there then return done({ 'exists', there.status }) end
 if now > asked + holds or asked <= tonumber(redis.call('GET', refused) or 0) then return done({ 'late' }) end
 
+-- A run that goes on where another has ended is somebody's resume.
+local function made(run)
+  local origin, step = string.match(new.from, '^([^|]+)|(%d+)$')
+  if origin then
+    local spec = cjson.decode(new.spec)
+    audit(run.id, 'resume', spec.actor or '', spec.reason, 'from run ' .. origin .. ' step ' .. step)
+  end
+  return done({ 'made', run.status })
+end
+
 local early = life().early_order(new.id, located)
 if early then
   local run = life().make_run(new)
   life().end_early(run, early)
-  return done({ 'made', run.status })
+  return made(run)
 end
 
 local thread, queue = P .. 'thread:' .. new.thread, P .. 'queue:' .. new.thread
@@ -25,7 +35,7 @@ if not active then
   redis.call('HSET', thread, 'v', FORMAT, 'active', new.id)
   local run = life().make_run(new)
   life().start(run)
-  return done({ 'made', run.status })
+  return made(run)
 end
 
 local refusal = strategy == 'reject' and { 'busy', active }
@@ -41,7 +51,7 @@ end
 local run = life().make_run(new)
 if strategy == 'enqueue' then
   redis.call('RPUSH', queue, new.id)
-  return done({ 'made', run.status })
+  return made(run)
 end
 
 local order = life().own_order('superseded', 'run ' .. new.id, 'superseded by run ' .. new.id)
@@ -55,4 +65,4 @@ if displaced then
   if strategy == 'rollback' then put(displaced, 'takeback', '1') end
   life().order_stop(displaced, order)
 end
-return done({ 'made', run.status })
+return made(run)
