@@ -166,6 +166,13 @@ pub struct ExecNode {
     /// The folder it starts in; the worker's own where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<String>,
+    /// Whether it is kept for further tasks of every node with the same command, variables and folder, and speaks lines
+    /// of JSON; otherwise it is started for each try.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub warm: bool,
+    /// Which function of a warm process is meant; the node's name where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
 }
 
 /// An expression of minijinja, such as `count > 3`; the channels and `item` are its names.

@@ -52,7 +52,7 @@ impl Node {
     /// A child process: a program and its arguments.
     pub fn exec(command: impl IntoIterator<Item = impl Into<String>>) -> NodeBuilder {
         let command = command.into_iter().map(Into::into).collect();
-        NodeBuilder::new(NodeKind::Exec(ExecNode { command, env: BTreeMap::new(), cwd: None }))
+        NodeBuilder::new(NodeKind::Exec(ExecNode { command, env: BTreeMap::new(), cwd: None, warm: false, call: None }))
     }
 
     /// A request over HTTP, described by its fields: see [`HttpNode`].
@@ -131,6 +131,28 @@ impl NodeBuilder {
             exec.cwd = Some(folder.into());
         } else {
             self.misplaced.push(("cwd", "exec"));
+        }
+        self
+    }
+
+    /// Keeps the process of an `exec` node for further tasks; it speaks lines of JSON.
+    #[must_use]
+    pub fn warm(mut self) -> Self {
+        if let Kind::Ready(NodeKind::Exec(exec)) = &mut self.kind {
+            exec.warm = true;
+        } else {
+            self.misplaced.push(("warm", "exec"));
+        }
+        self
+    }
+
+    /// Which function of a warm process an `exec` node means; the node's name where this is not said.
+    #[must_use]
+    pub fn call(mut self, function: impl Into<String>) -> Self {
+        if let Kind::Ready(NodeKind::Exec(exec)) = &mut self.kind {
+            exec.call = Some(function.into());
+        } else {
+            self.misplaced.push(("call", "exec"));
         }
         self
     }

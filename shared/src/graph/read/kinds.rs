@@ -23,12 +23,14 @@ const KINDS: [(&str, &str); 7] = [
 ];
 
 /// The fields that belong to some kind.
-const KIND_FIELDS: [&str; 19] = [
+const KIND_FIELDS: [&str; 21] = [
     "handler",
     "with",
     "command",
     "env",
     "cwd",
+    "warm",
+    "call",
     "method",
     "url",
     "headers",
@@ -102,6 +104,8 @@ fn rust(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<RustNode> {
 fn exec(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<ExecNode> {
     let env = fields.map("env", findings, fields::text).unwrap_or_default();
     let cwd = fields.text("cwd", findings);
+    let warm = fields.truth("warm", findings).unwrap_or_default();
+    let call = fields.text("call", findings);
     let Some(tree) = fields.get("command") else {
         missing(fields, "command", "`command: [sh, -c, \"…\"]`", findings);
         return None;
@@ -114,7 +118,7 @@ fn exec(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<ExecNode> {
         return None;
     }
     let command = fields::one_or_many(tree, &place, |item, place| fields::text(item, place, findings));
-    Some(ExecNode { command, env, cwd })
+    Some(ExecNode { command, env, cwd, warm, call })
 }
 
 fn http(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<HttpNode> {

@@ -7,7 +7,10 @@ use crate::graph::model::{Condition, Edge, Node, NodeKind};
 pub(super) fn node(node: &Node) -> String {
     let what = match &node.kind {
         NodeKind::Rust(rust) => rust.handler.clone(),
-        NodeKind::Exec(exec) => exec.command.join(" "),
+        NodeKind::Exec(exec) => {
+            let call = exec.call.as_ref().map(|call| format!(": {call}")).unwrap_or_default();
+            format!("{}{call}", exec.command.join(" "))
+        }
         NodeKind::Http(http) => format!("{} {}", http.method.name(), http.url.0),
         NodeKind::Set(set) => set.set.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         NodeKind::Wait(wait) => show(wait.length),

@@ -41,6 +41,7 @@ fn built() -> Result<Graph, Diagnostics> {
                 .retry(Retry::attempts(3))
                 .or_goto("mend"),
         )
+        .node("judge", Node::exec(["python3", "tools.py"]).warm().call("grade").into("q"))
         .node("mend", Node::rust("mend").with(json!([1])).or_continue([("q", json!(null))]))
         .node("each", Node::set([("log", "item")]))
         .node("nap", Node::wait(Duration::from_secs(10)))
@@ -63,7 +64,8 @@ fn built() -> Result<Graph, Diagnostics> {
         .edge("nap", "sub")
         .join(["ask", "sub"], "work")
         .for_each("work", "each", "log")
-        .edge("each", END)
+        .edge("each", "judge")
+        .edge("judge", END)
         .build()
 }
 
@@ -77,6 +79,7 @@ state: {count: {reducer: add, default: 0}, log: append, meta: {reducer: merge, d
 nodes:
   work: {kind: exec, command: [sh, -c, echo 1], env: {N: 3}, cwd: /tmp, into: count, reads: [count], pool: gpu, timeout: 5m,
     queue_timeout: 1m, attempt_timeout: 2s, idle_timeout: 1s, grace: 0, max_crashes: 5, retry: {attempts: 3}, on_failure: {goto: mend}}
+  judge: {kind: exec, command: [python3, tools.py], warm: true, call: grade, into: q}
   mend: {kind: rust, handler: mend, with: [1], on_failure: {continue: {q: null}}}
   each: {kind: set, set: {log: item}}
   nap: {kind: wait, for: 10s}
@@ -92,7 +95,7 @@ edges:
   - nap -> sub
   - ask & sub -> work
   - {from: work, to: each, for_each: log}
-  - each -> END
+  - each -> judge -> END
 ";
     let from_file = parse(&Source::new("built.yaml", file), &no_files).unwrap();
     let built = built().unwrap();
@@ -105,7 +108,7 @@ fn all_mistakes_of_a_built_graph_are_told_at_once() {
     let wrong = Graph::builder("t t")
         .channel("a b", Channel::last())
         .node("n", Node::exec(["ls"]).into("x y").pool("p p"))
-        .node("n", Node::wait(Duration::ZERO).cwd("/"))
+        .node("n", Node::wait(Duration::ZERO).cwd("/").warm().call("f"))
         .edge(START, "n")
         .edge(END, "n")
         .join(Vec::<String>::new(), "n")
@@ -118,6 +121,8 @@ fn all_mistakes_of_a_built_graph_are_told_at_once() {
         "nodes.n.pool: pool name",
         "nodes.n.into: channel name",
         "nodes.n.cwd: only a node of kind `exec`",
+        "nodes.n.warm: only a node of kind `exec`",
+        "nodes.n.call: only a node of kind `exec`",
         "nodes.n: `n` is added twice",
         "edges[1]: END cannot stand here",
         "edges[2]: a join of no nodes",

@@ -47,6 +47,9 @@ fn every_field_is_read() {
     assert_eq!(work.reads.as_ref().unwrap().len(), 2);
     let NodeKind::Exec(exec) = &work.kind else { panic!("{work:?}") };
     assert_eq!(exec.env["N"], "3");
+    assert!(!exec.warm && exec.call.is_none());
+    let NodeKind::Exec(exec) = &node("call").kind else { panic!("it is a process") };
+    assert!(exec.warm && exec.call.as_deref() == Some("judge"));
     let children: Vec<_> = canonical::children(&graph).map(|child| child.name.to_string()).collect();
     assert_eq!(children, ["file-child", "own", "named"], "by node name: from_file, inline, sub");
 }
@@ -104,6 +107,16 @@ fn what_is_stored_reads_back_and_has_one_text_and_one_hash() {
     assert_eq!(stored.hash.as_str().len(), 64);
     assert!(stored.json.starts_with(r#"{"format":1,"graph":{"#), "{}", stored.json);
     assert!(validate(&back).is_empty());
+}
+
+#[test]
+fn what_is_not_warm_is_stored_as_it_always_was() {
+    let node =
+        |more: &str| format!("name: t\nnodes: {{a: {{kind: exec, command: [ls]{more}}}}}\nedges: [START -> a -> END]");
+    let stored = |more: &str| canonical::json(&yaml(&node(more)).unwrap());
+    assert_eq!(stored(", warm: false"), stored(""));
+    assert!(!stored("").contains("warm") && !stored("").contains("call"), "{}", stored(""));
+    assert!(stored(", warm: true, call: f").contains(r#""call":"f","command":["ls"],"kind":"exec""#));
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::expressions::Names;
 use super::whole::Doubts;
+use crate::expr::Template;
 use crate::graph::finding::Findings;
 use crate::graph::model::{END, EdgeTarget, ExecNode, Graph, Node, NodeKind, START, SetNode};
 use crate::graph::place::Place;
@@ -186,6 +187,33 @@ fn exec(exec: &ExecNode, place: &Place, findings: &mut Findings) {
     }
     if let Some(cwd) = &exec.cwd {
         no_zero(cwd, &place.key("cwd"), findings);
+    }
+    warm(exec, place, findings);
+}
+
+/// What a process that is shared by tasks needs, and what only makes sense for one.
+fn warm(exec: &ExecNode, place: &Place, findings: &mut Findings) {
+    let call = place.key("call");
+    match &exec.call {
+        Some(_) if !exec.warm => {
+            findings
+                .error(&call, "only a warm process has functions to choose from")
+                .remedy("write `warm: true`, or leave `call` out");
+        }
+        Some(name) if name.trim().is_empty() => {
+            findings.error(&call, "the function has no name").remedy("leave `call` out to mean the node's own name");
+        }
+        Some(_) | None => {}
+    }
+    for (name, value) in exec.env.iter().filter(|_| exec.warm) {
+        // What does not compile is told where it is rendered.
+        let Ok(template) = Template::compile(value.as_str()) else { continue };
+        if let Some(used) = template.names().next() {
+            let message = format!("`{value}` uses `{used}`, but a warm process serves tasks with different values");
+            findings
+                .error(&place.key("env").key(name), message)
+                .remedy("write a plain text: the process is told the values with each task");
+        }
     }
 }
 
