@@ -51,6 +51,13 @@ const EXEC_ENV: Variable = Variable {
     default: "",
     meaning: "variables of the worker that `exec` nodes may see, separated by commas, beside PATH, HOME, LANG, LC_*, TZ, TMPDIR and USER",
 };
+const WARM_START: Variable = Variable {
+    name: "COX_WARM_START",
+    default: "1m",
+    meaning: "how long a warm process of an `exec` node may take until it is ready for its first task",
+};
+const WARM_IDLE: Variable =
+    Variable { name: "COX_WARM_IDLE", default: "1m", meaning: "how long a warm process without a task is kept" };
 
 const OUTSIDE_ALLOW: Variable = Variable {
     name: "COX_OUTSIDE_ALLOW",
@@ -92,6 +99,10 @@ pub struct Config {
     pub drain_grace: Duration,
     /// Variables that `exec` nodes may see beside the usual ones. `COX_EXEC_ENV`, default none.
     pub exec_env: Vec<String>,
+    /// How long a warm process may take until it is ready: it may load a model. `COX_WARM_START`, default 1 min.
+    pub warm_start: Duration,
+    /// How long a warm process without a task is kept. `COX_WARM_IDLE`, default 1 min.
+    pub warm_idle: Duration,
     /// What calls to the outside may do.
     pub outside: OutsideConfig,
 }
@@ -108,6 +119,8 @@ impl Default for Config {
             lease_ttl: LEASE_TTL,
             drain_grace: Duration::from_secs(20),
             exec_env: Vec::new(),
+            warm_start: Duration::from_mins(1),
+            warm_idle: Duration::from_mins(1),
             outside: OutsideConfig::default(),
         }
     }
@@ -115,7 +128,7 @@ impl Default for Config {
 
 impl Config {
     /// The variables it reads.
-    pub const VARIABLES: [Variable; 12] = [
+    pub const VARIABLES: [Variable; 14] = [
         ID,
         POOLS,
         SLOTS,
@@ -125,6 +138,8 @@ impl Config {
         TTL,
         DRAIN_GRACE,
         EXEC_ENV,
+        WARM_START,
+        WARM_IDLE,
         OUTSIDE_ALLOW,
         SECRETS,
         SECRETS_DIR,
@@ -152,6 +167,8 @@ impl Config {
             lease_ttl,
             drain_grace: reader.duration(&DRAIN_GRACE),
             exec_env: reader.list(&EXEC_ENV),
+            warm_start: reader.duration(&WARM_START),
+            warm_idle: reader.duration(&WARM_IDLE),
             outside: OutsideConfig {
                 allow: reader.list(&OUTSIDE_ALLOW),
                 secrets: reader.list(&SECRETS),

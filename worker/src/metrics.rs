@@ -14,6 +14,8 @@ pub(crate) struct Metrics {
     deliveries: IntCounterVec,
     slots: IntGaugeVec,
     kills: IntCounterVec,
+    warm: IntGaugeVec,
+    pub(crate) warm_starts: IntCounter,
     pub(crate) leases_lost: IntCounter,
     pub(crate) leases_taken_over: IntCounter,
     pub(crate) heartbeats_failed: IntCounter,
@@ -55,6 +57,24 @@ pub(crate) enum StopStage {
     Cleaned,
 }
 
+/// What a warm process does, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WarmState {
+    Starting,
+    Busy,
+    Idle,
+}
+
+/// One of the things that a gauge counts; dropped, it is counted no more.
+#[derive(Debug)]
+pub(crate) struct Counted(IntGauge);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 impl Metrics {
     /// Registers a worker's metrics.
     pub(crate) fn new(registry: &telemetry::Metrics) -> Self {
@@ -78,6 +98,12 @@ impl Metrics {
                 "Process groups of `exec` nodes that were told to end (SIGTERM), and that were killed since they had not by the end of their grace (SIGKILL).",
                 &["signal"],
             ),
+            warm: registry.gauges(
+                "cox_warm_processes",
+                "Warm processes of `exec` nodes: starting, busy with a task, and idle.",
+                &["state"],
+            ),
+            warm_starts: registry.counter("cox_warm_starts_total", "Warm processes that were started."),
             leases_lost: registry.counter("cox_leases_lost_total", "Leases that were lost while their attempt ran."),
             leases_taken_over: registry
                 .counter("cox_leases_taken_over_total", "Leases taken over from a silent worker."),
@@ -94,6 +120,9 @@ impl Metrics {
         }
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
             metrics.kills.with_label_values(&[signal.as_str()]);
+        }
+        for state in [WarmState::Starting, WarmState::Busy, WarmState::Idle] {
+            metrics.warm.with_label_values(&[state.name()]);
         }
         metrics
     }
@@ -116,6 +145,13 @@ impl Metrics {
 
     pub(crate) fn kill(&self, signal: Signal) {
         self.kills.with_label_values(&[signal.as_str()]).inc();
+    }
+
+    /// Counts a warm process in a state, for as long as what it gives is held.
+    pub(crate) fn warm(&self, state: WarmState) -> Counted {
+        let gauge = self.warm.with_label_values(&[state.name()]);
+        gauge.inc();
+        Counted(gauge)
     }
 
     pub(crate) fn slots(&self, all: usize, busy: usize, stuck: usize) {
@@ -150,6 +186,16 @@ impl DeliveryEnd {
             Self::Poisoned => "poisoned",
             Self::Unreadable => "unreadable",
             Self::GivenBack => "given_back",
+        }
+    }
+}
+
+impl WarmState {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Busy => "busy",
+            Self::Idle => "idle",
         }
     }
 }

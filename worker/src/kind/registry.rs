@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use coxswain_shared::outcome::FailureKind;
+use futures_util::future::join_all;
 
 use super::{Kind, Work};
 use crate::handler::{Context, NodeError};
@@ -20,6 +21,11 @@ impl Kinds {
     /// Adds a kind; false if its name is taken.
     pub(crate) fn add(&mut self, kind: Arc<dyn Kind>) -> bool {
         self.0.insert(kind.name(), kind).is_none()
+    }
+
+    /// Ends what outlives an attempt.
+    pub(crate) async fn close(&self) {
+        join_all(self.0.values().map(|kind| kind.close())).await;
     }
 
     /// Prepares the work of an attempt.

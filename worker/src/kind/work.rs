@@ -15,6 +15,11 @@ pub trait Kind: Send + Sync + fmt::Debug + 'static {
     /// Prepares the work of one attempt; cheap, and without side effects: those belong in the work's future, which
     /// runs where handlers run.
     fn start(&self, ctx: Context) -> Result<Work, NodeError>;
+
+    /// Ends what outlives an attempt, such as processes that are kept. Called once, when the attempts have ended.
+    fn close(&self) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// The work of one attempt.

@@ -108,7 +108,7 @@ impl Builder {
         let runtime = WorkRuntime::start(self.config.work_threads()).map_err(Error::Runtime)?;
         // Nothing fails from here on: what is registered stays registered.
         let metrics = Metrics::new(metrics);
-        kinds.add(Arc::new(ExecKind::new(&self.config.exec_env, metrics.clone())));
+        kinds.add(Arc::new(ExecKind::new(&self.config, metrics.clone())));
         let clients = Arc::new(Clients::new(self.config.outside.clone()));
         kinds.add(Arc::new(HttpKind::new(clients, metrics.clone())));
         Ok(Worker::new(self.config, id, kinds, runtime, (store, broker, metrics)))

@@ -156,6 +156,7 @@ impl Worker {
         drop(intake);
         tracing::info!(worker = %shared.id, ?ended, attempts = shared.leases.len(), "the worker drains");
         drain(&shared, &attempts, &tasks, self.config.drain_grace).await;
+        shared.kinds.close().await;
         services.abort();
         services.join(self.config.heartbeat).await;
         forget(&shared).await;

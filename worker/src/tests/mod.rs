@@ -10,3 +10,4 @@ mod http;
 mod shutdown;
 mod stops;
 mod upstream;
+mod warm;

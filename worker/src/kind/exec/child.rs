@@ -21,7 +21,7 @@ use crate::handler::{Context, NodeError, Reply};
 use crate::metrics::Metrics;
 
 /// How long a child's pipes are read after its group is gone: only a process that escaped can still hold them.
-const PIPES_AFTER_END: Duration = Duration::from_millis(500);
+pub(super) const PIPES_AFTER_END: Duration = Duration::from_millis(500);
 
 /// Runs a child: feeds it, reads it, ends it when the attempt is to end, and says what came of it.
 pub(super) async fn run(ctx: Context, prepared: Prepared, metrics: Metrics) -> Result<Reply, NodeError> {
@@ -73,17 +73,20 @@ async fn until_ended(ctx: &Context, group: &mut Group, bad: &CancellationToken) 
             group.signal(Signal::SIGKILL);
             End::ByItself(group.wait().await)
         }
-        _ = ctx.stopped() => {
-            group.end(Signal::SIGTERM);
-            tokio::select! {
-                biased;
-                status = group.wait_for_all() => return End::Told(status),
-                () = ctx.work_grace_over() => {}
-            }
-            group.end(Signal::SIGKILL);
-            End::Told(group.wait().await)
-        }
+        _ = ctx.stopped() => End::Told(tell_to_end(ctx, group).await),
     }
+}
+
+/// Tells a group to end: asks all of it, and kills what is left of it when the grace is over.
+pub(super) async fn tell_to_end(ctx: &Context, group: &mut Group) -> io::Result<ExitStatus> {
+    group.end(Signal::SIGTERM);
+    tokio::select! {
+        biased;
+        status = group.wait_for_all() => return status,
+        () = ctx.work_grace_over() => {}
+    }
+    group.end(Signal::SIGKILL);
+    group.wait().await
 }
 
 /// Writes the input, and closes it. A child that does not read it is free not to.
@@ -100,7 +103,7 @@ fn conclude(program: &str, status: ExitStatus, result: Option<Value>, tail: &Tai
 
 /// What a child printed that was told to end is kept as partial. It counts as a result, to be refused, only under a
 /// stop order: under a shutdown nobody knows whether it did all of its work, and it is done again elsewhere.
-fn conclude_told(ctx: &Context, status: ExitStatus, result: Option<Value>) -> Result<Reply, NodeError> {
+pub(super) fn conclude_told(ctx: &Context, status: ExitStatus, result: Option<Value>) -> Result<Reply, NodeError> {
     let Some(result) = result else { return Err(NodeError::Stopped) };
     ctx.partial(&result);
     match ctx.stop_reason() {
@@ -110,15 +113,19 @@ fn conclude_told(ctx: &Context, status: ExitStatus, result: Option<Value>) -> Re
 }
 
 fn ended_badly(program: &str, status: ExitStatus, tail: &Tail) -> Failure {
-    let how = match (status.code(), status.signal()) {
+    let mut failure = Failure::new(FailureKind::Handler, format!("the program `{program}` {}", how(status)));
+    failure.chain.extend(tail.shown());
+    failure
+}
+
+/// How a child ended, in words.
+pub(super) fn how(status: ExitStatus) -> String {
+    match (status.code(), status.signal()) {
         (Some(code), _) => format!("exited with code {code}"),
         (None, Some(signal)) => {
             let name = Signal::try_from(signal).map_or("unknown", Signal::as_str);
             format!("was ended by signal {signal} ({name})")
         }
         (None, None) => "ended in an unknown way".to_owned(),
-    };
-    let mut failure = Failure::new(FailureKind::Handler, format!("the program `{program}` {how}"));
-    failure.chain.extend(tail.shown());
-    failure
+    }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::process::Stdio;
 
 use coxswain_shared::checkpoint::Values;
-use coxswain_shared::expr::Template;
+use coxswain_shared::expr::{Scope, Template};
 use coxswain_shared::graph::{ExecNode, NodeKind};
 use coxswain_shared::outcome::FailureKind;
 use serde::Serialize;
@@ -47,25 +47,39 @@ impl Prepared {
         let NodeKind::Exec(node) = &ctx.definition().kind else {
             unreachable!("the registry hands each kind its own nodes");
         };
-        let Some((program, arguments)) = node.command.split_first() else {
-            return Err(NodeError::refused(FailureKind::BadInput, "its command is empty: name a program"));
-        };
-        let environment = environment(ctx, node, passed_on)?;
-        if !guard.finds(program, environment.get("PATH").map(String::as_str), node.cwd.as_deref()) {
-            return Err(not_started(program, node.cwd.as_deref(), &io::ErrorKind::NotFound.into()));
-        }
-        let mut command = guard.command(program, arguments);
-        command.env_clear().envs(environment);
-        if let Some(cwd) = &node.cwd {
-            command.current_dir(cwd);
-        }
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.process_group(0).kill_on_drop(true);
+        let command = command(node, environment(ctx, node, passed_on)?, guard)?;
         let whole = ctx.input();
         let input = Stdin { state: ctx.state(), item: ctx.item(), index: ctx.index(), input: &whole };
         let input = serde_json::to_vec(&input).expect("JSON values serialise");
-        Ok(Self { command, input, program: program.clone(), cwd: node.cwd.clone() })
+        Ok(Self { command, input, program: program_of(node).to_owned(), cwd: node.cwd.clone() })
     }
+}
+
+/// The program of a node, for messages.
+pub(super) fn program_of(node: &ExecNode) -> &str {
+    node.command.first().map_or("", String::as_str)
+}
+
+/// The command of a node's process, in a group of its own; refused if there is no such program.
+pub(super) fn command(
+    node: &ExecNode,
+    environment: BTreeMap<String, String>,
+    guard: &Guard,
+) -> Result<Command, NodeError> {
+    let Some((program, arguments)) = node.command.split_first() else {
+        return Err(NodeError::refused(FailureKind::BadInput, "its command is empty: name a program"));
+    };
+    if !guard.finds(program, environment.get("PATH").map(String::as_str), node.cwd.as_deref()) {
+        return Err(not_started(program, node.cwd.as_deref(), &io::ErrorKind::NotFound.into()));
+    }
+    let mut command = guard.command(program, arguments);
+    command.env_clear().envs(environment);
+    if let Some(cwd) = &node.cwd {
+        command.current_dir(cwd);
+    }
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.process_group(0).kill_on_drop(true);
+    Ok(command)
 }
 
 /// The child's environment: the later ones prevail, and ours prevail over all.
@@ -76,18 +90,23 @@ fn environment(
 ) -> Result<BTreeMap<String, String>, NodeError> {
     let mut environment: BTreeMap<_, _> = passed_on.into_iter().collect();
     environment.extend(values_of(ctx));
-    let scope = scope_of(ctx);
-    for (name, template) in &node.env {
+    environment.extend(own_variables(node, &scope_of(ctx))?);
+    environment.extend(identity(ctx).map(|(name, value)| (name.to_owned(), value)));
+    Ok(environment)
+}
+
+/// The variables that a node sets, with their expressions filled in.
+pub(super) fn own_variables(node: &ExecNode, scope: &Scope<'_>) -> Result<BTreeMap<String, String>, NodeError> {
+    let variable = |(name, template): (&String, &String)| {
         let refuse = |why: String| NodeError::refused(FailureKind::Expression, format!("`env.{name}`: {why}"));
-        let value = Template::compile(template.as_str()).and_then(|template| template.render(&scope));
+        let value = Template::compile(template.as_str()).and_then(|template| template.render(scope));
         let value = value.map_err(|error| refuse(error.to_string()))?;
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             return Err(refuse("a variable has a name without `=`, and neither has a NUL in it".to_owned()));
         }
-        environment.insert(name.clone(), value);
-    }
-    environment.extend(identity(ctx).map(|(name, value)| (name.to_owned(), value)));
-    Ok(environment)
+        Ok((name.clone(), value))
+    };
+    node.env.iter().map(variable).collect()
 }
 
 fn identity(ctx: &Context) -> [(&'static str, String); 9] {

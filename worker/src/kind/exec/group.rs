@@ -29,13 +29,14 @@ pub(super) struct Group {
     id: Pid,
     reaped: bool,
     killed: bool,
-    ctx: Context,
+    /// The attempt that it works for; none while it works for nobody.
+    pub(super) owner: Option<Context>,
     metrics: Metrics,
 }
 
 impl Group {
     /// Starts a child.
-    pub(super) fn spawn(mut command: Command, ctx: Context, metrics: Metrics) -> io::Result<(Self, Pipes)> {
+    pub(super) fn spawn(mut command: Command, owner: Context, metrics: Metrics) -> io::Result<(Self, Pipes)> {
         let mut child = command.spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let id = Pid::from_raw(pid.expect("a child that was just started has an id"));
@@ -45,7 +46,7 @@ impl Group {
             stdout: stdout.expect("it was started with a pipe"),
             stderr: stderr.expect("it was started with a pipe"),
         };
-        Ok((Self { child, id, reaped: false, killed: false, ctx, metrics }, pipes))
+        Ok((Self { child, id, reaped: false, killed: false, owner: Some(owner), metrics }, pipes))
     }
 
     /// Waits for the child's own end, and reaps it. Cancel safe.
@@ -53,6 +54,12 @@ impl Group {
         let status = self.child.wait().await?;
         self.reaped = true;
         Ok(status)
+    }
+
+    /// Whether the child has ended; if so it is reaped.
+    pub(super) fn has_ended(&mut self) -> bool {
+        self.reaped |= matches!(self.child.try_wait(), Ok(Some(_)));
+        self.reaped
     }
 
     /// Waits for the child's end, and until nothing of its group is left. Cancel safe.
@@ -112,7 +119,9 @@ impl Drop for Group {
                 self.end(Signal::SIGKILL);
             }
             // Killed, but nobody has seen it end.
-            self.ctx.runs_on();
+            if let Some(owner) = &self.owner {
+                owner.runs_on();
+            }
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The kind `exec`: a child process in a process group of its own.
+//! The kind `exec`: a child process in a process group of its own. Here is its one-shot form, a process for each try; the
+//! long-lived one is in `warm`.
 //!
 //! - *Standard input*, one JSON object: `{"state": {…}, "item": …, "index": 0, "input": …}`; `input` is the item of a
 //!   fan-out, else the state. It is then closed.
@@ -22,7 +23,9 @@ mod command;
 mod group;
 mod guard;
 mod kind;
+mod lines;
 mod output;
 mod tail;
+mod warm;
 
 pub(crate) use kind::ExecKind;

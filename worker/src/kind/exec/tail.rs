@@ -21,7 +21,8 @@ impl Tail {
         }
     }
 
-    fn push(&mut self, chunk: &[u8]) {
+    /// Adds what was read, and forgets what is too old.
+    pub(super) fn push(&mut self, chunk: &[u8]) {
         self.bytes.extend_from_slice(chunk);
         if let Some(surplus @ 1..) = self.bytes.len().checked_sub(KEPT_BYTES) {
             self.bytes.drain(..surplus);
