@@ -40,7 +40,7 @@ fn set(graph: &Graph, node: &str, channel: &str, state: &Value) -> Value {
 #[test]
 fn every_example_is_right_and_has_no_warning() {
     let names: Vec<_> = examples().into_iter().map(|(name, _)| name).collect();
-    for name in ["hello.yaml", "endless-loop.yaml", "document-metrics.yaml"] {
+    for name in ["hello.yaml", "endless-loop.yaml", "document-metrics.yaml", "python.yaml"] {
         assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
     }
 }
