@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, Stream, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::Error;
@@ -18,6 +19,9 @@ use crate::store::{Run, RunFilter, StopAnswer, Store};
 
 /// Orders in flight at once. One writer takes a few hundred in one group; more would only wait.
 pub const CONCURRENCY: usize = 256;
+
+/// Runs that are listed before it is their turn: two pages.
+const READ_AHEAD: usize = 2 * PAGE_MAX;
 
 /// The shortest and longest pause between two looks at runs that are stopping.
 const LOOKS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
@@ -124,24 +128,17 @@ pub async fn many(
     if let Err(source) = check_order(&orders.order) {
         return Err(Broken { so_far: summary, source });
     }
-    let asking = runs.map_ok(async |run: RunId| {
-        let answer = ask(store, &run, &orders.order).await?;
-        Ok::<_, Error>((run, answer))
-    });
-    let mut answers = std::pin::pin!(asking.try_buffer_unordered(orders.concurrency.max(1)));
     let mut open = Vec::new();
-    while let Some(answer) = answers.next().await {
+    let mut on_answer = |run: RunId, answer: &StopAnswer| {
         summary.took = start.elapsed();
-        match answer {
-            Ok((run, answer)) => {
-                summary.count(&answer);
-                on_progress(Progress::Asked(&run, &answer), &summary);
-                if is_open(&answer) {
-                    open.push(run);
-                }
-            }
-            Err(source) => return Err(Broken { so_far: summary, source }),
+        summary.count(answer);
+        on_progress(Progress::Asked(&run, answer), &summary);
+        if is_open(answer) {
+            open.push(run);
         }
+    };
+    if let Err(source) = ask_all(store, runs, orders, &mut on_answer).await {
+        return Err(Broken { so_far: summary, source });
     }
     if let Some(wait) = orders.wait {
         let mut on_stopped = |run: &RunId, report: &StopReport| {
@@ -156,6 +153,38 @@ pub async fn many(
     }
     summary.took = start.elapsed();
     Ok(summary)
+}
+
+/// Asks runs to stop while further ones are listed: a page takes as long as many orders.
+async fn ask_all(
+    store: &dyn Store,
+    runs: impl Stream<Item = Result<RunId, Error>>,
+    orders: &Orders,
+    on_answer: &mut impl FnMut(RunId, &StopAnswer),
+) -> Result<(), Error> {
+    let (ahead, mut listed) = mpsc::channel(READ_AHEAD);
+    let listing = async move {
+        let mut runs = std::pin::pin!(runs);
+        while let Some(run) = runs.next().await {
+            if ahead.send(run).await.is_err() {
+                break;
+            }
+        }
+    };
+    let asking = async move {
+        let listed = stream::poll_fn(move |context| listed.poll_recv(context));
+        let asked = listed.map_ok(async |run: RunId| {
+            let answer = ask(store, &run, &orders.order).await?;
+            Ok::<_, Error>((run, answer))
+        });
+        let mut answers = std::pin::pin!(asked.try_buffer_unordered(orders.concurrency.max(1)));
+        while let Some((run, answer)) = answers.try_next().await? {
+            on_answer(run, &answer);
+        }
+        Ok(())
+    };
+    let ((), asked) = tokio::join!(listing, asking);
+    asked
 }
 
 fn check_order(order: &NewOrder) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! Listings over all partitions: runs and the audit trail, newest first, by cursors that say where the last page ended.
 
+use futures_util::future::try_join_all;
 use redis::{Cmd, Value, cmd};
 
 use super::decode::{self, Fields};
@@ -17,7 +18,7 @@ const ENTRIES_AT_ONCE: usize = 200;
 const RUNS_LOOKED_AT: usize = 5_000;
 /// The same for the audit trail: all that two partitions keep.
 const AUDIT_LOOKED_AT: usize = 20_500;
-/// Runs that are read at a time.
+/// Runs that one pipeline reads.
 const RUNS_AT_ONCE: usize = 100;
 
 /// An index of a partition: runs by when they were made.
@@ -152,7 +153,7 @@ impl RedisStore {
         let mut looked_at = 0;
         loop {
             let mut batch = Vec::new();
-            while batch.len() < RUNS_AT_ONCE.min(limit - rows.len()) {
+            while batch.len() < limit - rows.len() {
                 let Some(listed) = merge.next(&self.link).await? else { break };
                 batch.push(listed);
             }
@@ -194,7 +195,13 @@ impl RedisStore {
         self.all_partitions().flat_map(of).collect()
     }
 
+    /// Reads runs, some at a time, all at once.
     async fn read_runs(&self, listed: &[Listed]) -> Result<Vec<Run>, Error> {
+        let read = try_join_all(listed.chunks(RUNS_AT_ONCE).map(|some| self.read_some_runs(some))).await?;
+        Ok(read.into_iter().flatten().collect())
+    }
+
+    async fn read_some_runs(&self, listed: &[Listed]) -> Result<Vec<Run>, Error> {
         let keys: Vec<_> =
             listed.iter().map(|listed| RunKey { partition: listed.partition, id: listed.id.clone() }).collect();
         let commands = keys.iter().map(|key| {

@@ -81,10 +81,12 @@ local function leave_parent(run)
 end
 
 local function finish(run, status)
+  if run.status ~= 'stopping' then
+    redis.call('ZREM', READY, run.id)
+    redis.call('ZREM', DEADLINES, run.id)
+  end
   put(run, 'status', status)
   put(run, 'ended', now)
-  redis.call('ZREM', READY, run.id)
-  redis.call('ZREM', DEADLINES, run.id)
   redis.call('ZREM', LIVE, run.id)
   if status ~= 'succeeded' then redis.call('ZADD', P .. 'end:' .. status, run.created, run.id) end
   redis.call('ZADD', FORGET, now + RETENTION, run.id .. ' ' .. run.thread)
