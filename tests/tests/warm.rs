@@ -182,6 +182,21 @@ async fn a_function_that_hangs_is_killed_at_its_time_limit_and_the_next_one_gets
 }
 
 #[tokio::test]
+async fn a_worker_that_is_killed_leaves_no_warm_process_behind() {
+    let desk = Desk::new();
+    desk.graph(&[("pid", "")]);
+    let mut up = desk.start("up");
+    assert_eq!(desk.run("submit g.yaml --id a").await.status.code(), Some(0));
+    let watched = desk.run("watch a").await;
+    let state: Value = serde_json::from_str(&watched.stdout).unwrap();
+    let pid = state["out"][0].to_string();
+    assert!(Path::new("/proc").join(&pid).exists(), "it waits for another task");
+    up.kill(Signal::SIGKILL);
+    up.wait_exit(SOON).await;
+    gone(&pid).await;
+}
+
+#[tokio::test]
 async fn ctrl_c_lets_a_function_clean_up_and_leaves_no_process_behind() {
     for (call, cleaned) in [("clean", "finally hook"), ("later", "async")] {
         let desk = Desk::new();

@@ -150,13 +150,17 @@ async fn a_warm_process_sees_nothing_in_its_environment_that_differs_from_task_t
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_way_for_a_warm_process_to_fail_is_told_in_its_own_words_and_leaves_no_process() {
-    let (bench, running) = start(|config| config.warm_start = Duration::from_secs(1));
+    let (bench, running) = start(|config| config.warm_start = Duration::from_millis(300));
+    let told = failure(&bench, &script("sleep 1000", json!({}))).await;
+    assert!(told.kind == FailureKind::Handler && told.message.contains("was not ready within 300ms"), "{told}");
+    running.drain().await;
+
+    let (bench, running) = start(|_| {});
     let late = r#"printf '{"result": 1, "fence": 99}\n'"#;
     let two = r#"printf '{"result": {}}\n{"progress": 2}\n'"#;
     let cases = [
         (script("echo hello; sleep 1000", json!({})), FailureKind::BadOutput, "line 1 of its output is not JSON"),
         (script("echo 7; sleep 1000", json!({})), FailureKind::BadOutput, "came before `{\"ready\": true}`"),
-        (script("sleep 1000", json!({})), FailureKind::Handler, "was not ready within 1s"),
         (script("exit 3", json!({})), FailureKind::Handler, "`sh` exited with code 3 before it was ready"),
         (script(&format!("{READY}; exec >&-; sleep 1000"), json!({})), FailureKind::Handler, "closed its output"),
         (warm("exit 4", json!({})), FailureKind::Handler, "exited with code 4 before the end of its task"),
@@ -232,6 +236,9 @@ async fn an_idle_warm_process_is_ended_after_a_while_and_when_the_worker_drains(
     let (bench, running) = start(|config| config.warm_idle = Duration::from_millis(300));
     let first = pid(&bench, &answers_pid(json!({}))).await;
     gone(first).await;
+    // The next one is looked after too.
+    let second = pid(&bench, &answers_pid(json!({}))).await;
+    gone(second).await;
     wait_for(|| async { if count(&bench, "idle") == 0 { Ok(()) } else { Err("it is still counted".to_owned()) } })
         .await;
     running.drain().await;

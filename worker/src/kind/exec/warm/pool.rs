@@ -179,14 +179,16 @@ impl Pool {
         drop(self.tasks.spawn(process.end()));
     }
 
-    /// Ends those that were idle for too long. Gives when to look again.
-    fn end_old(&self) -> Instant {
+    /// Ends those that were idle for too long. Gives when to look again, if there is anything to look after.
+    fn end_old(&self) -> Option<Instant> {
         let now = Instant::now();
         let (old, next) = {
             let mut state = self.state();
             let young = state.idle.partition_point(|idle| idle.since + self.limits.idle <= now);
             let old: Vec<_> = state.idle.drain(..young).collect();
-            (old, state.idle.first().map_or(now, |idle| idle.since) + self.limits.idle)
+            let next = state.idle.first().map(|idle| idle.since + self.limits.idle);
+            state.is_kept = next.is_some();
+            (old, next)
         };
         for Idle { process, .. } in old {
             self.end(process);
@@ -205,9 +207,9 @@ impl Drop for Pool {
     }
 }
 
-/// Ends idle processes in time, for as long as there is the pool.
+/// Ends idle processes in time, for as long as there are any.
 async fn keep(pool: Weak<Pool>) {
-    while let Some(next) = pool.upgrade().map(|pool| pool.end_old()) {
+    while let Some(next) = pool.upgrade().and_then(|pool| pool.end_old()) {
         tokio::time::sleep_until(next).await;
     }
 }
