@@ -7,7 +7,8 @@ local id = ARGV[1]
 local order = { cause = ARGV[2], grace = ARGV[3], force = ARGV[4], actor = ARGV[5], json = ARGV[8] }
 order.reason = ARGV[6] == '1' and ARGV[7]
 
-local run = run_at(id)
+local run = run_at(id,
+  { 'status', 'thread', 'parent', 'takeback', 'ckpt', 'base', 'created', 'leases', 'kids', 'forced' }, 6)
 if not run then
   local key = P .. 'early:' .. id
   local kept = redis.call('GET', key)
