@@ -225,6 +225,24 @@ async fn a_child_that_ignores_the_stop_is_killed_when_the_grace_is_over_or_by_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_is_not_confirmed_while_one_that_left_the_group_holds_the_output_open() {
+    let (bench, running) = bench();
+    for (shape, is_warm) in [("", false), ("echo '{\"ready\": true}'; read -r line;", true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("pid");
+        let leaves = format!("setsid sh -c 'echo $$ > {}; exec sleep 30' &", file.display());
+        let script = format!("trap '' TERM; {shape} {leaves} while :; do sleep 0.05; done");
+        let run = bench.begin(sh(&script, json!({"grace": "100ms", "warm": is_warm}))).await;
+        let runaway = pid_in(&file).await;
+        bench.stop(&run, None, false).await;
+        assert!(!bench.run_ended(&run).await.stop.unwrap().is_confirmed(), "{script}");
+        let runaway = nix::unistd::Pid::from_raw(runaway.cast_signed());
+        nix::sys::signal::kill(runaway, nix::sys::signal::Signal::SIGKILL).unwrap();
+    }
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_child_is_ended_at_its_deadline_or_when_it_is_silent_for_too_long() {
     let (bench, running) = bench();
     let folder = tempfile::tempdir().unwrap();

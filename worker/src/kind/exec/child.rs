@@ -44,9 +44,8 @@ pub(super) async fn run(ctx: Context, prepared: Prepared, metrics: Metrics) -> R
         };
         // What is left of its group must not outlive it.
         group.signal(Signal::SIGKILL);
-        if !is_pumped && tokio::time::timeout(PIPES_AFTER_END, &mut pumps).await.is_err() {
-            tracing::warn!(run.id = %ctx.run(), task = %ctx.task(), "a process that left the group holds the output open");
-            ctx.runs_on();
+        if !is_pumped {
+            see_closed(&ctx, &mut pumps).await;
         }
         end
     };
@@ -74,6 +73,26 @@ async fn until_ended(ctx: &Context, group: &mut Group, bad: &CancellationToken) 
             End::ByItself(group.wait().await)
         }
         _ = ctx.stopped() => End::Told(tell_to_end(ctx, group).await),
+    }
+}
+
+/// Waits until the output of a group that is gone is closed. If it stays open, or if there is no time to see it, a
+/// process has left the group, and may run on.
+pub(super) async fn see_closed<T>(ctx: &Context, closed: impl Future<Output = T>) {
+    let doubt = Doubt(ctx);
+    if tokio::time::timeout(PIPES_AFTER_END, closed).await.is_ok() {
+        std::mem::forget(doubt);
+    } else {
+        tracing::warn!(run.id = %ctx.run(), task = %ctx.task(), "a process that left the group holds the output open");
+    }
+}
+
+/// Whether something runs on. Dropped, it is noted in the attempt's proof, also if the work was dropped meanwhile.
+struct Doubt<'a>(&'a Context);
+
+impl Drop for Doubt<'_> {
+    fn drop(&mut self) {
+        self.0.runs_on();
     }
 }
 

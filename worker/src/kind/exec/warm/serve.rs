@@ -14,7 +14,7 @@ use super::Pool;
 use super::process::Process;
 use super::wire::Answer;
 use crate::handler::{Context, NodeError, Reply};
-use crate::kind::exec::child::{PIPES_AFTER_END, conclude_told, tell_to_end};
+use crate::kind::exec::child::{conclude_told, see_closed, tell_to_end};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -100,27 +100,27 @@ fn conclude(answer: Answer, tail: Option<String>) -> Result<Reply, NodeError> {
 async fn end(ctx: &Context, mut process: Process) -> Result<Reply, NodeError> {
     let Process { group, wire, .. } = &mut process;
     wire.close();
-    let (status, said) = {
+    let (status, mut said) = {
         let (answering, ending) = (wire.answer(ctx), tell_to_end(ctx, group));
         tokio::pin!(answering, ending);
         tokio::select! {
             biased;
-            said = &mut answering => (ending.await, said),
-            status = &mut ending => {
-                let rest = tokio::time::timeout(PIPES_AFTER_END, answering).await;
-                (status, rest.unwrap_or(Ok(None)))
-            }
+            said = &mut answering => (ending.await, Some(said)),
+            status = &mut ending => (status, None),
         }
     };
     // What is left of its group must not outlive it.
     group.signal(Signal::SIGKILL);
-    if tokio::time::timeout(PIPES_AFTER_END, wire.ended()).await.is_err() {
-        tracing::warn!(run.id = %ctx.run(), task = %ctx.task(), "a process that left the group holds the output open");
-        ctx.runs_on();
-    }
+    let rest = async {
+        if said.is_none() {
+            said = Some(wire.answer(ctx).await);
+        }
+        wire.ended().await;
+    };
+    see_closed(ctx, rest).await;
     let result = match said {
-        Ok(Some(Answer::Result(value))) => Some(value),
-        Ok(Some(Answer::Error { .. }) | None) | Err(_) => None,
+        Some(Ok(Some(Answer::Result(value)))) => Some(value),
+        Some(Ok(Some(Answer::Error { .. }) | None) | Err(_)) | None => None,
     };
     conclude_told(ctx, status?, result)
 }
