@@ -44,7 +44,7 @@ impl Secrets {
             Reference::File(name) => file(name, config.secrets_dir.as_deref())?,
         };
         if value.len() >= REDACTED_MIN {
-            self.0.push(Secret::new(value.clone()));
+            self.0.extend(forms(&value).into_iter().map(Secret::new));
         }
         Ok(value)
     }
@@ -53,6 +53,21 @@ impl Secrets {
     pub(crate) fn redact(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), STARS))
     }
+}
+
+/// How a value may be repeated: as it is, in JSON, and in an address.
+fn forms(value: &str) -> Vec<String> {
+    let json = serde_json::Value::from(value).to_string();
+    let mut address = reqwest::Url::parse("http://host/").expect("a constant address is well formed");
+    address.set_query(Some(value));
+    let in_query = address.query().unwrap_or_default().to_owned();
+    address.set_path(value);
+    let in_path = address.path().trim_start_matches('/').to_owned();
+    let in_json = json[1..json.len() - 1].to_owned();
+    let mut forms = vec![value.to_owned(), in_json, in_query, in_path];
+    forms.sort();
+    forms.dedup();
+    forms
 }
 
 fn variable(name: &str, config: &OutsideConfig) -> Result<String, Error> {
@@ -112,5 +127,14 @@ mod tests {
         secrets.reveal(&Reference::File("key".to_owned()), &config).unwrap();
         assert_eq!(secrets.redact("the key hunter2 is wrong"), "the key *** is wrong");
         assert!(!format!("{secrets:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn a_secret_is_known_in_every_dress() {
+        let secrets = Secrets(forms("a\"b c/d\\").into_iter().map(Secret::new).collect());
+        for told in [r#"{"key": "a\"b c/d\\"}"#, "http://x/?key=a%22b%20c/d\\", "raw a\"b c/d\\"] {
+            let redacted = secrets.redact(told);
+            assert!(redacted.contains("***") && !redacted.contains("c/d"), "{told}: {redacted}");
+        }
     }
 }
