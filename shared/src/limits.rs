@@ -147,6 +147,10 @@ pub const OUTCOME_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const RESPONSE_BYTES: usize = 1024 * 1024;
 /// The longest answer that a node may ask for: what it writes has to fit an outcome.
 pub const RESPONSE_BYTES_MAX: usize = OUTCOME_BYTES_MAX;
+/// Bytes of a model's answer as they are sent, where a node says nothing: each token comes in some hundred bytes.
+pub const STREAM_BYTES: usize = 16 * 1024 * 1024;
+/// The longest answer of a model that a node may ask for.
+pub const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of a failure's message; longer ones are cut with a mark.
 pub const FAILURE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of one event's value.

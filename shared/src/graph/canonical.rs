@@ -88,6 +88,7 @@ pub fn children(graph: &Graph) -> impl Iterator<Item = &Graph> {
         NodeKind::Rust(_)
         | NodeKind::Exec(_)
         | NodeKind::Http(_)
+        | NodeKind::Llm(_)
         | NodeKind::Set(_)
         | NodeKind::Wait(_)
         | NodeKind::Interrupt(_) => None,

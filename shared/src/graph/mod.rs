@@ -4,6 +4,7 @@ mod builder;
 pub mod canonical;
 mod diagnostic;
 mod finding;
+mod llm;
 mod model;
 mod outside;
 mod parse;
@@ -19,6 +20,7 @@ mod validate;
 
 pub use builder::{GraphBuilder, NodeBuilder};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use llm::{LLM_NAMES, LlmNode, Provider};
 pub use model::{
     Channel, Condition, END, Edge, EdgeTarget, ExecNode, Expression, Graph, GraphLimits, GraphNode, InterruptNode,
     Node, NodeKind, Reducer, RustNode, START, SetNode, WaitNode,

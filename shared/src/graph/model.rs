@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::llm::LlmNode;
 use super::outside::HttpNode;
 use super::policy::Policy;
 use crate::duration;
@@ -112,6 +113,8 @@ pub enum NodeKind {
     Exec(ExecNode),
     /// A request over HTTP.
     Http(HttpNode),
+    /// A call of a language model.
+    Llm(Box<LlmNode>),
     /// Expressions over the state.
     Set(SetNode),
     /// The passing of time.
@@ -126,7 +129,7 @@ impl NodeKind {
     /// Whether its work is a call to the outside, which watches the limits of a call itself.
     pub const fn is_outside(&self) -> bool {
         match self {
-            Self::Http(_) => true,
+            Self::Http(_) | Self::Llm(_) => true,
             Self::Rust(_) | Self::Exec(_) | Self::Set(_) | Self::Wait(_) | Self::Interrupt(_) | Self::Graph(_) => false,
         }
     }
@@ -137,6 +140,7 @@ impl NodeKind {
             Self::Rust(_) => "rust",
             Self::Exec(_) => "exec",
             Self::Http(_) => "http",
+            Self::Llm(_) => "llm",
             Self::Set(_) => "set",
             Self::Wait(_) => "wait",
             Self::Interrupt(_) => "interrupt",

@@ -80,7 +80,7 @@ impl HttpNode {
     }
 }
 
-fn json_names(json: &Value, names: &mut BTreeSet<String>) -> Option<()> {
+pub(super) fn json_names(json: &Value, names: &mut BTreeSet<String>) -> Option<()> {
     match json {
         Value::String(text) => names.extend(Text(text.clone()).compile_value("").ok()?.names()),
         Value::Array(items) => items.iter().try_for_each(|item| json_names(item, names))?,
@@ -263,6 +263,11 @@ impl Text {
             Some(expression) => Ok(CompiledText(Form::Value(Program::compile(expression)?))),
             None => self.compile(nonce),
         }
+    }
+
+    /// Whether it is nothing but one `{{ expression }}`.
+    pub fn is_expression(&self) -> bool {
+        self.only_expression().is_some()
     }
 
     fn only_expression(&self) -> Option<&str> {

@@ -92,6 +92,7 @@ fn graph_node<'a>(graph: &'a Graph, name: &NodeName) -> Option<(&'a Node, &'a Gr
         NodeKind::Rust(_)
         | NodeKind::Exec(_)
         | NodeKind::Http(_)
+        | NodeKind::Llm(_)
         | NodeKind::Set(_)
         | NodeKind::Wait(_)
         | NodeKind::Interrupt(_) => None,

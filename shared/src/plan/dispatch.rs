@@ -142,7 +142,7 @@ impl Maker<'_> {
     fn dispatch(&mut self, id: &TaskId, node: &Node, item: Option<&Value>) -> Result<Dispatch, Failure> {
         let scope = scope(self.values, id, item);
         match &node.kind {
-            NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Http(_) | NodeKind::Set(_) => {
+            NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Http(_) | NodeKind::Llm(_) | NodeKind::Set(_) => {
                 Ok(Dispatch::Queue { pool: node.pool.clone() })
             }
             NodeKind::Wait(wait) => Ok(Dispatch::Wait { length: wait.length }),
@@ -162,17 +162,20 @@ impl Maker<'_> {
                 let channels = &self.input.graph.state;
                 self.reads.entry(name.clone()).or_insert_with(|| names(set, |name| channels.contains_key(name))).clone()
             }
-            (None, NodeKind::Http(http)) => {
-                let channels = &self.input.graph.state;
-                let used =
-                    || channels_of(http.names()?.into_iter().filter(|name| channels.contains_key(name.as_str())));
-                self.reads.entry(name.clone()).or_insert_with(used).clone()
-            }
+            (None, NodeKind::Http(http)) => self.named(name, || http.names()),
+            (None, NodeKind::Llm(llm)) => self.named(name, || llm.names()),
             (
                 None,
                 NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Wait(_) | NodeKind::Interrupt(_) | NodeKind::Graph(_),
             ) => fanned_out.then(Vec::new),
         }
+    }
+
+    /// The channels among the names that a node uses.
+    fn named(&mut self, node: &NodeName, used: impl FnOnce() -> Option<BTreeSet<String>>) -> Option<Vec<ChannelName>> {
+        let channels = &self.input.graph.state;
+        let named = || channels_of(used()?.into_iter().filter(|name| channels.contains_key(name.as_str())));
+        self.reads.entry(node.clone()).or_insert_with(named).clone()
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::graph::finding::Findings;
+use crate::graph::llm::LlmNode;
 use crate::graph::model::{
     ExecNode, Expression, Graph, GraphNode, InterruptNode, Node, NodeKind, RustNode, SetNode, WaitNode,
 };
@@ -58,6 +59,11 @@ impl Node {
     /// A request over HTTP, described by its fields: see [`HttpNode`].
     pub fn http(request: HttpNode) -> NodeBuilder {
         NodeBuilder::new(NodeKind::Http(request))
+    }
+
+    /// A call of a language model, described by its fields: see [`LlmNode`].
+    pub fn llm(call: LlmNode) -> NodeBuilder {
+        NodeBuilder::new(NodeKind::Llm(Box::new(call)))
     }
 
     /// Expressions over the state: what each channel is written.

@@ -304,6 +304,7 @@ pub(in crate::graph) fn node_count(graph: &Graph) -> usize {
         NodeKind::Rust(_)
         | NodeKind::Exec(_)
         | NodeKind::Http(_)
+        | NodeKind::Llm(_)
         | NodeKind::Set(_)
         | NodeKind::Wait(_)
         | NodeKind::Interrupt(_) => 0,

@@ -12,10 +12,11 @@ use crate::graph::tree::{Branch, Tree};
 use crate::id::NodeName;
 
 /// The names of all kinds, each with the field that gives it away.
-const KINDS: [(&str, &str); 7] = [
+const KINDS: [(&str, &str); 8] = [
     ("rust", "handler"),
     ("exec", "command"),
     ("http", "url"),
+    ("llm", "model"),
     ("set", "set"),
     ("wait", "for"),
     ("interrupt", "show"),
@@ -23,7 +24,7 @@ const KINDS: [(&str, &str); 7] = [
 ];
 
 /// The fields that belong to some kind.
-const KIND_FIELDS: [&str; 21] = [
+const KIND_FIELDS: [&str; 36] = [
     "handler",
     "with",
     "command",
@@ -39,6 +40,21 @@ const KIND_FIELDS: [&str; 21] = [
     "accept",
     "retry_on",
     "max_bytes",
+    "provider",
+    "model",
+    "base_url",
+    "api_key",
+    "system",
+    "prompt",
+    "messages",
+    "temperature",
+    "max_tokens",
+    "stop",
+    "seed",
+    "tools",
+    "tool_choice",
+    "schema",
+    "extra",
     "set",
     "for",
     "show",
@@ -74,6 +90,7 @@ pub(super) fn read<'f>(
         "rust" => rust(fields, findings).map(NodeKind::Rust),
         "exec" => exec(fields, findings).map(NodeKind::Exec),
         "http" => http(fields, findings).map(NodeKind::Http),
+        "llm" => super::llm::read(fields, findings).map(Box::new).map(NodeKind::Llm),
         "set" => set(fields, findings).map(NodeKind::Set),
         "wait" => wait(fields, findings).map(NodeKind::Wait),
         "interrupt" => Some(NodeKind::Interrupt(InterruptNode { show: fields.expression("show", findings) })),
@@ -88,7 +105,7 @@ pub(super) fn read<'f>(
     }
 }
 
-fn missing(fields: &Fields<'_>, what: &str, example: &str, findings: &mut Findings) {
+pub(super) fn missing(fields: &Fields<'_>, what: &str, example: &str, findings: &mut Findings) {
     findings.error(fields.here(), format!("the node has no `{what}`")).remedy(format!("write {example}"));
 }
 
@@ -186,7 +203,7 @@ fn graph<'f>(
     Some(GraphNode { graph: Box::new(child), input, output })
 }
 
-fn expressions<K: std::str::FromStr<Err: std::fmt::Display> + Ord>(
+pub(super) fn expressions<K: std::str::FromStr<Err: std::fmt::Display> + Ord>(
     fields: &mut Fields<'_>,
     name: &'static str,
     findings: &mut Findings,

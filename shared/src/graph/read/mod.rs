@@ -7,6 +7,7 @@ mod edges;
 mod fields;
 mod graph;
 mod kinds;
+mod llm;
 mod node;
 mod policy;
 

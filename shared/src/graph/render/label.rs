@@ -12,6 +12,7 @@ pub(super) fn node(node: &Node) -> String {
             format!("{}{call}", exec.command.join(" "))
         }
         NodeKind::Http(http) => format!("{} {}", http.method.name(), http.url.0),
+        NodeKind::Llm(llm) => llm.model.0.clone(),
         NodeKind::Set(set) => set.set.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         NodeKind::Wait(wait) => show(wait.length),
         NodeKind::Interrupt(interrupt) => interrupt.show.as_ref().map(|show| show.0.clone()).unwrap_or_default(),

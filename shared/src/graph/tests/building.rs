@@ -54,9 +54,15 @@ fn built() -> Result<Graph, Diagnostics> {
                 .first_byte_timeout(Duration::from_secs(3))
                 .into("q"),
         )
+        .node(
+            "think",
+            Node::llm(LlmNode { temperature: Some(0.5), ..LlmNode::new(Provider::Anthropic, "small", "why {{ q }}?") })
+                .into("q"),
+        )
         .edge(START, "work")
         .edge("mend", "fetch")
-        .edge("fetch", END)
+        .edge("fetch", "think")
+        .edge("think", END)
         .edge_if("work", END, "count >= 10")
         .otherwise("work", "nap")
         .edge("mend", "nap")
@@ -86,9 +92,10 @@ nodes:
   ask: {kind: interrupt, show: q, into: q}
   sub: {kind: graph, input: {q: q}, output: {q: q}, graph: {name: child, state: {q: }, nodes: {only: {kind: set, set: {q: q ~ '!'}}}, edges: [START -> only -> END]}}
   fetch: {kind: http, method: POST, url: 'https://a/{{ q }}', accept: [404], connect_timeout: 2s, first_byte_timeout: 3s, into: q}
+  think: {kind: llm, provider: anthropic, model: small, prompt: 'why {{ q }}?', temperature: 0.5, into: q}
 edges:
   - START -> work
-  - mend -> fetch -> END
+  - mend -> fetch -> think -> END
   - {from: work, to: END, when: count >= 10}
   - {from: work, to: nap, otherwise: true}
   - mend -> nap -> ask

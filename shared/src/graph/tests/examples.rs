@@ -40,7 +40,7 @@ fn set(graph: &Graph, node: &str, channel: &str, state: &Value) -> Value {
 #[test]
 fn every_example_is_right_and_has_no_warning() {
     let names: Vec<_> = examples().into_iter().map(|(name, _)| name).collect();
-    for name in ["hello.yaml", "endless-loop.yaml", "document-metrics.yaml", "python.yaml"] {
+    for name in ["hello.yaml", "endless-loop.yaml", "document-metrics.yaml", "python.yaml", "financial-metrics.yaml"] {
         assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
     }
 }
@@ -61,6 +61,17 @@ fn the_summary_of_documents_counts_what_is_missing() {
     let nothing = set(&graph, "summarize", "summary", &json!({"measured": []}));
     assert_eq!(nothing["longest"], Value::Null);
     assert_eq!(nothing["words"], json!(0));
+}
+
+#[test]
+fn the_summary_of_figures_names_the_pieces_without_an_answer() {
+    let graph = example("financial-metrics.yaml");
+    let found = |name: &str, tokens: u64| json!({"name": name, "figures": "…", "tokens": tokens});
+    let findings = json!([found("revenue", 20), found("?", 0), found("costs", 12), found("cash", 9)]);
+    let summary = set(&graph, "summarize", "summary", &json!({"findings": findings, "missing": 1}));
+    let told = |name: &str| summary[name].clone();
+    assert_eq!((told("pieces"), told("answered"), told("tokens")), (json!(4), json!(3), json!(41)));
+    assert_eq!(told("missing"), json!(["outlook"]));
 }
 
 #[test]

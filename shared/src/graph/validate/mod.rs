@@ -6,6 +6,7 @@ mod edges;
 mod expressions;
 mod flow;
 mod limits;
+mod llm;
 mod nodes;
 mod outside;
 mod state;

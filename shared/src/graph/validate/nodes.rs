@@ -115,6 +115,9 @@ impl Nodes<'_> {
             NodeKind::Http(http) => {
                 super::outside::http(self.graph, self.doubts, (name, node, http), (place, findings));
             }
+            NodeKind::Llm(llm) => {
+                super::llm::check(self.graph, self.doubts, (name, node, llm), (place, findings));
+            }
             NodeKind::Set(set) => self.set(name, node, set, (place, findings)),
             NodeKind::Wait(_) => {
                 if node.into.is_some() {

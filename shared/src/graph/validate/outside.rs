@@ -1,14 +1,16 @@
 //! Nodes that call the outside: what they send, and what they make of the answer.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::nodes::{known_channel, names};
 use super::whole::Doubts;
 use crate::graph::finding::Findings;
-use crate::graph::model::{Graph, Node};
+use crate::graph::model::{Expression, Graph, Node};
 use crate::graph::outside::{ANSWER_NAMES, CompiledText, HttpNode, Text, TextError};
 use crate::graph::place::Place;
-use crate::id::NodeName;
+use crate::id::{ChannelName, NodeName};
 use crate::limits::RESPONSE_BYTES_MAX;
 
 /// Headers that say how the message is carried, which is not the graph's to say.
@@ -50,23 +52,8 @@ pub(super) fn http(
         let remedy = format!("write a number from 1 to {RESPONSE_BYTES_MAX}");
         findings.error(&place.key("max_bytes"), "the size is out of bounds").remedy(remedy);
     }
-    output(graph, doubts, (name, node, http), (place, findings));
-}
-
-fn output(
-    graph: &Graph,
-    doubts: &Doubts,
-    (name, node, http): (&NodeName, &Node, &HttpNode),
-    (place, findings): (&Place, &mut Findings),
-) {
-    let mut names = names(graph, doubts, name);
-    names.what = "channel, and none of `status`, `headers` and `response`";
-    names.known = names.known.map(|known| known.into_iter().chain(ANSWER_NAMES).collect());
-    for (channel, expression) in http.output.iter().flatten() {
-        let place = place.key("output").key(channel);
-        known_channel(graph, doubts, channel, &place, findings);
-        names.check(expression, &place, findings);
-    }
+    let what = "channel, and none of `status`, `headers` and `response`";
+    texts.output(http.output.as_ref(), (what, &ANSWER_NAMES), (place, findings));
     if http.output.is_some() && node.into.is_some() {
         findings
             .error(&place.key("into"), "the node has both `into` and `output`")
@@ -74,14 +61,14 @@ fn output(
     }
 }
 
-fn url(url: &Text, place: &Place, findings: &mut Findings) {
+pub(super) fn url(url: &Text, place: &Place, findings: &mut Findings) {
     let starts_with_template = url.0.trim_start().starts_with("{{") || url.0.starts_with("${");
     if !starts_with_template && !url.0.starts_with("http://") && !url.0.starts_with("https://") {
         findings.error(place, format!("`{}` is no address", url.0)).remedy("write `https://…` or `http://…`");
     }
 }
 
-fn header_name(name: &str, place: &Place, findings: &mut Findings) {
+pub(super) fn header_name(name: &str, place: &Place, findings: &mut Findings) {
     let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if name.is_empty() || !name.chars().all(is_token) {
         findings.error(place, format!("{name:?} cannot be the name of a header"));
@@ -91,18 +78,18 @@ fn header_name(name: &str, place: &Place, findings: &mut Findings) {
 }
 
 /// Checks texts where a node's names are known.
-struct Texts<'a> {
-    graph: &'a Graph,
-    doubts: &'a Doubts,
-    name: &'a NodeName,
+pub(super) struct Texts<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) doubts: &'a Doubts,
+    pub(super) name: &'a NodeName,
 }
 
 impl Texts<'_> {
-    fn check(&self, text: &Text, place: &Place, findings: &mut Findings) {
+    pub(super) fn check(&self, text: &Text, place: &Place, findings: &mut Findings) {
         self.judge(text.compile(""), place, findings);
     }
 
-    fn check_json(&self, json: &Value, place: &Place, findings: &mut Findings) {
+    pub(super) fn check_json(&self, json: &Value, place: &Place, findings: &mut Findings) {
         match json {
             Value::String(text) => self.judge(Text(text.clone()).compile_value(""), place, findings),
             Value::Array(items) => {
@@ -116,6 +103,23 @@ impl Texts<'_> {
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Checks what is written of an answer: expressions over the state and the answer's own names.
+    pub(super) fn output(
+        &self,
+        output: Option<&BTreeMap<ChannelName, Expression>>,
+        (what, own): (&str, &[&'static str]),
+        (place, findings): (&Place, &mut Findings),
+    ) {
+        let mut names = names(self.graph, self.doubts, self.name);
+        names.what = what;
+        names.known = names.known.map(|known| known.into_iter().chain(own.iter().copied()).collect());
+        for (channel, expression) in output.into_iter().flatten() {
+            let place = place.key("output").key(channel);
+            known_channel(self.graph, self.doubts, channel, &place, findings);
+            names.check(expression, &place, findings);
         }
     }
 

@@ -1,0 +1,202 @@
+//! The kind `llm`, as data: a call of a language model, whoever provides it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::model::Expression;
+use super::outside::{Text, json_names};
+use crate::expr::Program;
+use crate::id::ChannelName;
+
+/// A call of a language model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LlmNode {
+    /// Whose API is spoken.
+    #[serde(default, skip_serializing_if = "Provider::is_openai")]
+    pub provider: Provider,
+    /// The model's name.
+    pub model: Text,
+    /// Where the API is. Absent: [`Provider::base_url`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<Text>,
+    /// The key, by reference. Absent: [`Provider::api_key`] where `base_url` is absent too, else none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<Text>,
+    /// What the model is told before all else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<Text>,
+    /// What it is asked: one message of the user.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<Text>,
+    /// The conversation, instead of `prompt`: a list of messages, or one `{{ expression }}` that gives a list. An item of
+    /// the list that is one such expression may give several. Every text in it is a [`Text`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<Value>,
+    /// How free the choice of words is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
+    /// The most tokens of the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_tokens: Option<u64>,
+    /// Texts that end the answer.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stop: Vec<String>,
+    /// The seed of the choice of words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+    /// The tools that the model may call: a list, as the provider wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tools: Option<Value>,
+    /// Which tool it should call, as the provider wants it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_choice: Option<Value>,
+    /// The JSON schema of the answer, which is then read as JSON and held to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Value>,
+    /// Further fields of the request's body; every text in it is a [`Text`]. Null takes a field out that would be there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, Value>,
+    /// Further headers of the request.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Text>,
+    /// The longest answer that is read, in bytes as they are sent. Absent: 16 MiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// What is written: an expression for each channel, over the state and [`LLM_NAMES`]. Absent: with `into`, the message
+    /// where that channel's reducer is `messages`, else the text, or with `schema` the value.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<BTreeMap<ChannelName, Expression>>,
+}
+
+/// The names that an `llm` node's `output` has beside the channels.
+pub const LLM_NAMES: [&str; 6] = ["finish_reason", "json", "message", "model", "text", "usage"];
+
+impl LlmNode {
+    /// One question to a model.
+    pub fn new(provider: Provider, model: impl Into<String>, prompt: impl Into<String>) -> Self {
+        Self {
+            provider,
+            model: Text(model.into()),
+            base_url: None,
+            api_key: None,
+            system: None,
+            prompt: Some(Text(prompt.into())),
+            messages: None,
+            temperature: None,
+            max_tokens: None,
+            stop: Vec::new(),
+            seed: None,
+            tools: None,
+            tool_choice: None,
+            schema: None,
+            extra: BTreeMap::new(),
+            headers: BTreeMap::new(),
+            max_bytes: None,
+            output: None,
+        }
+    }
+
+    /// Its texts, each with the field that it stands in, but for those in `messages`, `extra` and `headers`.
+    pub fn texts(&self) -> impl Iterator<Item = (&'static str, &Text)> {
+        let optional = [
+            ("base_url", &self.base_url),
+            ("api_key", &self.api_key),
+            ("system", &self.system),
+            ("prompt", &self.prompt),
+        ];
+        let optional = optional.into_iter().filter_map(|(field, text)| Some((field, text.as_ref()?)));
+        [("model", &self.model)].into_iter().chain(optional)
+    }
+
+    /// The names that its texts and expressions use; nothing if one of them cannot be read.
+    pub fn names(&self) -> Option<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        for text in self.texts().map(|(_, text)| text).chain(self.headers.values()) {
+            names.extend(text.compile("").ok()?.names());
+        }
+        for json in self.messages.iter().chain(self.extra.values()) {
+            json_names(json, &mut names)?;
+        }
+        for expression in self.output.iter().flat_map(BTreeMap::values) {
+            let program = Program::compile(expression.0.as_str()).ok()?;
+            names.extend(program.names().filter(|name| !LLM_NAMES.contains(name)).map(str::to_owned));
+        }
+        Some(names)
+    }
+}
+
+/// Whose API is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Provider {
+    /// Chat completions of `OpenAI`, and of everything that speaks that API.
+    #[default]
+    Openai,
+    /// Messages of Anthropic.
+    Anthropic,
+}
+
+impl Provider {
+    /// All of them.
+    pub const ALL: [Self; 2] = [Self::Openai, Self::Anthropic];
+
+    /// Its name in files.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Anthropic => "anthropic",
+        }
+    }
+
+    /// Where its API is unless a node says otherwise.
+    pub const fn base_url(self) -> &'static str {
+        match self {
+            Self::Openai => "https://api.openai.com/v1",
+            Self::Anthropic => "https://api.anthropic.com",
+        }
+    }
+
+    /// The key for that, by reference.
+    pub const fn api_key(self) -> &'static str {
+        match self {
+            Self::Openai => "${env:OPENAI_API_KEY}",
+            Self::Anthropic => "${env:ANTHROPIC_API_KEY}",
+        }
+    }
+
+    /// Whether it is the one that goes without saying.
+    pub fn is_openai(&self) -> bool {
+        *self == Self::Openai
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_provider_has_one_name_everywhere() {
+        for provider in Provider::ALL {
+            assert_eq!(serde_json::to_value(provider).unwrap(), provider.name());
+        }
+    }
+
+    #[test]
+    fn a_call_uses_the_names_of_its_texts_and_of_what_it_writes() {
+        let node = LlmNode {
+            messages: Some(json!(["{{ talk }}", {"role": "user", "content": [{"text": "about {{ q }}"}]}])),
+            prompt: None,
+            system: Some(Text("{{ role }}".to_owned())),
+            extra: BTreeMap::from([("user".to_owned(), json!("{{ who }}"))]),
+            output: serde_json::from_value(json!({"a": "text ~ rest", "b": "usage.input_tokens"})).unwrap(),
+            schema: Some(json!({"const": "{{ nothing }}"})),
+            ..LlmNode::new(Provider::Anthropic, "{{ size }}", "")
+        };
+        let names: Vec<_> = node.names().unwrap().into_iter().collect();
+        assert_eq!(names, ["q", "rest", "role", "size", "talk", "who"]);
+    }
+}

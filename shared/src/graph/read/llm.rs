@@ -1,0 +1,67 @@
+//! The fields of a node of the kind `llm`.
+
+use std::collections::BTreeMap;
+
+use super::fields::{self, Fields};
+use super::kinds::{expressions, missing};
+use crate::graph::finding::Findings;
+use crate::graph::llm::{LlmNode, Provider};
+use crate::graph::outside::Text;
+use crate::graph::tree::Tree;
+
+pub(super) fn read(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<LlmNode> {
+    let provider = provider(fields, findings);
+    let stop = fields.get("stop");
+    let stop_place = fields.place("stop");
+    let node = LlmNode {
+        provider: provider.unwrap_or_default(),
+        model: Text(fields.text("model", findings).unwrap_or_default()),
+        base_url: fields.text("base_url", findings).map(Text),
+        api_key: fields.text("api_key", findings).map(Text),
+        system: fields.text("system", findings).map(Text),
+        prompt: fields.text("prompt", findings).map(Text),
+        messages: fields.get("messages").map(Tree::to_json),
+        temperature: fields.number("temperature", findings),
+        max_tokens: fields.count("max_tokens", findings),
+        stop: stop.map_or_else(Vec::new, |tree| {
+            fields::one_or_many(tree, &stop_place, |item, place| fields::text(item, place, findings))
+        }),
+        seed: fields.count("seed", findings),
+        tools: fields.get("tools").map(Tree::to_json),
+        tool_choice: fields.get("tool_choice").map(Tree::to_json),
+        schema: fields.get("schema").map(Tree::to_json),
+        extra: extra(fields, findings),
+        headers: headers(fields, findings),
+        max_bytes: fields.count("max_bytes", findings),
+        output: expressions(fields, "output", findings),
+    };
+    if !fields.has("model") {
+        missing(fields, "model", "`model:` and the name that the provider gives it", findings);
+        return None;
+    }
+    provider.map(|_| node)
+}
+
+/// The provider; nothing if there is none of that name.
+fn provider(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Provider> {
+    if fields.get("provider").is_none() {
+        return Some(Provider::default());
+    }
+    let name = fields.text("provider", findings)?;
+    let found = Provider::ALL.into_iter().find(|provider| provider.name() == name);
+    if found.is_none() {
+        let finding = findings.error(&fields.place("provider"), format!("there is no provider `{name}`"));
+        finding.suggest(&name, Provider::ALL.map(Provider::name));
+    }
+    found
+}
+
+fn extra(fields: &mut Fields<'_>, findings: &mut Findings) -> BTreeMap<String, serde_json::Value> {
+    fields.map("extra", findings, |tree, _, _| Some(tree.to_json())).unwrap_or_default()
+}
+
+fn headers(fields: &mut Fields<'_>, findings: &mut Findings) -> BTreeMap<String, Text> {
+    let headers =
+        fields.map("headers", findings, |tree, place, findings| fields::text(tree, place, findings).map(Text));
+    headers.unwrap_or_default()
+}
