@@ -66,7 +66,7 @@ const OUTSIDE_ALLOW: Variable = Variable {
 };
 const SECRETS: Variable = Variable {
     name: "COX_SECRETS",
-    default: "*_API_KEY",
+    default: "*_API_KEY,*_BASE_URL",
     meaning: "variables of the worker that graphs may refer to as ${env:NAME}, separated by commas; `*` stands for any letters",
 };
 const SECRETS_DIR: Variable = Variable {

@@ -27,7 +27,7 @@ use crate::metrics::Metrics;
 /// Hooks that one attempt may register.
 const HOOKS_MAX: usize = 64;
 /// Bytes of a partial output; a larger one is left out.
-const PARTIAL_BYTES_MAX: usize = 256 * 1024;
+pub(crate) const PARTIAL_BYTES_MAX: usize = 256 * 1024;
 
 /// A cleanup hook, made into a future when it is its turn.
 pub(crate) type Hook = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;

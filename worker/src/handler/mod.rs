@@ -6,7 +6,7 @@ mod registry;
 mod reply;
 
 pub use context::Context;
-pub(crate) use context::{Assignment, Hook};
+pub(crate) use context::{Assignment, Hook, PARTIAL_BYTES_MAX};
 pub use error::NodeError;
 pub(crate) use registry::Handlers;
 pub use registry::{Handler, Policy};

@@ -7,22 +7,19 @@
 
 use std::sync::Arc;
 
-use coxswain_shared::expr::{Program, Scope};
 use coxswain_shared::graph::{HttpNode, NodeKind, RETRY_ON};
 use coxswain_shared::limits::RESPONSE_BYTES;
 use coxswain_shared::outcome::{Failure, FailureKind};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Body, Method, Request, Url};
-use serde_json::{Map, Value};
+use reqwest::{Body, Method, Request};
+use serde_json::Value;
 
+use super::pick::pick;
 use super::set::scope_of;
 use super::{Kind, Work};
 use crate::handler::{Context, NodeError, Reply};
 use crate::metrics::Metrics;
-use crate::outside::{Answer, Call, Clients, Limits, Texts};
-
-const DEADLINE: HeaderName = HeaderName::from_static("cox-deadline-ms");
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+use crate::outside::{Answer, Call, Clients, Limits, Texts, request};
 
 /// Requests over HTTP.
 #[derive(Debug)]
@@ -76,43 +73,17 @@ async fn run(ctx: &Context, node: &HttpNode, clients: &Clients, metrics: &Metric
     match &node.output {
         Some(output) => {
             let names = [("status", Value::from(status.as_u16())), ("headers", headers), ("response", body)];
-            let scope = names.iter().fold(scope_of(ctx), |scope, (name, value)| scope.with(name, value));
-            let pick = |(channel, expression): (&coxswain_shared::id::ChannelName, _)| {
-                Ok((channel.as_str().to_owned(), evaluate(channel.as_str(), expression, &scope)?))
-            };
-            Ok(Reply::update(output.iter().map(pick).collect::<Result<Map<_, _>, NodeError>>()?))
+            Ok(Reply::update(pick(ctx, output, &names)?))
         }
         None if body.is_null() => Ok(Reply::nothing()),
         None => Ok(Reply::update(body)),
     }
 }
 
-fn evaluate(
-    channel: &str,
-    expression: &coxswain_shared::graph::Expression,
-    scope: &Scope<'_>,
-) -> Result<Value, NodeError> {
-    let value = Program::compile(expression.0.as_str()).and_then(|program| program.eval(scope));
-    value.map_err(|error| NodeError::refused(FailureKind::Expression, format!("`output.{channel}`: {error}")))
-}
-
 fn request(ctx: &Context, node: &HttpNode, texts: &mut Texts<'_>) -> Result<Request, NodeError> {
-    let address = texts.text("url", &node.url)?;
-    // The text may hold a secret, and is not told.
-    let url = Url::parse(address.trim()).map_err(|error| bad(format!("`url` is no address: {error}")))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(bad("`url` must begin with https:// or http:// and name a host"));
-    }
     let method = Method::from_bytes(node.method.name().as_bytes()).expect("the names are those of HTTP");
-    let mut request = Request::new(method, url);
-    for (name, text) in &node.headers {
-        let value = texts.text(&format!("headers.{name}"), text)?;
-        let name = HeaderName::try_from(name.as_str()).map_err(|_| bad(format!("`{name}` is no header")))?;
-        let mut value = HeaderValue::try_from(value)
-            .map_err(|_| bad(format!("`headers.{name}` holds a character that no header can have")))?;
-        value.set_sensitive(true);
-        request.headers_mut().insert(name, value);
-    }
+    let mut request = request::new(method, &texts.text("url", &node.url)?, "url")?;
+    request::add_headers(&mut request, &node.headers, texts)?;
     if let Some(json) = &node.json {
         let body = texts.json("json", json)?;
         request.headers_mut().entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
@@ -120,11 +91,7 @@ fn request(ctx: &Context, node: &HttpNode, texts: &mut Texts<'_>) -> Result<Requ
     } else if let Some(body) = &node.body {
         *request.body_mut() = Some(Body::from(texts.text("body", body)?));
     }
-    let headers = request.headers_mut();
-    headers.insert(DEADLINE, HeaderValue::from(u64::try_from(ctx.remaining().as_millis()).unwrap_or(u64::MAX)));
-    if let Ok(key) = HeaderValue::try_from(ctx.idempotency_key()) {
-        headers.entry(IDEMPOTENCY_KEY).or_insert(key);
-    }
+    request::send_along(ctx, &mut request);
     Ok(request)
 }
 
@@ -152,8 +119,4 @@ fn told_headers(headers: &HeaderMap, call: &Call<'_>) -> Value {
         (name.as_str().to_owned(), Value::String(call.secrets.redact(&value)))
     };
     Value::Object(headers.iter().map(tell).collect())
-}
-
-fn bad(message: impl Into<String>) -> NodeError {
-    NodeError::refused(FailureKind::BadInput, message)
 }

@@ -2,6 +2,8 @@
 
 mod exec;
 mod http;
+mod llm;
+mod pick;
 mod registry;
 mod rust;
 mod set;
@@ -9,6 +11,7 @@ mod work;
 
 pub(crate) use exec::ExecKind;
 pub(crate) use http::HttpKind;
+pub(crate) use llm::LlmKind;
 pub(crate) use registry::Kinds;
 pub(crate) use rust::RustKind;
 pub(crate) use set::SetKind;

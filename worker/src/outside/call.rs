@@ -9,7 +9,7 @@ use coxswain_shared::outcome::{Failure, FailureKind};
 use coxswain_shared::time::{Clock, Timestamp};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Method, Request, Response, StatusCode};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::client::Clients;
 use super::failure::{self, Progress};
@@ -20,6 +20,8 @@ use crate::metrics::Metrics;
 
 /// Bytes of a refusal that are read.
 const REFUSAL_BYTES_MAX: u64 = 64 * 1024;
+/// How long the end of an answer is waited for, once all that matters has come.
+const LEAVE: Duration = Duration::from_millis(50);
 /// Characters of a refusal that are told.
 const REFUSAL_CHARS_MAX: usize = 1_000;
 
@@ -65,6 +67,19 @@ pub(crate) struct Answer<'a> {
     response: Response,
     begun_at: Instant,
     bytes: u64,
+    /// The time after which a piece came already that was no progress.
+    late_for: Option<Instant>,
+}
+
+/// What comes of an answer next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A piece of the body.
+    Piece(Vec<u8>),
+    /// Its end.
+    End,
+    /// Nothing, until whoever waits wanted to be woken.
+    Woken,
 }
 
 impl Call<'_> {
@@ -79,7 +94,7 @@ impl Call<'_> {
         match timeout(self.limits.first_byte, client.execute(request)).await {
             Ok(Ok(response)) => {
                 self.ctx.sign_of_life();
-                Ok(Answer { call: self, name, response, begun_at, bytes: 0 })
+                Ok(Answer { call: self, name, response, begun_at, bytes: 0, late_for: None })
             }
             Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
                 Err(self.hit(Limit::ConnectTimeout, self.limits.connect, &name, progress()))
@@ -122,13 +137,55 @@ impl Answer<'_> {
             Ok(Err(error)) => return Err(call.tell(&error, &self.name, self.progress())),
             Err(_) => return Err(call.hit(Limit::IdleTimeout, call.limits.idle, &self.name, self.progress())),
         };
-        let Some(piece) = piece else { return Ok(None) };
-        call.ctx.sign_of_life();
-        self.bytes += piece.len() as u64;
-        if self.bytes > call.max_bytes {
-            return Err(failure::too_long(call.max_bytes, &self.name));
+        piece.map(|piece| self.count(&piece)).transpose()
+    }
+
+    /// What comes next of an answer in which not every byte is progress: `progressed` says when there last was some, and
+    /// none if there was none yet. Until the first, the limit of the first byte holds, from the beginning of the call.
+    pub(crate) async fn next(&mut self, progressed: Option<Instant>, wake: Option<Instant>) -> Result<Next, NodeError> {
+        let call = self.call;
+        let (limit, length, since) = match progressed {
+            None => (Limit::FirstByteTimeout, call.limits.first_byte, self.begun_at),
+            Some(at) => (Limit::IdleTimeout, call.limits.idle, at),
+        };
+        let due = since + length;
+        // What keeps coming without progress is never waited for; one piece may have come while nobody looked.
+        if self.late_for == Some(due) {
+            return Err(call.hit(limit, length, &self.name, self.progress()));
         }
-        Ok(Some(piece.to_vec()))
+        let until = wake.map_or(due, |wake| wake.min(due));
+        match timeout_at(until, self.response.chunk()).await {
+            Ok(Ok(Some(piece))) => {
+                self.late_for = (Instant::now() >= due).then_some(due);
+                self.count(&piece).map(Next::Piece)
+            }
+            Ok(Ok(None)) => Ok(Next::End),
+            Ok(Err(error)) => Err(call.tell(&error, &self.name, self.progress())),
+            Err(_) if until < due => Ok(Next::Woken),
+            Err(_) => Err(call.hit(limit, length, &self.name, self.progress())),
+        }
+    }
+
+    fn count(&mut self, piece: &[u8]) -> Result<Vec<u8>, NodeError> {
+        self.call.ctx.sign_of_life();
+        self.bytes += piece.len() as u64;
+        if self.bytes > self.call.max_bytes {
+            return Err(failure::too_long(self.call.max_bytes, &self.name));
+        }
+        Ok(piece.to_vec())
+    }
+
+    /// Reads what is left after the end that the other side has named, for a moment: a connection that was read to its
+    /// end can be used again.
+    pub(crate) async fn leave(mut self) {
+        let rest = async { while let Ok(Some(_)) = self.response.chunk().await {} };
+        let _ = timeout(LEAVE, rest).await;
+    }
+
+    /// The failure of an answer that is not what it should be.
+    pub(crate) fn wrong(&self, why: &str) -> Failure {
+        let why = self.call.secrets.redact(why);
+        Failure::new(FailureKind::Outside, format!("{}: {why}: {}", self.name, self.progress().tell()))
     }
 
     /// The whole body as text, without secrets that it may repeat. What is no UTF-8 is replaced.
@@ -159,7 +216,7 @@ impl Answer<'_> {
     }
 
     /// The beginning of the body, as far as it comes in time.
-    async fn beginning(&mut self) -> String {
+    pub(crate) async fn beginning(&mut self) -> String {
         let mut body = Vec::new();
         while self.bytes < REFUSAL_BYTES_MAX {
             match self.piece().await {

@@ -14,7 +14,7 @@ use super::address::is_public;
 pub struct OutsideConfig {
     /// What may be called beside the public internet. `COX_OUTSIDE_ALLOW`, default none.
     pub allow: Vec<Allowed>,
-    /// Variables that graphs may refer to. `COX_SECRETS`, default `*_API_KEY`.
+    /// Variables that graphs may refer to. `COX_SECRETS`, default `*_API_KEY` and `*_BASE_URL`.
     pub secrets: Vec<Pattern>,
     /// The folder whose files graphs may refer to. `COX_SECRETS_DIR`, default none.
     pub secrets_dir: Option<PathBuf>,
@@ -22,7 +22,11 @@ pub struct OutsideConfig {
 
 impl Default for OutsideConfig {
     fn default() -> Self {
-        Self { allow: Vec::new(), secrets: vec![Pattern("*_API_KEY".to_owned())], secrets_dir: None }
+        Self {
+            allow: Vec::new(),
+            secrets: ["*_API_KEY", "*_BASE_URL"].map(|name| Pattern(name.to_owned())).into(),
+            secrets_dir: None,
+        }
     }
 }
 

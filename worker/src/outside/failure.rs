@@ -27,7 +27,7 @@ pub(super) struct Progress {
 
 impl Progress {
     /// In words: `after 2.1s, status 200 and 512 bytes`.
-    fn tell(&self) -> String {
+    pub(super) fn tell(&self) -> String {
         let elapsed = show(Duration::from_millis(u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX)));
         match self.status {
             None => format!("nothing had come after {elapsed}"),

@@ -19,10 +19,12 @@ mod client;
 mod config;
 mod failure;
 mod guard;
+pub(crate) mod request;
 mod secrets;
 mod texts;
 
-pub(crate) use call::{Answer, Call, Limits};
+pub(crate) use call::{Answer, Call, Limits, Next};
 pub(crate) use client::Clients;
 pub use config::{Allowed, NotAllowed, OutsideConfig, Pattern};
+pub(crate) use secrets::Secrets;
 pub(crate) use texts::Texts;

@@ -43,7 +43,7 @@ impl Secrets {
             Reference::Env(name) => variable(name, config)?,
             Reference::File(name) => file(name, config.secrets_dir.as_deref())?,
         };
-        if value.len() >= REDACTED_MIN {
+        if !is_address(reference) {
             self.0.extend(forms(&value).into_iter().map(Secret::new));
         }
         Ok(value)
@@ -53,6 +53,20 @@ impl Secrets {
     pub(crate) fn redact(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, secret| text.replace(secret.expose(), STARS))
     }
+
+    /// How many bytes at the end of a text may be the beginning of a secret, of which the rest is still to come.
+    pub(crate) fn begun_in(&self, text: &str) -> usize {
+        let begun = |secret: &str| {
+            let lengths = secret.char_indices().map(|(length, _)| length).skip(1);
+            lengths.filter(|length| text.ends_with(&secret[..*length])).max().unwrap_or(0)
+        };
+        self.0.iter().map(|secret| begun(secret.expose())).max().unwrap_or(0)
+    }
+}
+
+/// Whether a reference is to where something is, which failures have to tell, and not to a secret.
+fn is_address(reference: &Reference) -> bool {
+    matches!(reference, Reference::Env(name) if name.ends_with("_BASE_URL"))
 }
 
 /// How a value may be repeated: as it is, in JSON, and in an address.
@@ -65,6 +79,8 @@ fn forms(value: &str) -> Vec<String> {
     let in_path = address.path().trim_start_matches('/').to_owned();
     let in_json = json[1..json.len() - 1].to_owned();
     let mut forms = vec![value.to_owned(), in_json, in_query, in_path];
+    // An address drops what leads nowhere: what is left of `////` is nothing, which is found everywhere.
+    forms.retain(|form| form.len() >= REDACTED_MIN);
     forms.sort();
     forms.dedup();
     forms
@@ -126,6 +142,8 @@ mod tests {
         let mut secrets = Secrets::default();
         secrets.reveal(&Reference::File("key".to_owned()), &config).unwrap();
         assert_eq!(secrets.redact("the key hunter2 is wrong"), "the key *** is wrong");
+        let begun = ["", "the hun", "the key", "hunter2", "hhhunter", "th"].map(|text| secrets.begun_in(text));
+        assert_eq!(begun, [0, 3, 0, 0, 6, 1]);
         assert!(!format!("{secrets:?}").contains("hunter2"));
     }
 
@@ -136,5 +154,7 @@ mod tests {
             let redacted = secrets.redact(told);
             assert!(redacted.contains("***") && !redacted.contains("c/d"), "{told}: {redacted}");
         }
+        assert_eq!(forms("////"), ["////"]);
+        assert!(forms("abc").is_empty());
     }
 }

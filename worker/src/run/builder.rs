@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use super::worker::{WorkRuntime, Worker};
 use crate::config::Config;
 use crate::handler::{Context, Handler, Handlers, IntoReply, NodeError};
-use crate::kind::{ExecKind, HttpKind, Kind, Kinds, RustKind, SetKind};
+use crate::kind::{ExecKind, HttpKind, Kind, Kinds, LlmKind, RustKind, SetKind};
 use crate::metrics::Metrics;
 use crate::outside::Clients;
 
@@ -97,7 +97,7 @@ impl Builder {
         kinds.add(Arc::new(RustKind::new(self.handlers)));
         for kind in self.kinds {
             let name = kind.name();
-            if [ExecKind::NAME, HttpKind::NAME].contains(&name) || !kinds.add(kind) {
+            if [ExecKind::NAME, HttpKind::NAME, LlmKind::NAME].contains(&name) || !kinds.add(kind) {
                 return Err(Error::KindTwice(name));
             }
         }
@@ -110,7 +110,8 @@ impl Builder {
         let metrics = Metrics::new(metrics);
         kinds.add(Arc::new(ExecKind::new(&self.config, metrics.clone())));
         let clients = Arc::new(Clients::new(self.config.outside.clone()));
-        kinds.add(Arc::new(HttpKind::new(clients, metrics.clone())));
+        kinds.add(Arc::new(HttpKind::new(Arc::clone(&clients), metrics.clone())));
+        kinds.add(Arc::new(LlmKind::new(clients, metrics.clone())));
         Ok(Worker::new(self.config, id, kinds, runtime, (store, broker, metrics)))
     }
 }

@@ -126,7 +126,7 @@ impl Bench {
     async fn prepare_as(&self, node: Value, values: Values, item: Option<Value>, run_timeout: Duration) -> RunKey {
         let graph = json!({
             "name": "bench", "edges": [],
-            "state": {"text": {}, "count": {}, "other": {}, "words": {}},
+            "state": {"text": {}, "count": {}, "other": {}, "words": {}, "talk": {"reducer": "messages"}},
             "nodes": {"work": node},
         });
         let parsed: Graph = serde_json::from_value(graph).unwrap();

@@ -7,6 +7,7 @@ mod deliveries;
 mod examples;
 mod exec;
 mod http;
+mod llm;
 mod shutdown;
 mod stops;
 mod upstream;

@@ -118,6 +118,11 @@ impl Exchange {
     pub(super) async fn hang(mut self) {
         let mut nothing = [0; 64];
         while self.stream.read(&mut nothing).await.is_ok_and(|read| read > 0) {}
+        self.has_left();
+    }
+
+    /// Notes that the client has closed the connection.
+    pub(super) fn has_left(self) {
         *self.left.lock().unwrap() += 1;
     }
 
@@ -126,7 +131,7 @@ impl Exchange {
         while self.chunk("x").await {
             tokio::time::sleep(every).await;
         }
-        *self.left.lock().unwrap() += 1;
+        self.has_left();
     }
 }
 

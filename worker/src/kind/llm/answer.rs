@@ -1,0 +1,150 @@
+//! What becomes of an answer: held to its schema, and written.
+
+use coxswain_shared::graph::{LlmNode, Reducer};
+use coxswain_shared::outcome::{Failure, FailureKind};
+use jsonschema::{PatternOptions, Validator};
+use serde_json::Value;
+
+use super::gathered::Gathered;
+use crate::handler::{Context, NodeError, Reply};
+use crate::kind::pick::pick;
+
+/// Mistakes against a schema that are told.
+const MISTAKES_MAX: usize = 3;
+/// Characters that are told of one mistake, and of an answer that is no JSON.
+const SHOWN_CHARS: usize = 300;
+
+/// The schema, ready to be held to; nothing where a node has none.
+pub(super) fn schema(node: &LlmNode) -> Result<Option<Validator>, NodeError> {
+    // Patterns in linear time: a graph is not trusted that far.
+    let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
+    let built = node.schema.as_ref().map(|schema| options.build(schema)).transpose();
+    built.map_err(|error| {
+        let message = format!("`schema` is no JSON schema: {}", shorten(&error.to_string()));
+        NodeError::refused(FailureKind::BadInput, message)
+    })
+}
+
+/// The answer as a value; null where it has no schema, or calls tools instead.
+pub(super) fn value(gathered: &Gathered, schema: Option<&Validator>) -> Result<Value, NodeError> {
+    let Some(schema) = schema else { return Ok(Value::Null) };
+    if gathered.has_calls() && gathered.text.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    let value: Value = serde_json::from_str(unfenced(&gathered.text)).map_err(|error| {
+        let shown = shorten(&gathered.text);
+        bad(gathered, &format!("the answer is no JSON, which `schema` asks for ({error}): `{shown}`"))
+    })?;
+    let mistakes: Vec<String> = schema
+        .iter_errors(&value)
+        .take(MISTAKES_MAX)
+        .map(|error| {
+            let place = error.instance_path().to_string();
+            let place = if place.is_empty() { "it".to_owned() } else { format!("`{place}`") };
+            format!("{place}: {}", shorten(&error.to_string()))
+        })
+        .collect();
+    if mistakes.is_empty() {
+        Ok(value)
+    } else {
+        Err(bad(gathered, &format!("the answer does not fit `schema`: {}", mistakes.join("; "))))
+    }
+}
+
+/// An answer that is not what was asked for. Another may be.
+fn bad(gathered: &Gathered, message: &str) -> NodeError {
+    let mut failure = Failure::new(FailureKind::BadOutput, message);
+    if gathered.finish_reason.as_deref() == Some("length") {
+        failure.chain.push("it was cut: `max_tokens` tokens had come".to_owned());
+    }
+    if !gathered.refusal.is_empty() {
+        failure.chain.push(format!("the model refuses: {}", shorten(&gathered.refusal)));
+    }
+    NodeError::Retryable(failure)
+}
+
+/// The text within a fence, which some models put around JSON whatever they are told.
+fn unfenced(text: &str) -> &str {
+    let text = text.trim();
+    let inner = text.strip_prefix("```json").or_else(|| text.strip_prefix("```"));
+    inner.and_then(|inner| inner.strip_suffix("```")).map_or(text, str::trim)
+}
+
+fn shorten(text: &str) -> String {
+    let mut short: String = text.chars().take(SHOWN_CHARS).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
+/// What is written.
+pub(super) fn reply(ctx: &Context, node: &LlmNode, gathered: &Gathered, json: Value) -> Result<Reply, NodeError> {
+    let text = Value::from(gathered.text.as_str());
+    if let Some(output) = &node.output {
+        let optional = |text: &Option<String>| text.as_deref().map_or(Value::Null, Value::from);
+        let names = [
+            ("text", text),
+            ("message", gathered.message()),
+            ("json", json),
+            ("usage", gathered.usage()),
+            ("finish_reason", optional(&gathered.finish_reason)),
+            ("model", optional(&gathered.model)),
+        ];
+        return Ok(Reply::update(pick(ctx, output, &names)?));
+    }
+    let state = &ctx.assignment().graph.state;
+    let into = ctx.definition().into.as_ref().and_then(|channel| state.get(channel));
+    Ok(match into {
+        Some(channel) if channel.reducer == Reducer::Messages => Reply::update(gathered.message()),
+        Some(_) if node.schema.is_none() => Reply::update(text),
+        // With a schema, and without `into` an object of writes by channel.
+        Some(_) | None => Reply::update(json),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use coxswain_shared::graph::Provider;
+    use serde_json::json;
+
+    use super::*;
+
+    fn judged(schema: Value, text: &str) -> Result<Value, String> {
+        let node = LlmNode { schema: Some(schema), ..LlmNode::new(Provider::Openai, "m", "p") };
+        let schema = super::schema(&node).map_err(|error| error.to_string())?;
+        let mut gathered = Gathered::default();
+        gathered.text.push_str(text);
+        value(&gathered, schema.as_ref()).map_err(|error| error.to_string())
+    }
+
+    fn person() -> Value {
+        json!({"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}, "age": {"minimum": 0}}})
+    }
+
+    #[test]
+    fn an_answer_that_fits_is_a_value_within_a_fence_too() {
+        assert_eq!(judged(person(), " {\"name\": \"Ann\"}\n"), Ok(json!({"name": "Ann"})));
+        assert_eq!(judged(person(), "```json\n{\"name\": \"Ann\"}\n```"), Ok(json!({"name": "Ann"})));
+        assert_eq!(judged(json!({}), "1"), Ok(json!(1)));
+    }
+
+    #[test]
+    fn an_answer_that_does_not_fit_is_told_with_its_places() {
+        let told = judged(person(), "{\"age\": -1}").unwrap_err();
+        for word in ["does not fit `schema`", "\"name\" is a required property", "`/age`: -1 is less than the minimum"]
+        {
+            assert!(told.contains(word), "{word} is missing in: {told}");
+        }
+        let told = judged(person(), "Sure! {").unwrap_err();
+        assert!(told.contains("is no JSON") && told.contains("`Sure! {`"), "{told}");
+    }
+
+    #[test]
+    fn a_schema_that_is_none_or_leads_elsewhere_is_refused() {
+        for wrong in [json!({"type": "no such type"}), json!({"$ref": "https://example.org/schema.json"})] {
+            let told = judged(wrong, "{}").unwrap_err();
+            assert!(told.contains("`schema` is no JSON schema"), "{told}");
+        }
+    }
+}

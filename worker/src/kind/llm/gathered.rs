@@ -1,0 +1,227 @@
+//! What has come of an answer so far, whoever sends it; and what can be wrong with what comes.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+/// The tool calls of one answer.
+const CALLS_MAX: usize = 256;
+/// Bytes of a failure's message that are kept of what the other side says.
+const SAID_CHARS: usize = 1_000;
+
+/// What has come so far.
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    pub(super) text: String,
+    /// What the model says instead of answering.
+    pub(super) refusal: String,
+    /// By their number, from which the order is.
+    calls: BTreeMap<u64, ToolCall>,
+    /// As the provider tells it.
+    usage: Map<String, Value>,
+    pub(super) finish_reason: Option<String>,
+    pub(super) model: Option<String>,
+}
+
+/// A call of a tool, as far as it has come.
+#[derive(Debug, Default)]
+pub(super) struct ToolCall {
+    pub(super) id: String,
+    pub(super) name: String,
+    /// JSON, as text.
+    pub(super) arguments: String,
+}
+
+/// What an event was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// A ping, or the frame around what is to come: no sign of progress.
+    Nothing,
+    /// A part of the answer.
+    Progress,
+    /// The end.
+    Done,
+}
+
+/// Why a stream cannot be read on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum StreamError {
+    /// The provider says that it failed.
+    #[error("the provider reports an error: {said}")]
+    Reported {
+        /// What it says.
+        said: String,
+        /// Whether another try may help.
+        retryable: bool,
+    },
+    #[error("an event holds no JSON of the expected shape ({why}): `{shown}`")]
+    NoJson { why: String, shown: String },
+    #[error("the model calls more than {CALLS_MAX} tools at once")]
+    TooManyCalls,
+}
+
+impl StreamError {
+    pub(super) fn no_json(error: &serde_json::Error, data: &str) -> Self {
+        Self::NoJson { why: error.to_string(), shown: data.chars().take(SAID_CHARS).collect() }
+    }
+
+    /// The error that a provider reports: an object with `message`, and with `type` or `code`.
+    pub(super) fn reported(error: &Value) -> Self {
+        let field = |name: &str| error.get(name).filter(|value| !value.is_null());
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        let kinds: Vec<String> = ["type", "code"].into_iter().filter_map(field).map(text).collect();
+        let message = field("message").map_or_else(|| text(error), text);
+        let said = if kinds.is_empty() { message } else { format!("{message} ({})", kinds.join(", ")) };
+        let retryable = !kinds.iter().any(|kind| is_final(kind));
+        Self::Reported { said: said.chars().take(SAID_CHARS).collect(), retryable }
+    }
+}
+
+/// Whether an error of this type or code will come again: what is asked for is wrong, or not allowed, or not paid for.
+fn is_final(kind: &str) -> bool {
+    if let Ok(status) = kind.parse::<u16>() {
+        return (400..500).contains(&status) && ![408, 409, 425, 429].contains(&status);
+    }
+    let kind = kind.to_ascii_lowercase();
+    [
+        "invalid",
+        "authentication",
+        "permission",
+        "not_found",
+        "too_large",
+        "billing",
+        "quota",
+        "exceed_context",
+        "policy",
+    ]
+    .iter()
+    .any(|word| kind.contains(word))
+}
+
+impl Gathered {
+    /// The tool call of this number.
+    pub(super) fn call(&mut self, number: u64) -> Result<&mut ToolCall, StreamError> {
+        if self.calls.len() >= CALLS_MAX && !self.calls.contains_key(&number) {
+            return Err(StreamError::TooManyCalls);
+        }
+        Ok(self.calls.entry(number).or_default())
+    }
+
+    /// The number of the last call, and of the next.
+    pub(super) fn last_call(&self) -> Option<u64> {
+        self.calls.last_key_value().map(|(number, _)| *number)
+    }
+
+    /// Whether the model calls tools.
+    pub(super) fn has_calls(&self) -> bool {
+        !self.calls.is_empty()
+    }
+
+    /// Takes over what is told of usage: later numbers replace earlier ones.
+    pub(super) fn note_usage(&mut self, usage: Value) {
+        if let Value::Object(usage) = usage {
+            self.usage.extend(usage.into_iter().filter(|(_, value)| !value.is_null()));
+        }
+    }
+
+    /// The usage: what the provider tells, and `input_tokens` and `output_tokens` whoever it is; null if it tells nothing.
+    pub(super) fn usage(&self) -> Value {
+        if self.usage.is_empty() {
+            return Value::Null;
+        }
+        let mut usage = self.usage.clone();
+        for (name, other) in [("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")] {
+            if let Some(tokens) = usage.get(name).or_else(|| usage.get(other)).cloned() {
+                usage.insert(name.to_owned(), tokens);
+            }
+        }
+        Value::Object(usage)
+    }
+
+    /// Takes secrets out of all that is told.
+    pub(super) fn redact(&mut self, redact: impl Fn(&str) -> String) {
+        let calls = self.calls.values_mut().flat_map(|call| [&mut call.id, &mut call.name, &mut call.arguments]);
+        let others =
+            [&mut self.text, &mut self.refusal].into_iter().chain(&mut self.finish_reason).chain(&mut self.model);
+        for text in calls.chain(others) {
+            *text = redact(text);
+        }
+    }
+
+    /// The message, in the words of `OpenAI`'s API.
+    pub(super) fn message(&self) -> Value {
+        let mut message = json!({"role": "assistant", "content": self.text});
+        if !self.refusal.is_empty() {
+            message["refusal"] = Value::from(self.refusal.as_str());
+        }
+        if self.has_calls() {
+            let call = |call: &ToolCall| {
+                let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
+                let function = json!({"name": call.name, "arguments": arguments});
+                json!({"id": call.id, "type": "function", "function": function})
+            };
+            message["tool_calls"] = self.calls.values().map(call).collect();
+        }
+        message
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_says_by_its_type_or_code_whether_another_try_may_help() {
+        let again = |error: Value| match StreamError::reported(&error) {
+            StreamError::Reported { retryable, .. } => retryable,
+            other => panic!("{other}"),
+        };
+        for error in [
+            json!({"type": "overloaded_error", "message": "Overloaded"}),
+            json!({"type": "rate_limit_error"}),
+            json!({"code": 500, "type": "server_error"}),
+            json!({"code": "rate_limit_exceeded"}),
+            json!({"message": "?"}),
+            json!("busy"),
+        ] {
+            assert!(again(error.clone()), "{error}");
+        }
+        for error in [
+            json!({"type": "invalid_request_error"}),
+            json!({"type": "authentication_error"}),
+            json!({"code": 400, "type": "exceed_context_size_error"}),
+            json!({"code": "insufficient_quota", "type": "x"}),
+        ] {
+            assert!(!again(error.clone()), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_error_is_told_with_its_type() {
+        let error = StreamError::reported(&json!({"type": "overloaded_error", "message": "Overloaded"}));
+        assert_eq!(error.to_string(), "the provider reports an error: Overloaded (overloaded_error)");
+        assert!(StreamError::reported(&json!("busy")).to_string().ends_with("busy"));
+    }
+
+    #[test]
+    fn usage_has_the_same_names_whoever_tells_it() {
+        let mut gathered = Gathered::default();
+        assert_eq!(gathered.usage(), Value::Null);
+        gathered.note_usage(json!({"prompt_tokens": 3, "completion_tokens": 1, "details": null}));
+        gathered.note_usage(json!({"completion_tokens": 5}));
+        assert_eq!(
+            gathered.usage(),
+            json!({"prompt_tokens": 3, "completion_tokens": 5, "input_tokens": 3, "output_tokens": 5})
+        );
+    }
+
+    #[test]
+    fn nobody_calls_tools_without_end() {
+        let mut gathered = Gathered::default();
+        for number in 0..CALLS_MAX as u64 {
+            gathered.call(number).unwrap();
+        }
+        gathered.call(0).unwrap();
+        assert_eq!(gathered.call(CALLS_MAX as u64).unwrap_err(), StreamError::TooManyCalls);
+    }
+}

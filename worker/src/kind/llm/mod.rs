@@ -1,0 +1,28 @@
+//! The kind `llm`: one call of a language model, whose answer is streamed, whatever the graph makes of it.
+//!
+//! ```text
+//! ask ──► openai, anthropic        the request: one body for all nodes, in the words of the provider
+//!
+//! sse ──► openai, anthropic ──► gathered      the answer: bytes, events, and what they add up to
+//!              │
+//!              ▼
+//!           stream ──► tokens      the limits of the first token and of silence; events while it comes
+//!              │
+//!              ▼
+//!           answer                 the schema, and what is written
+//! ```
+//!
+//! A message is in the words of OpenAI's API wherever a graph sees it, so that a conversation can go on with another
+//! provider. A call is dropped with the attempt that makes it, which closes its connection.
+
+mod answer;
+mod anthropic;
+mod ask;
+mod gathered;
+mod kind;
+mod openai;
+mod sse;
+mod stream;
+mod tokens;
+
+pub(crate) use kind::LlmKind;

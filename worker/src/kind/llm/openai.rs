@@ -1,0 +1,192 @@
+//! Chat completions: the API of `OpenAI`, and of the many servers that speak it.
+
+use coxswain_shared::graph::LlmNode;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::ask::Asked;
+use super::gathered::{Gathered, Step, StreamError};
+
+/// What ends a stream.
+const DONE: &str = "[DONE]";
+
+/// The request's body.
+pub(super) fn body(node: &LlmNode, asked: Asked) -> Map<String, Value> {
+    let system = asked.system.map(|system| json!({"role": "system", "content": system}));
+    let messages: Vec<Value> = system.into_iter().chain(asked.messages).collect();
+    let mut body = Map::from_iter([
+        ("model".to_owned(), Value::from(asked.model)),
+        ("messages".to_owned(), Value::from(messages)),
+        ("stream".to_owned(), Value::from(true)),
+        ("stream_options".to_owned(), json!({"include_usage": true})),
+    ]);
+    let mut add = |name: &str, value: Option<Value>| body.extend(value.map(|value| (name.to_owned(), value)));
+    // OpenAI's own newer models refuse `max_tokens`; other servers know nothing else.
+    add(if asked.is_home { "max_completion_tokens" } else { "max_tokens" }, node.max_tokens.map(Value::from));
+    add("temperature", node.temperature.map(Value::from));
+    add("stop", (!node.stop.is_empty()).then(|| Value::from(node.stop.clone())));
+    add("seed", node.seed.map(Value::from));
+    add("tools", node.tools.clone());
+    add("tool_choice", node.tool_choice.clone());
+    let format = |schema: &Value| json!({"type": "json_schema", "json_schema": {"name": "answer", "schema": schema}});
+    add("response_format", node.schema.as_ref().map(format));
+    body
+}
+
+#[derive(Debug, Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    model: Option<String>,
+    usage: Option<Value>,
+    error: Option<Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Choice {
+    #[serde(default)]
+    index: u64,
+    #[serde(default)]
+    delta: Option<Delta>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct Delta {
+    content: Option<String>,
+    refusal: Option<String>,
+    tool_calls: Option<Vec<CallDelta>>,
+    /// Other words of other servers, such as what a model thinks: a sign of progress.
+    #[serde(flatten)]
+    others: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct CallDelta {
+    index: Option<u64>,
+    id: Option<String>,
+    function: Option<FunctionDelta>,
+}
+
+#[derive(Debug, Deserialize)]
+struct FunctionDelta {
+    name: Option<String>,
+    arguments: Option<Value>,
+}
+
+/// Takes an event in.
+pub(super) fn take(gathered: &mut Gathered, data: &str) -> Result<Step, StreamError> {
+    if data.trim() == DONE {
+        return Ok(Step::Done);
+    }
+    let chunk: Chunk = serde_json::from_str(data).map_err(|error| StreamError::no_json(&error, data))?;
+    if let Some(error) = chunk.error.filter(|error| !error.is_null()) {
+        return Err(StreamError::reported(&error));
+    }
+    let mut step = Step::Nothing;
+    if gathered.model.is_none() {
+        gathered.model = chunk.model.filter(|model| !model.is_empty());
+    }
+    if let Some(usage) = chunk.usage.filter(|usage| !usage.is_null()) {
+        gathered.note_usage(usage);
+        step = Step::Progress;
+    }
+    // Whoever asks for several answers gets the first.
+    for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
+        if choice.finish_reason.is_some() {
+            gathered.finish_reason = choice.finish_reason;
+            step = Step::Progress;
+        }
+        if take_delta(gathered, choice.delta.unwrap_or_default())? {
+            step = Step::Progress;
+        }
+    }
+    Ok(step)
+}
+
+/// Takes a piece of the answer in; whether there was anything in it.
+fn take_delta(gathered: &mut Gathered, delta: Delta) -> Result<bool, StreamError> {
+    let mut is_progress = delta.others.iter().any(|(name, value)| name != "role" && !is_empty(value));
+    for (piece, whole) in [(&delta.content, &mut gathered.text), (&delta.refusal, &mut gathered.refusal)] {
+        let piece = piece.as_deref().unwrap_or_default();
+        is_progress |= !piece.is_empty();
+        whole.push_str(piece);
+    }
+    for delta in delta.tool_calls.unwrap_or_default() {
+        is_progress = true;
+        // Servers that leave the number out send each call whole.
+        let next = || gathered.last_call().map_or(0, |last| last + 1);
+        let number = delta.index.unwrap_or_else(next);
+        let call = gathered.call(number)?;
+        if let Some(id) = delta.id.filter(|id| !id.is_empty()) {
+            call.id = id;
+        }
+        let Some(function) = delta.function else { continue };
+        call.name.push_str(&function.name.unwrap_or_default());
+        match function.arguments {
+            None | Some(Value::Null) => {}
+            Some(Value::String(piece)) => call.arguments.push_str(&piece),
+            Some(whole) => call.arguments = whole.to_string(),
+        }
+    }
+    Ok(is_progress)
+}
+
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(gathered: &mut Gathered, data: &Value) -> Step {
+        take(gathered, &data.to_string()).unwrap()
+    }
+
+    #[test]
+    fn what_carries_nothing_is_no_progress() {
+        let mut gathered = Gathered::default();
+        let delta =
+            |delta: &Value| json!({"model": "m", "choices": [{"index": 0, "delta": delta, "finish_reason": null}]});
+        assert_eq!(taken(&mut gathered, &delta(&json!({"role": "assistant", "content": ""}))), Step::Nothing);
+        assert_eq!(taken(&mut gathered, &delta(&json!({"role": "assistant", "content": null}))), Step::Nothing);
+        assert_eq!(taken(&mut gathered, &json!({"choices": [], "usage": null})), Step::Nothing);
+        assert_eq!(taken(&mut gathered, &delta(&json!({"reasoning_content": "hm"}))), Step::Progress);
+        assert_eq!(taken(&mut gathered, &delta(&json!({"content": "Hi"}))), Step::Progress);
+        assert_eq!(take(&mut gathered, " [DONE]").unwrap(), Step::Done);
+        assert_eq!((gathered.text.as_str(), gathered.model.as_deref()), ("Hi", Some("m")));
+    }
+
+    #[test]
+    fn calls_of_tools_are_put_together_from_their_pieces() {
+        let mut gathered = Gathered::default();
+        let calls = |calls: &Value| json!({"choices": [{"delta": {"tool_calls": calls}}]});
+        for piece in [
+            json!([{"index": 0, "id": "a", "type": "function", "function": {"name": "look_up", "arguments": ""}}]),
+            json!([{"index": 0, "function": {"arguments": "{\"q\":"}}, {"index": 1, "id": "b", "function": {"name": "sum"}}]),
+            json!([{"index": 0, "function": {"arguments": " 1}"}}]),
+            json!([{"id": "c", "function": {"name": "whole", "arguments": {"x": 1}}}]),
+        ] {
+            assert_eq!(taken(&mut gathered, &calls(&piece)), Step::Progress);
+        }
+        let call = |id: &str, name: &str, arguments: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+        let calls =
+            json!([call("a", "look_up", "{\"q\": 1}"), call("b", "sum", "{}"), call("c", "whole", "{\"x\":1}")]);
+        assert_eq!(gathered.message(), json!({"role": "assistant", "content": "", "tool_calls": calls}));
+    }
+
+    #[test]
+    fn what_is_no_chunk_is_told() {
+        let error = take(&mut Gathered::default(), "oops").unwrap_err();
+        assert!(error.to_string().contains("`oops`"), "{error}");
+        let error = take(&mut Gathered::default(), "{\"error\": {\"message\": \"busy\", \"code\": 503}}").unwrap_err();
+        assert_eq!(error, StreamError::Reported { said: "busy (503)".to_owned(), retryable: true });
+    }
+}

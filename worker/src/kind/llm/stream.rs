@@ -1,0 +1,78 @@
+//! Reads an answer while it comes: the limits of the first token and of silence, and what each event adds.
+
+use coxswain_shared::graph::{LlmNode, Provider};
+use reqwest::header::CONTENT_TYPE;
+use tokio::time::Instant;
+
+use super::gathered::{Gathered, Step, StreamError};
+use super::sse::{Decoder, Event};
+use super::tokens::Tokens;
+use super::{anthropic, openai};
+use crate::handler::NodeError;
+use crate::outside::{Answer, Next};
+
+/// Reads an answer to its end.
+pub(super) async fn read(
+    node: &LlmNode,
+    answer: &mut Answer<'_>,
+    gathered: &mut Gathered,
+    tokens: &mut Tokens<'_>,
+) -> Result<(), NodeError> {
+    let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    if kind.trim_start().starts_with("application/json") {
+        let said = answer.beginning().await;
+        let why = format!("the answer is JSON and not the stream of events that was asked for: `{said}`");
+        return Err(NodeError::Retryable(answer.wrong(&why)));
+    }
+    let (mut decoder, mut progressed) = (Decoder::default(), None);
+    loop {
+        let events = match answer.next(progressed, tokens.due()).await? {
+            Next::Woken => {
+                tokens.tell();
+                continue;
+            }
+            Next::Piece(bytes) => decoder.feed(&bytes),
+            Next::End => break,
+        };
+        let events = events.map_err(|error| malformed(answer, &error))?;
+        for event in &events {
+            let step = take(node, gathered, event).map_err(|error| refused(answer, &error));
+            tokens.take(&gathered.text);
+            match step? {
+                Step::Nothing => {}
+                Step::Progress => progressed = Some(Instant::now()),
+                Step::Done => return Ok(()),
+            }
+        }
+    }
+    let last = decoder.finish().map_err(|error| malformed(answer, &error))?;
+    let last = last.map(|event| take(node, gathered, &event)).transpose();
+    let is_done = last.map_err(|error| refused(answer, &error))? == Some(Step::Done);
+    tokens.take(&gathered.text);
+    // Some servers close the stream without the word for its end.
+    if is_done || gathered.finish_reason.is_some() {
+        return Ok(());
+    }
+    Err(NodeError::Retryable(answer.wrong("the stream ended in the middle of the answer")))
+}
+
+fn take(node: &LlmNode, gathered: &mut Gathered, event: &Event) -> Result<Step, StreamError> {
+    match node.provider {
+        Provider::Openai => openai::take(gathered, &event.data),
+        Provider::Anthropic => anthropic::take(gathered, &event.data, node.schema.is_some()),
+    }
+}
+
+fn malformed(answer: &Answer<'_>, error: &impl std::fmt::Display) -> NodeError {
+    NodeError::Retryable(answer.wrong(&error.to_string()))
+}
+
+fn refused(answer: &Answer<'_>, error: &StreamError) -> NodeError {
+    let failure = answer.wrong(&error.to_string());
+    match error {
+        StreamError::Reported { retryable: false, .. } => NodeError::Fatal(failure),
+        StreamError::Reported { retryable: true, .. } | StreamError::NoJson { .. } | StreamError::TooManyCalls => {
+            NodeError::Retryable(failure)
+        }
+    }
+}
