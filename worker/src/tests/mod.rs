@@ -1,6 +1,7 @@
 //! The whole worker over the embedded store and broker, with one graph at a time.
 
 mod bench;
+mod model;
 
 mod attempts;
 mod deliveries;
@@ -8,6 +9,7 @@ mod examples;
 mod exec;
 mod http;
 mod llm;
+mod llm_faults;
 mod shutdown;
 mod stops;
 mod upstream;

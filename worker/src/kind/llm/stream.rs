@@ -41,7 +41,7 @@ pub(super) async fn read(
             match step? {
                 Step::Nothing => {}
                 Step::Progress => progressed = Some(Instant::now()),
-                Step::Done => return Ok(()),
+                Step::Done => return whole(answer, gathered),
             }
         }
     }
@@ -51,9 +51,17 @@ pub(super) async fn read(
     tokens.take(&gathered.text);
     // Some servers close the stream without the word for its end.
     if is_done || gathered.finish_reason.is_some() {
-        return Ok(());
+        return whole(answer, gathered);
     }
     Err(NodeError::Retryable(answer.wrong("the stream ended in the middle of the answer")))
+}
+
+/// What a stream that came to its end has brought: an answer, be it empty, or nothing at all.
+fn whole(answer: &Answer<'_>, gathered: &Gathered) -> Result<(), NodeError> {
+    if gathered.finish_reason.is_none() && gathered.text.is_empty() && !gathered.has_calls() {
+        return Err(NodeError::Retryable(answer.wrong("the stream ended without an answer")));
+    }
+    Ok(())
 }
 
 fn take(node: &LlmNode, gathered: &mut Gathered, event: &Event) -> Result<Step, StreamError> {
