@@ -160,6 +160,12 @@ fn shapes(llm: &LlmNode, place: &Place, findings: &mut Findings) {
         if llm.seed.is_some() {
             findings.error(&place.key("seed"), "`provider: anthropic` knows no `seed`").remedy("leave it out");
         }
+        let kind = llm.schema.as_ref().and_then(|schema| schema.get("type"));
+        if kind.is_some_and(|kind| kind != "object") {
+            findings
+                .error(&place.key("schema").key("type"), "with `provider: anthropic`, the answer must be an object")
+                .remedy("write `type: object`, and the value as one of its `properties`");
+        }
         if llm.schema.is_some() && llm.tools.is_some() {
             findings
                 .error(&place.key("schema"), "with `provider: anthropic`, a node has either `schema` or `tools`")

@@ -146,6 +146,8 @@ impl Gathered {
         for text in calls.chain(others) {
             *text = redact(text);
         }
+        let usage = serde_json::from_str(&redact(&Value::Object(std::mem::take(&mut self.usage)).to_string()));
+        self.usage = usage.unwrap_or_default();
     }
 
     /// The message, in the words of `OpenAI`'s API.
@@ -213,6 +215,20 @@ mod tests {
             gathered.usage(),
             json!({"prompt_tokens": 3, "completion_tokens": 5, "input_tokens": 3, "output_tokens": 5})
         );
+    }
+
+    #[test]
+    fn a_secret_is_taken_out_of_every_part() {
+        let mut gathered = Gathered { model: Some("hunter2".to_owned()), ..Gathered::default() };
+        gathered.text.push_str("hunter2");
+        gathered.refusal.push_str("hunter2");
+        gathered.finish_reason = Some("hunter2".to_owned());
+        gathered.note_usage(json!({"input_tokens": 3, "note": "hunter2"}));
+        let call = gathered.call(0).unwrap();
+        (call.id, call.name, call.arguments) = ("hunter2".into(), "hunter2".into(), "{\"k\": \"hunter2\"}".into());
+        gathered.redact(|text| text.replace("hunter2", "***"));
+        assert!(!format!("{gathered:?}").contains("hunter2"), "{gathered:?}");
+        assert_eq!(gathered.usage()["input_tokens"], 3);
     }
 
     #[test]

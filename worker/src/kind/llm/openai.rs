@@ -144,10 +144,23 @@ fn is_empty(value: &Value) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use coxswain_shared::graph::Provider;
+
     use super::*;
 
     fn taken(gathered: &mut Gathered, data: &Value) -> Step {
         take(gathered, &data.to_string()).unwrap()
+    }
+
+    #[test]
+    fn only_the_provider_itself_is_asked_in_its_newer_words() {
+        let node = LlmNode { max_tokens: Some(9), ..LlmNode::new(Provider::Openai, "m", "p") };
+        let body = |is_home: bool| {
+            let asked = Asked { model: "m".to_owned(), system: None, messages: Vec::new(), is_home };
+            super::body(&node, asked)
+        };
+        assert!(body(true).contains_key("max_completion_tokens") && !body(true).contains_key("max_tokens"));
+        assert!(body(false).contains_key("max_tokens") && !body(false).contains_key("max_completion_tokens"));
     }
 
     #[test]
