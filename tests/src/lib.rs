@@ -10,6 +10,7 @@ pub mod process;
 pub mod proxy;
 pub mod servers;
 pub mod wait;
+pub mod web;
 
 pub use nix::sys::signal::Signal;
 pub use process::{Cox, Output};

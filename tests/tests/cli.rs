@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use coxswain_tests::{Cox, Output, Signal, wait_for};
+use coxswain_tests::{Cox, Output, Signal, wait_for, web};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -342,7 +342,7 @@ async fn one_process_works_on_what_others_submit_and_watch() {
     assert_eq!(code(&watched), 0, "{watched:?}\n{}", up.tails());
     assert_eq!(serde_json::from_str::<Value>(&watched.stdout).unwrap()["rounds"], 5);
     assert_eq!(desk.json("workers").await.as_array().unwrap().len(), 1);
-    let metrics = reqwest::get(&address).await.unwrap().text().await.unwrap();
+    let metrics = web::page(&address).await.unwrap();
     assert!(metrics.contains("cox_"), "{metrics}");
     up.kill(Signal::SIGTERM);
     assert_eq!(up.wait_exit(SOON).await.code(), Some(0), "{}", up.tails());
@@ -429,8 +429,7 @@ async fn figure(up: &Cox, line: &str) {
     wait_for(line, SOON, async || {
         let told = up.stderr();
         let address = told.split_once("metrics at ").and_then(|(_, rest)| rest.lines().next()).ok_or("no address")?;
-        let page = reqwest::get(address).await.map_err(|error| error.to_string())?;
-        let page = page.text().await.map_err(|error| error.to_string())?;
+        let page = web::page(address).await.map_err(|error| error.to_string())?;
         page.lines().any(|shown| shown == line).then_some(()).ok_or(page)
     })
     .await;

@@ -15,7 +15,7 @@ use coxswain_shared::store::Store;
 use coxswain_shared::store::redis::{RedisConfig, RedisStore};
 use coxswain_tests::process::Launch;
 use coxswain_tests::{
-    Cox, PrometheusServer, RabbitServer, RedisOptions, RedisServer, Signal, installed, ports, wait_for,
+    Cox, PrometheusServer, RabbitServer, RedisOptions, RedisServer, Signal, installed, ports, wait_for, web,
 };
 
 /// Enough for anything that takes a second on an idle machine.
@@ -226,7 +226,7 @@ fn free_address() -> SocketAddr {
 }
 
 async fn get(address: SocketAddr, page: &str) -> anyhow::Result<(u16, String)> {
-    let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+    let client = web::client(Duration::from_secs(5));
     let answer = client.get(format!("http://{address}/{page}")).send().await?;
     Ok((answer.status().as_u16(), answer.text().await?))
 }

@@ -10,7 +10,7 @@ use anyhow::{Context, ensure};
 use serde::Deserialize;
 
 use super::launched::Launched;
-use crate::{installed, ports};
+use crate::{installed, ports, web};
 
 /// A start takes half a second on an idle machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -52,8 +52,7 @@ impl PrometheusServer {
             .arg(format!("--storage.tsdb.path={}", server.folder().join("data").display()))
             .arg(format!("--web.listen-address={}:{port}", Ipv4Addr::LOCALHOST));
         server.launch(command);
-        let client = reqwest::Client::builder().timeout(ANSWER_WITHIN).no_proxy().build();
-        let client = client.expect("a client without TLS can be made");
+        let client = web::client(ANSWER_WITHIN);
         let ready = format!("http://{}:{port}/-/ready", Ipv4Addr::LOCALHOST);
         let is_ready = async || match client.get(&ready).send().await {
             Ok(answer) if answer.status().is_success() => Ok(()),
