@@ -8,7 +8,7 @@ use coxswain_scheduler::{Scheduler, SchedulerConfig};
 use coxswain_shared::backend::Backend;
 use coxswain_shared::broker::{Broker, LocalBroker};
 use coxswain_shared::config::Source;
-use coxswain_shared::graph::{Graph, NodeKind};
+use coxswain_shared::graph::{Graph, canonical};
 use coxswain_shared::id::PoolName;
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::telemetry::{Health, Metrics};
@@ -115,12 +115,8 @@ pub(crate) fn pools(graph: &Graph) -> BTreeSet<PoolName> {
     let mut found = BTreeSet::new();
     let mut open = vec![graph];
     while let Some(graph) = open.pop() {
-        for node in graph.nodes.values() {
-            found.insert(node.pool.clone());
-            if let NodeKind::Graph(child) = &node.kind {
-                open.push(&child.graph);
-            }
-        }
+        found.extend(graph.nodes.values().map(|node| node.pool.clone()));
+        open.extend(canonical::children(graph));
     }
     found
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::model::{Graph, NodeKind};
+use super::model::Graph;
 use crate::id::{GraphHash, GraphName};
 use crate::limits::CHILD_DEPTH_MAX;
 
@@ -83,16 +83,7 @@ pub fn canonical_all(graph: &Graph) -> Vec<Canonical> {
 
 /// The graphs that run as children of this one's nodes, directly.
 pub fn children(graph: &Graph) -> impl Iterator<Item = &Graph> {
-    graph.nodes.values().filter_map(|node| match &node.kind {
-        NodeKind::Graph(child) => Some(child.graph.as_ref()),
-        NodeKind::Rust(_)
-        | NodeKind::Exec(_)
-        | NodeKind::Http(_)
-        | NodeKind::Llm(_)
-        | NodeKind::Set(_)
-        | NodeKind::Wait(_)
-        | NodeKind::Interrupt(_) => None,
-    })
+    graph.nodes.values().filter_map(|node| Some(node.kind.child()?.graph.as_ref()))
 }
 
 /// Reads a graph that was stored. It was checked before it was stored, by the same or an older version.

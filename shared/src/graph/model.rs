@@ -126,6 +126,20 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
+    /// The child run that stands for such a node's tasks.
+    pub const fn child(&self) -> Option<&GraphNode> {
+        match self {
+            Self::Graph(child) => Some(child),
+            Self::Rust(_)
+            | Self::Exec(_)
+            | Self::Http(_)
+            | Self::Llm(_)
+            | Self::Set(_)
+            | Self::Wait(_)
+            | Self::Interrupt(_) => None,
+        }
+    }
+
     /// Whether its work is a call to the outside, which watches the limits of a call itself.
     pub const fn is_outside(&self) -> bool {
         match self {

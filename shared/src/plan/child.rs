@@ -10,7 +10,7 @@ use super::edges::expression_failure;
 use super::input::PlanInput;
 use crate::checkpoint::Values;
 use crate::expr::{Program, Scope};
-use crate::graph::{Expression, Graph, GraphNode, Node, NodeKind};
+use crate::graph::{Expression, Graph, GraphNode, Node};
 use crate::id::{ChannelName, GraphHash, NAME_LENGTH_MAX, NodeName, RunId, TaskId, ThreadId};
 use crate::limits::CHILD_DEPTH_MAX;
 use crate::outcome::{Failure, FailureKind, Writes};
@@ -87,16 +87,7 @@ pub(super) fn output(input: &PlanInput<'_>, task: &TaskId, child: &RunId) -> Res
 
 fn graph_node<'a>(graph: &'a Graph, name: &NodeName) -> Option<(&'a Node, &'a GraphNode)> {
     let node = graph.nodes.get(name)?;
-    match &node.kind {
-        NodeKind::Graph(graph) => Some((node, graph)),
-        NodeKind::Rust(_)
-        | NodeKind::Exec(_)
-        | NodeKind::Http(_)
-        | NodeKind::Llm(_)
-        | NodeKind::Set(_)
-        | NodeKind::Wait(_)
-        | NodeKind::Interrupt(_) => None,
-    }
+    Some((node, node.kind.child()?))
 }
 
 /// Those of the values whose channels a graph declares, and that are among `reads` if there is such a list.

@@ -158,10 +158,7 @@ impl Maker<'_> {
     fn reads(&mut self, name: &NodeName, node: &Node, fanned_out: bool) -> Option<Vec<ChannelName>> {
         match (&node.reads, &node.kind) {
             (Some(reads), _) => Some(reads.clone()),
-            (None, NodeKind::Set(set)) => {
-                let channels = &self.input.graph.state;
-                self.reads.entry(name.clone()).or_insert_with(|| names(set, |name| channels.contains_key(name))).clone()
-            }
+            (None, NodeKind::Set(set)) => self.named(name, || names(set)),
             (None, NodeKind::Http(http)) => self.named(name, || http.names()),
             (None, NodeKind::Llm(llm)) => self.named(name, || llm.names()),
             (
@@ -171,10 +168,13 @@ impl Maker<'_> {
         }
     }
 
-    /// The channels among the names that a node uses.
+    /// The channels among the names that a node uses; all where they are not known, which its worker will report.
     fn named(&mut self, node: &NodeName, used: impl FnOnce() -> Option<BTreeSet<String>>) -> Option<Vec<ChannelName>> {
         let channels = &self.input.graph.state;
-        let named = || channels_of(used()?.into_iter().filter(|name| channels.contains_key(name.as_str())));
+        let named = || {
+            let used = used()?.into_iter().filter(|name| channels.contains_key(name.as_str()));
+            used.map(|name| ChannelName::new(name).ok()).collect()
+        };
         self.reads.entry(node.clone()).or_insert_with(named).clone()
     }
 }
@@ -196,16 +196,11 @@ fn payload(id: &TaskId, interrupt: &InterruptNode, scope: &Scope<'_>) -> Result<
         .map_err(|failure| failure.at(&id.node))
 }
 
-/// The channels that a `set` node's expressions use; all where one cannot be read, which its worker will report.
-fn names(set: &SetNode, is_channel: impl Fn(&str) -> bool) -> Option<Vec<ChannelName>> {
+/// The names that a `set` node's expressions use; nothing if one of them cannot be read.
+fn names(set: &SetNode) -> Option<BTreeSet<String>> {
     let mut names = BTreeSet::new();
     for expression in set.set.values() {
-        let program = Program::compile(expression.0.as_str()).ok()?;
-        names.extend(program.names().filter(|name| is_channel(name)).map(str::to_owned));
+        names.extend(Program::compile(expression.0.as_str()).ok()?.names().map(str::to_owned));
     }
-    channels_of(names)
-}
-
-fn channels_of(names: impl IntoIterator<Item = String>) -> Option<Vec<ChannelName>> {
-    names.into_iter().map(|name| ChannelName::new(name).ok()).collect()
+    Some(names)
 }

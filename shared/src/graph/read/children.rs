@@ -299,17 +299,7 @@ impl Weight {
 
 /// The nodes of a graph and of the graphs in it.
 pub(in crate::graph) fn node_count(graph: &Graph) -> usize {
-    let inner = |kind: &NodeKind| match kind {
-        NodeKind::Graph(child) => node_count(&child.graph),
-        NodeKind::Rust(_)
-        | NodeKind::Exec(_)
-        | NodeKind::Http(_)
-        | NodeKind::Llm(_)
-        | NodeKind::Set(_)
-        | NodeKind::Wait(_)
-        | NodeKind::Interrupt(_) => 0,
-    };
-    graph.nodes.values().map(|node| 1 + inner(&node.kind)).sum()
+    graph.nodes.len() + canonical::children(graph).map(node_count).sum::<usize>()
 }
 
 /// A path as it is meant by a file: beside that file.
