@@ -151,9 +151,13 @@ local function queue_deadline(run, task)
   return math.min(task.queued + task.queue_timeout, run.deadline)
 end
 
--- Whether a queued task's time is up.
-local function is_late(run, task)
-  return now >= own_deadline(run, task) or now >= queue_deadline(run, task)
+-- If a queued task's time is up, settles it and names the limit.
+local function time_out(run, task)
+  local own, queue = own_deadline(run, task), queue_deadline(run, task)
+  if now < own and now < queue then return false end
+  local limit = own <= queue and 'timeout' or 'queue_timeout'
+  life().settle_as(run, task, limit)
+  return limit
 end
 
 local function schedule(task, due)

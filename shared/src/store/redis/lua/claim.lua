@@ -43,7 +43,7 @@ end
 
 local is_overdue = now >= run.deadline
 if task.state == 'queued' then
-  if is_overdue or (is_late(run, task) and life().time_out(run, task)) then return done({ 'stale' }) end
+  if is_overdue or time_out(run, task) then return done({ 'stale' }) end
   return lease('0')
 end
 if task.state ~= 'leased' then return done({ 'stale' }) end
@@ -53,5 +53,5 @@ local silent = math.max(now - task.renewed, 0)
 if not patience or silent < patience then return done({ 'busy', task.worker, task.fence, silent }) end
 if is_overdue then return done({ 'stale' }) end
 if life().crash(run, task) then return done({ 'poisoned', task.crashes }) end
-if life().time_out(run, task) then return done({ 'stale' }) end
+if time_out(run, task) then return done({ 'stale' }) end
 return lease('1')

@@ -216,14 +216,6 @@ local function settle_as(run, task, name)
   settle_task(run, task, outcome, failure)
 end
 
--- If a queued task's time is up, settles it and names the limit.
-local function time_out(run, task)
-  if not is_late(run, task) then return false end
-  local limit = own_deadline(run, task) <= queue_deadline(run, task) and 'timeout' or 'queue_timeout'
-  settle_as(run, task, limit)
-  return limit
-end
-
 local function queue_again(run, task)
   put(run, 'leases', run.leases - 1)
   task.state, task.queued, task.sent = 'queued', now, '0'
@@ -298,5 +290,5 @@ end
 
 return { words = WORDS, end_of = END_OF, start = start, finish = finish, report = report, bear = bear,
   order_stop = order_stop, own_order = own_order, close_task = close_task, fail_siblings = fail_siblings,
-  own_words = own_words, time_out = time_out, queue_again = queue_again, crash = crash, parse_new = parse_new,
+  own_words = own_words, settle_as = settle_as, queue_again = queue_again, crash = crash, parse_new = parse_new,
   make_run = make_run, parse_early = parse_early, early_order = early_order, end_early = end_early }

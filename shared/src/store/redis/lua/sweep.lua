@@ -22,7 +22,7 @@ local function stop_overdue(id)
 end
 
 local function send_queued(run, task)
-  local limit = is_late(run, task) and life().time_out(run, task)
+  local limit = time_out(run, task)
   if limit then
     if limit == 'queue_timeout' then queue_timeouts = queue_timeouts + 1 end
     return
