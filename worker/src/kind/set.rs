@@ -1,7 +1,10 @@
 //! The kind `set`: expressions over the state, each written to a channel.
 
+use std::collections::BTreeMap;
+
 use coxswain_shared::expr::{Program, Scope};
-use coxswain_shared::graph::{NodeKind, SetNode};
+use coxswain_shared::graph::{Expression, NodeKind, SetNode};
+use coxswain_shared::id::ChannelName;
 use coxswain_shared::outcome::FailureKind;
 use serde_json::{Map, Value};
 
@@ -26,10 +29,18 @@ fn evaluate(ctx: &Context) -> Result<Map<String, Value>, NodeError> {
     let NodeKind::Set(SetNode { set }) = &ctx.definition().kind else {
         unreachable!("the registry hands each kind its own nodes");
     };
-    let scope = scope_of(ctx);
-    let written = set.iter().map(|(channel, expression)| {
-        let value = Program::compile(expression.0.as_str()).and_then(|program| program.eval(&scope));
-        let refuse = |error| NodeError::refused(FailureKind::Expression, format!("`set.{channel}`: {error}"));
+    writes("set", set, &scope_of(ctx))
+}
+
+/// What expressions by channel write; `field` is the node's field that they stand in.
+pub(crate) fn writes(
+    field: &str,
+    expressions: &BTreeMap<ChannelName, Expression>,
+    scope: &Scope<'_>,
+) -> Result<Map<String, Value>, NodeError> {
+    let written = expressions.iter().map(|(channel, expression)| {
+        let value = Program::compile(expression.0.as_str()).and_then(|program| program.eval(scope));
+        let refuse = |error| NodeError::refused(FailureKind::Expression, format!("`{field}.{channel}`: {error}"));
         Ok((channel.as_str().to_owned(), value.map_err(refuse)?))
     });
     written.collect()
