@@ -5,8 +5,6 @@
 //! has tries left, not before the time that a `Retry-After` names. Sent along: `Cox-Deadline-Ms`, what the try has left,
 //! and, unless the graph sets it, `Idempotency-Key`, the same for every try.
 
-use std::sync::Arc;
-
 use coxswain_shared::graph::{HttpNode, NodeKind, RETRY_ON};
 use coxswain_shared::limits::RESPONSE_BYTES;
 use coxswain_shared::outcome::{Failure, FailureKind};
@@ -18,22 +16,18 @@ use super::pick::pick;
 use super::set::scope_of;
 use super::{Kind, Work};
 use crate::handler::{Context, NodeError, Reply};
-use crate::metrics::Metrics;
-use crate::outside::{Answer, Call, Clients, Limits, Texts, request};
+use crate::outside::{Answer, Call, Caller, Texts, request};
 
 /// Requests over HTTP.
 #[derive(Debug)]
-pub(crate) struct HttpKind {
-    clients: Arc<Clients>,
-    metrics: Metrics,
-}
+pub(crate) struct HttpKind(Caller);
 
 impl HttpKind {
     /// Its name.
     pub(crate) const NAME: &str = "http";
 
-    pub(crate) const fn new(clients: Arc<Clients>, metrics: Metrics) -> Self {
-        Self { clients, metrics }
+    pub(crate) const fn new(caller: Caller) -> Self {
+        Self(caller)
     }
 }
 
@@ -46,23 +40,16 @@ impl Kind for HttpKind {
         let NodeKind::Http(node) = &ctx.definition().kind else {
             unreachable!("the registry hands each kind its own nodes");
         };
-        let (node, clients, metrics) = (node.clone(), Arc::clone(&self.clients), self.metrics.clone());
-        Ok(Work::new(async move { run(&ctx, &node, &clients, &metrics).await }))
+        let (node, caller) = (node.clone(), self.0.clone());
+        Ok(Work::new(async move { run(&ctx, &node, &caller).await }))
     }
 }
 
-async fn run(ctx: &Context, node: &HttpNode, clients: &Clients, metrics: &Metrics) -> Result<Reply, NodeError> {
-    let mut texts = Texts::new(scope_of(ctx), Arc::clone(clients.config()));
+async fn run(ctx: &Context, node: &HttpNode, caller: &Caller) -> Result<Reply, NodeError> {
+    let mut texts = caller.texts(scope_of(ctx));
     let request = request(ctx, node, &mut texts)?;
-    let call = Call {
-        ctx,
-        clients,
-        metrics,
-        limits: Limits::of(&ctx.definition().policy),
-        secrets: texts.into_secrets(),
-        max_bytes: node.max_bytes.unwrap_or(RESPONSE_BYTES as u64),
-        retry_on: node.retry_on.as_deref().unwrap_or(&RETRY_ON),
-    };
+    let max_bytes = node.max_bytes.unwrap_or(RESPONSE_BYTES as u64);
+    let call = caller.call(ctx, texts, (max_bytes, node.retry_on.as_deref().unwrap_or(&RETRY_ON)));
     let mut answer = call.send(request).await?;
     let status = answer.status();
     if !status.is_success() && !node.accept.contains(&status.as_u16()) {

@@ -48,15 +48,15 @@ impl Limits {
 /// A call in the making, and under way.
 #[derive(Debug)]
 pub(crate) struct Call<'a> {
-    pub(crate) ctx: &'a Context,
-    pub(crate) clients: &'a Clients,
-    pub(crate) metrics: &'a Metrics,
-    pub(crate) limits: Limits,
+    pub(super) ctx: &'a Context,
+    pub(super) clients: &'a Clients,
+    pub(super) metrics: &'a Metrics,
+    pub(super) limits: Limits,
     pub(crate) secrets: Secrets,
     /// Bytes of the answer's body.
-    pub(crate) max_bytes: u64,
+    pub(super) max_bytes: u64,
     /// Statuses after which another try may help.
-    pub(crate) retry_on: &'a [u16],
+    pub(super) retry_on: &'a [u16],
 }
 
 /// An answer whose body is still to come.

@@ -15,6 +15,7 @@
 
 mod address;
 mod call;
+mod caller;
 mod client;
 mod config;
 mod failure;
@@ -23,8 +24,8 @@ pub(crate) mod request;
 mod secrets;
 mod texts;
 
-pub(crate) use call::{Answer, Call, Limits, Next};
-pub(crate) use client::Clients;
+pub(crate) use call::{Answer, Call, Next};
+pub(crate) use caller::Caller;
 pub use config::{Allowed, NotAllowed, OutsideConfig, Pattern};
 pub(crate) use secrets::Secrets;
 pub(crate) use texts::Texts;

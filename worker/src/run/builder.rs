@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::handler::{Context, Handler, Handlers, IntoReply, NodeError};
 use crate::kind::{ExecKind, HttpKind, Kind, Kinds, LlmKind, RustKind, SetKind};
 use crate::metrics::Metrics;
-use crate::outside::Clients;
+use crate::outside::Caller;
 
 /// Why a worker cannot be built, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -109,9 +109,9 @@ impl Builder {
         // Nothing fails from here on: what is registered stays registered.
         let metrics = Metrics::new(metrics);
         kinds.add(Arc::new(ExecKind::new(&self.config, metrics.clone())));
-        let clients = Arc::new(Clients::new(self.config.outside.clone()));
-        kinds.add(Arc::new(HttpKind::new(Arc::clone(&clients), metrics.clone())));
-        kinds.add(Arc::new(LlmKind::new(clients, metrics.clone())));
+        let caller = Caller::new(self.config.outside.clone(), metrics.clone());
+        kinds.add(Arc::new(HttpKind::new(caller.clone())));
+        kinds.add(Arc::new(LlmKind::new(caller)));
         Ok(Worker::new(self.config, id, kinds, runtime, (store, broker, metrics)))
     }
 }

@@ -1,7 +1,5 @@
 //! The kind: one call from its request to what is written.
 
-use std::sync::Arc;
-
 use coxswain_shared::graph::{LlmNode, NodeKind};
 use coxswain_shared::limits::STREAM_BYTES;
 use serde_json::{Value, json};
@@ -12,25 +10,21 @@ use super::{answer, ask, stream};
 use crate::handler::{Context, NodeError, Reply};
 use crate::kind::set::scope_of;
 use crate::kind::{Kind, Work};
-use crate::metrics::Metrics;
-use crate::outside::{Call, Clients, Limits, Texts};
+use crate::outside::Caller;
 
 /// Statuses that may pass: those of any server, of those who stand before one, and of a provider that is overloaded.
 const RETRY_ON: [u16; 14] = [408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529];
 
 /// Calls of language models.
 #[derive(Debug)]
-pub(crate) struct LlmKind {
-    clients: Arc<Clients>,
-    metrics: Metrics,
-}
+pub(crate) struct LlmKind(Caller);
 
 impl LlmKind {
     /// Its name.
     pub(crate) const NAME: &str = "llm";
 
-    pub(crate) const fn new(clients: Arc<Clients>, metrics: Metrics) -> Self {
-        Self { clients, metrics }
+    pub(crate) const fn new(caller: Caller) -> Self {
+        Self(caller)
     }
 }
 
@@ -43,24 +37,17 @@ impl Kind for LlmKind {
         let NodeKind::Llm(node) = &ctx.definition().kind else {
             unreachable!("the registry hands each kind its own nodes");
         };
-        let (node, clients, metrics) = (node.clone(), Arc::clone(&self.clients), self.metrics.clone());
-        Ok(Work::new(async move { run(&ctx, &node, &clients, &metrics).await }))
+        let (node, caller) = (node.clone(), self.0.clone());
+        Ok(Work::new(async move { run(&ctx, &node, &caller).await }))
     }
 }
 
-async fn run(ctx: &Context, node: &LlmNode, clients: &Clients, metrics: &Metrics) -> Result<Reply, NodeError> {
+async fn run(ctx: &Context, node: &LlmNode, caller: &Caller) -> Result<Reply, NodeError> {
     let schema = answer::schema(node)?;
-    let mut texts = Texts::new(scope_of(ctx), Arc::clone(clients.config()));
+    let mut texts = caller.texts(scope_of(ctx));
     let request = ask::ask(ctx, node, &mut texts)?;
-    let call = Call {
-        ctx,
-        clients,
-        metrics,
-        limits: Limits::of(&ctx.definition().policy),
-        secrets: texts.into_secrets(),
-        max_bytes: node.max_bytes.unwrap_or(STREAM_BYTES as u64),
-        retry_on: &RETRY_ON,
-    };
+    let max_bytes = node.max_bytes.unwrap_or(STREAM_BYTES as u64);
+    let call = caller.call(ctx, texts, (max_bytes, &RETRY_ON));
     let mut answer = call.send(request).await?;
     if !answer.status().is_success() {
         return Err(answer.refusal().await);
