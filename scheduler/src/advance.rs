@@ -185,7 +185,11 @@ fn messages(advance: &Advance) -> Vec<Message> {
 fn pool(task: &NewTask) -> Option<PoolName> {
     match &task.dispatch {
         Dispatch::Queue { pool } => Some(pool.clone()),
-        Dispatch::Wait { .. } | Dispatch::Human { .. } | Dispatch::Child { .. } | Dispatch::Settled { .. } => None,
+        Dispatch::Pending { .. }
+        | Dispatch::Wait { .. }
+        | Dispatch::Human { .. }
+        | Dispatch::Child { .. }
+        | Dispatch::Settled { .. } => None,
     }
 }
 

@@ -46,7 +46,7 @@ impl Scheduler {
             self.metrics.clone(),
             &parts,
         );
-        let dirty = Arc::new(Dirty::default());
+        let (dirty, due) = (Arc::new(Dirty::default()), Arc::new(Dirty::default()));
         let graphs = Arc::new(Graphs::default());
         for _ in 0..self.config.advancers {
             let advancer = Advancer {
@@ -72,15 +72,15 @@ impl Scheduler {
             outbox,
             metrics: self.metrics.clone(),
         };
-        parts.spawn(sweeper.run(parts.clone()));
-        self.mark_dirty(&dirty, &parts).await;
+        parts.spawn(sweeper.run(Arc::clone(&due), parts.clone()));
+        self.mark_dirty(&dirty, &due, &parts).await;
         if !parts.join(DRAIN_PATIENCE).await {
             tracing::warn!("the scheduler was cut short while draining; what it left, another scheduler does");
         }
     }
 
-    /// Marks partitions as dirty when they are nudged, and all of them on every poll.
-    async fn mark_dirty(&self, dirty: &Dirty, tasks: &Tasks) {
+    /// Marks partitions as dirty, or as having tasks due, when they are nudged; and all of them as dirty on every poll.
+    async fn mark_dirty(&self, dirty: &Dirty, due: &Dirty, tasks: &Tasks) {
         let mut signals = self.store.signals();
         let mut poll = tokio::time::interval(self.config.poll);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -91,7 +91,8 @@ impl Scheduler {
                 _ = poll.tick() => dirty.mark_all(self.store.partitions()),
                 signal = signals.recv(), if pushing => match signal {
                     Ok(Signal::Ready(partition)) => dirty.mark(partition),
-                    Ok(Signal::Stop { .. }) => {}
+                    Ok(Signal::Due(partition)) => due.mark(partition),
+                    Ok(Signal::Stop { .. } | Signal::StopTasks { .. }) => {}
                     Ok(Signal::Lost) | Err(RecvError::Lagged(_)) => dirty.mark_all(self.store.partitions()),
                     Err(RecvError::Closed) => pushing = false,
                 },

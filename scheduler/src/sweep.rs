@@ -1,4 +1,4 @@
-//! The reaper: looks for what is overdue, in every partition in turn.
+//! The reaper: looks for what is overdue, in every partition in turn; at once in one that says that tasks became due.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use coxswain_shared::wire;
 use rand::RngExt as _;
 
 use crate::config::SchedulerConfig;
+use crate::dirty::Dirty;
 use crate::metrics::SchedulerMetrics;
 use crate::outbox::Outbox;
 
@@ -29,8 +30,8 @@ pub(crate) struct Sweeper {
 }
 
 impl Sweeper {
-    /// Sweeps until the tasks drain.
-    pub(crate) async fn run(self, tasks: Tasks) {
+    /// Sweeps until the tasks drain; `due` are the partitions that are nudged in between.
+    pub(crate) async fn run(self, due: Arc<Dirty>, tasks: Tasks) {
         let resend_after = self.config.resend_after;
         // Until then all falls due again that was sent before the start, and nothing that is sent from now on.
         let lost_until = Instant::now() + resend_after.saturating_sub(APART);
@@ -43,10 +44,22 @@ impl Sweeper {
                 None => ahead,
             };
             let pause = if more == Some(true) { Duration::ZERO } else { self.pause() };
-            tokio::select! {
-                () = tasks.draining() => return,
-                () = tokio::time::sleep(pause) => {}
+            let mut next_round = std::pin::pin!(tokio::time::sleep(pause));
+            loop {
+                tokio::select! {
+                    () = tasks.draining() => return,
+                    () = &mut next_round => break,
+                    partition = due.take() => self.nudged(partition).await,
+                }
             }
+        }
+    }
+
+    /// Sweeps a partition in which tasks have become due between two rounds.
+    async fn nudged(&self, partition: Partition) {
+        if let Some(swept) = self.partition(partition, Duration::ZERO).await {
+            let doubtful = self.take_action(swept).await;
+            self.resend(doubtful, false).await;
         }
     }
 

@@ -126,6 +126,8 @@ pub const MAX_STEPS_CEILING: u64 = 1_000_000;
 pub const NODE_RUNS: u64 = 100_000;
 /// The most node runs that a graph may ask for.
 pub const NODE_RUNS_CEILING: u64 = 100_000_000;
+/// Groups of one step: fan-outs that are due at once and are dealt with as a whole.
+pub const GROUPS_MAX: usize = 256;
 /// Tasks of one step.
 pub const FAN_OUT_MAX: usize = 10_000;
 /// Tries at a task that a retry policy may ask for.

@@ -48,6 +48,12 @@ pub enum Outcome {
         /// What it had written when it stopped, marked partial; never applied to the state.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         partial: Option<Value>,
+        /// Whether the run goes on as if the task had written nothing: it was not needed any more. It is no failure then.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        skipped: bool,
+        /// Who stopped the task and why, if the order was to this task alone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
     },
     /// A child run that stood for the task has ended; `plan` reads the child's state.
     ChildEnded {
@@ -91,6 +97,16 @@ impl Outcome {
     /// A success that wrote this.
     pub const fn wrote(writes: Writes) -> Self {
         Self::Succeeded { writes, goto: Vec::new() }
+    }
+
+    /// A stop by an order to the whole run.
+    pub const fn stopped(partial: Option<Value>) -> Self {
+        Self::Stopped { partial, skipped: false, why: None }
+    }
+
+    /// Whether it asks for what the node does on a failure.
+    pub fn is_bad(&self) -> bool {
+        self.kind() != OutcomeKind::Succeeded && !matches!(self, Self::Stopped { skipped: true, .. })
     }
 
     /// The kind of this outcome. A child's end counts as what it was.

@@ -99,6 +99,16 @@ pub struct NewOrder {
     pub force: bool,
 }
 
+impl NewOrder {
+    /// Who gave it and why, for a sentence that says what was stopped: `by ann@host: too slow`.
+    pub fn by(&self) -> String {
+        match &self.reason {
+            Some(reason) => format!("by {}: {reason}", self.actor),
+            None => format!("by {}", self.actor),
+        }
+    }
+}
+
 /// The durable, immutable instruction to stop a run, as the store keeps it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StopOrder {

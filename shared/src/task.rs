@@ -1,18 +1,22 @@
 //! A task's life in the store: its [`TaskState`] and the events that move it.
 //!
-//! | from | due | claimed | retried | handed back | lease expired | settled |
-//! |---|---|---|---|---|---|---|
-//! | queued | queued | leased | – | – | – | settled |
-//! | delayed | queued | – | – | – | – | settled |
-//! | waiting | settled | – | – | – | – | settled |
-//! | human | – | – | – | – | – | settled |
-//! | child | – | – | – | – | – | settled |
-//! | leased | – | leased | delayed | queued | queued | settled |
-//! | settled | – | – | – | – | – | – |
+//! | from | admitted | due | claimed | retried | handed back | lease expired | stop ordered | settled |
+//! |---|---|---|---|---|---|---|---|---|
+//! | pending | queued | – | – | – | – | – | – | settled |
+//! | queued | – | queued | leased | – | – | – | – | settled |
+//! | delayed | – | queued | – | – | – | – | – | settled |
+//! | waiting | – | settled | – | – | – | – | – | settled |
+//! | human | – | – | – | – | – | – | – | settled |
+//! | child | – | – | – | – | – | – | – | settled |
+//! | leased | – | – | leased | delayed | queued | queued | stopping | settled |
+//! | stopping | – | – | – | – | – | – | – | settled |
+//! | settled | – | – | – | – | – | – | – | – |
 //!
 //! `due` is its time on the agenda: a queued task is sent (again), a delayed one is queued, a waiting one is done.
 //! `claimed` on a leased task is a takeover of a silent lease. `settled` on a task without a lease is the store's own
-//! doing: a queue timeout, a human's answer, a child's end. A lease that expires once too often settles as crashed.
+//! doing: a queue timeout, a human's answer, a child's end, a stop order. A lease that expires once too often settles as crashed.
+//! `stop ordered` is an order to this task alone; a task without a lease is settled by it at once. An order to the whole
+//! run leaves the states of its tasks as they are.
 //! `every_pair_follows_the_table` walks all of it.
 
 use std::time::Duration;
@@ -21,7 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::duration;
-use crate::id::{AttemptNumber, ChannelName, Fence, PoolName, TaskId, WorkerId};
+use crate::id::{AttemptNumber, ChannelName, Fence, NodeName, PoolName, TaskId, WorkerId};
 use crate::outcome::{Failure, Outcome};
 use crate::stop::StopProof;
 use crate::submission::NewRun;
@@ -31,6 +35,8 @@ use crate::time::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
+    /// Waits for its turn: its fan-out runs only so many items at a time.
+    Pending,
     /// May be claimed; a message about it is on its way, or on the queue.
     Queued,
     /// Waits for its next try.
@@ -43,6 +49,8 @@ pub enum TaskState {
     Child,
     /// A worker has it.
     Leased,
+    /// A worker has it, and was ordered to stop it.
+    Stopping,
     /// It has its outcome.
     Settled,
 }
@@ -50,6 +58,8 @@ pub enum TaskState {
 /// What happens to a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskEvent {
+    /// It is its turn.
+    Admitted,
     /// Its time on the agenda has come.
     Due,
     /// A worker claimed it.
@@ -60,6 +70,8 @@ pub enum TaskEvent {
     HandedBack,
     /// Its worker fell silent.
     LeaseExpired,
+    /// It was ordered to stop, and is a worker's.
+    StopOrdered,
     /// It was given its outcome.
     Settled,
 }
@@ -76,34 +88,49 @@ pub struct IllegalTransition {
 
 impl TaskState {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Queued, Self::Delayed, Self::Waiting, Self::Human, Self::Child, Self::Leased, Self::Settled];
+    pub const ALL: [Self; 9] = [
+        Self::Pending,
+        Self::Queued,
+        Self::Delayed,
+        Self::Waiting,
+        Self::Human,
+        Self::Child,
+        Self::Leased,
+        Self::Stopping,
+        Self::Settled,
+    ];
 
     /// The state after an event.
     pub fn next(self, event: TaskEvent) -> Result<Self, IllegalTransition> {
         match (self, event) {
-            (Self::Queued | Self::Delayed, TaskEvent::Due)
+            (Self::Pending, TaskEvent::Admitted)
+            | (Self::Queued | Self::Delayed, TaskEvent::Due)
             | (Self::Leased, TaskEvent::HandedBack | TaskEvent::LeaseExpired) => Ok(Self::Queued),
             (Self::Queued | Self::Leased, TaskEvent::Claimed) => Ok(Self::Leased),
             (Self::Leased, TaskEvent::Retried) => Ok(Self::Delayed),
-            (Self::Waiting, TaskEvent::Due)
-            | (
-                Self::Queued | Self::Delayed | Self::Waiting | Self::Human | Self::Child | Self::Leased,
-                TaskEvent::Settled,
-            ) => Ok(Self::Settled),
+            (Self::Leased, TaskEvent::StopOrdered) => Ok(Self::Stopping),
+            (Self::Waiting, TaskEvent::Due) => Ok(Self::Settled),
+            (from, TaskEvent::Settled) if from != Self::Settled => Ok(Self::Settled),
             (from, event) => Err(IllegalTransition { from, event }),
         }
+    }
+
+    /// Whether a worker has a lease of it.
+    pub const fn has_lease(self) -> bool {
+        matches!(self, Self::Leased | Self::Stopping)
     }
 
     /// The state's name in files and tables.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Pending => "pending",
             Self::Queued => "queued",
             Self::Delayed => "delayed",
             Self::Waiting => "waiting",
             Self::Human => "human",
             Self::Child => "child",
             Self::Leased => "leased",
+            Self::Stopping => "stopping",
             Self::Settled => "settled",
         }
     }
@@ -120,6 +147,11 @@ impl TaskState {
 pub enum Dispatch {
     /// By a worker of a pool.
     Queue {
+        /// Which pool.
+        pool: PoolName,
+    },
+    /// By a worker of a pool, once it is its turn in its group.
+    Pending {
         /// Which pool.
         pool: PoolName,
     },
@@ -176,6 +208,27 @@ pub struct NewTask {
     /// The channels it is handed: all of them where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reads: Option<Vec<ChannelName>>,
+    /// The group that it belongs to: a place in its step's list of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<u32>,
+}
+
+/// Items of a node that are dealt with together: those of one fan-out. One that settles lets the next pending one have
+/// its turn, so that no more are under way than at the start; and enough successes, or too many failures, stop the rest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// The node.
+    pub node: NodeName,
+    /// Its first item.
+    pub first: u32,
+    /// How many items it has, at least 1.
+    pub count: u32,
+    /// After so many successes, at least 1, the others are stopped as not needed any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub need: Option<u32>,
+    /// After more failures than this the others are stopped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub may_fail: Option<u32>,
 }
 
 /// A task as the store shows it.
@@ -225,12 +278,14 @@ impl Task {
 mod tests {
     use super::*;
 
-    const EVENTS: [TaskEvent; 6] = [
+    const EVENTS: [TaskEvent; 8] = [
+        TaskEvent::Admitted,
         TaskEvent::Due,
         TaskEvent::Claimed,
         TaskEvent::Retried,
         TaskEvent::HandedBack,
         TaskEvent::LeaseExpired,
+        TaskEvent::StopOrdered,
         TaskEvent::Settled,
     ];
 

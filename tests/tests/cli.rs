@@ -30,6 +30,17 @@ edges:
   - { from: work, to: END, otherwise: true }
 ";
 
+/// Three processes at once that sleep for an hour; what one of them leaves undone is made up for.
+const BRANCHES: &str = "
+name: branches
+state: { items: { default: [0, 1, 2] }, out: append }
+nodes:
+  nap: { kind: exec, command: [sh, -c, \"sleep 3600\"], into: out, on_failure: { continue: { out: [given up] } } }
+edges:
+  - { from: START, to: nap, for_each: items }
+  - nap -> END
+";
+
 /// A process that does not heed SIGTERM, and has two minutes to do so.
 const STUBBORN: &str = "
 name: stubborn
@@ -71,6 +82,7 @@ impl Desk {
         for (name, text) in [
             ("hello", HELLO),
             ("rounds", ROUNDS),
+            ("branches", BRANCHES),
             ("stubborn", STUBBORN),
             ("review", REVIEW),
             ("failing", FAILING),
@@ -283,6 +295,43 @@ async fn an_order_that_comes_before_the_run_stops_it() {
     let output = desk.run("run hello.yaml --id later").await;
     assert_eq!(code(&output), 3, "{output:?}");
     assert!(output.stderr.contains("a stop order had come before it"), "{output:?}");
+}
+
+#[tokio::test]
+async fn branches_of_a_run_are_stopped_alone_and_the_rest_goes_on() {
+    let desk = Desk::new();
+    let mut running = desk.start("run branches.yaml --id a");
+    wait_for("all branches to be at work", SOON, async || {
+        let output = desk.run("get a --json").await;
+        let seen = serde_json::from_str::<Value>(&output.stdout).unwrap_or_default();
+        (seen["run"]["open_leases"] == 3).then_some(()).ok_or(output.stdout + &output.stderr)
+    })
+    .await;
+    let skipped = desk.json("cancel a --node nap --item 1 --skip --wait --reason enough").await["tasks"].clone();
+    assert_eq!((&skipped["stopped"], &skipped["confirmed"]), (&json!(1), &json!(1)), "{skipped}");
+    let seen = desk.json("get a").await;
+    assert_eq!((&seen["run"]["status"], &seen["run"]["open_leases"]), (&json!("running"), &json!(2)), "{seen}");
+    for (words, wanted, told) in [
+        ("cancel a --node nap --item 1", 5, "has nothing that is queued or at work"),
+        ("cancel a --node nip", 64, "did you mean `nap`?"),
+        ("cancel a b --node nap", 64, "one run at a time"),
+        ("cancel nope --node nap", 4, "there is no run"),
+        ("cancel a --skip", 64, "--node"),
+    ] {
+        let output = desk.run(words).await;
+        assert!(code(&output) == wanted && output.stderr.contains(told), "cox {words}: {output:?}");
+    }
+    let output = desk.run("cancel a --node nap --wait").await;
+    assert!(output.stdout.contains("2 stopped at work, 2 of these confirmed"), "{output:?}");
+    assert_eq!(running.wait_exit(SOON).await.code(), Some(0), "{}", running.tails());
+    let state = desk.json("state a").await["values"]["out"].clone();
+    assert_eq!(state, json!(["given up", "given up"]), "the one that was skipped wrote nothing");
+    let history = desk.run("history a").await.stdout;
+    assert!(history.contains("it was stopped by"), "{history}");
+    let audit = desk.json("audit a").await;
+    let rows: Vec<_> = audit["rows"].as_array().unwrap().iter().map(|row| row["result"].as_str().unwrap()).collect();
+    assert_eq!(rows[0], "nap: 0 settled, 2 stopping, 0 already", "{rows:?}");
+    assert_eq!(code(&desk.run("cancel a --node nap").await), 5);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use coxswain_shared::id::{Fence, RunId, TaskKey};
+use coxswain_shared::id::{Fence, RunId, TaskId, TaskKey};
 use coxswain_shared::stop::{EndReason, StopReport};
 use coxswain_shared::store::{Renewal, Renewed};
 use tokio::time::Instant;
@@ -24,9 +24,23 @@ pub(crate) struct Leases(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     held: HashMap<(TaskKey, Fence), Held>,
-    orders: VecDeque<(RunId, StopReport)>,
+    orders: VecDeque<Order>,
     /// Set once the worker shuts down: whether at once. A claim may be answered later than that.
     shutdown: Option<bool>,
+}
+
+/// An order that was pushed: to a whole run, or to some tasks of it.
+#[derive(Debug)]
+struct Order {
+    run: RunId,
+    tasks: Option<Vec<TaskId>>,
+    report: StopReport,
+}
+
+impl Order {
+    fn is_to(&self, task: &TaskKey) -> bool {
+        self.run == task.run.id && self.tasks.as_ref().is_none_or(|tasks| tasks.contains(&task.task))
+    }
 }
 
 #[derive(Debug)]
@@ -52,8 +66,9 @@ impl Leases {
     /// Enters a lease; `claimed` is when its claim was sent. The guard takes it out again.
     pub(crate) fn hold(self: &Arc<Self>, task: TaskKey, fence: Fence, switch: Switch, claimed: Instant) -> Hold {
         let mut table = self.table();
-        if let Some((_, report)) = table.orders.iter().find(|(run, _)| *run == task.run.id) {
-            switch.give_order(report);
+        // One to the task alone may be followed by one to its run.
+        for order in table.orders.iter().filter(|order| order.is_to(&task)) {
+            switch.give_order(&order.report);
         }
         if let Some(at_once) = table.shutdown {
             switch.give(EndReason::Shutdown, at_once);
@@ -104,16 +119,25 @@ impl Leases {
 
     /// Ends all attempts of a run, as a push has ordered.
     pub(crate) fn stop_run(&self, run: &RunId, report: &StopReport) {
+        self.carry_out(Order { run: run.clone(), tasks: None, report: report.clone() });
+    }
+
+    /// Ends the attempts at some tasks of a run, as a push has ordered.
+    pub(crate) fn stop_tasks(&self, run: &RunId, tasks: &[TaskId], report: &StopReport) {
+        self.carry_out(Order { run: run.clone(), tasks: Some(tasks.to_vec()), report: report.clone() });
+    }
+
+    fn carry_out(&self, order: Order) {
         let mut table = self.table();
+        for ((task, _), held) in &table.held {
+            if order.is_to(task) {
+                held.switch.give_order(&order.report);
+            }
+        }
         if table.orders.len() == ORDERS_KEPT {
             table.orders.pop_front();
         }
-        table.orders.push_back((run.clone(), report.clone()));
-        for ((task, _), held) in &table.held {
-            if task.run.id == *run {
-                held.switch.give_order(report);
-            }
-        }
+        table.orders.push_back(order);
     }
 
     /// Treats leases as lost that were not renewed for `patience`; says how many.
@@ -185,6 +209,19 @@ mod tests {
         let _b = leases.hold(task("r2"), Fence::new(1), other.clone(), Instant::now());
         leases.stop_run(&RunId::new("r1").unwrap(), &report());
         assert_eq!((reason(&mine), reason(&other)), (Some("stop_ordered"), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_to_one_task_leaves_the_others_of_its_run_alone() {
+        let leases = Arc::new(Leases::default());
+        let other = |item| TaskKey { task: format!("1:work:{item}").parse().unwrap(), ..task("r1") };
+        let (mine, sibling, later) = (Switch::new(), Switch::new(), Switch::new());
+        let _a = leases.hold(other(0), Fence::new(1), mine.clone(), Instant::now());
+        let _b = leases.hold(other(1), Fence::new(2), sibling.clone(), Instant::now());
+        leases.stop_tasks(&RunId::new("r1").unwrap(), &[other(0).task, other(2).task], &report());
+        let _c = leases.hold(other(2), Fence::new(3), later.clone(), Instant::now());
+        assert_eq!((reason(&mine), reason(&sibling)), (Some("stop_ordered"), None));
+        assert_eq!(reason(&later), Some("stop_ordered"), "its claim was under way");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use coxswain_shared::control::cancel::{self, CONCURRENCY, Orders, Progress, Summary};
+use coxswain_shared::control::scope::{self, Halted};
 use coxswain_shared::control::{self, find};
 use coxswain_shared::duration;
-use coxswain_shared::id::RunId;
+use coxswain_shared::id::{NodeName, RunId};
 use coxswain_shared::stop::{Cause, NewOrder, StopReport};
-use coxswain_shared::store::{Run, RunFilter, StopAnswer, Store};
+use coxswain_shared::store::{Run, RunFilter, StopAnswer, StopTasks, Store};
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 
@@ -26,6 +27,7 @@ Examples:
   cox cancel nightly-7 --reason 'wrong input'
   cox cancel nightly-7 --wait     return when it has stopped, and say whether that is confirmed
   cox cancel nightly-7 --force     without time to clean up; may follow a graceful order
+  cox cancel nightly-7 --node fetch --item 3,8 --skip     these items alone; the run goes on without them
   cox cancel --graph digest --older-than 1h --dry-run
   cox cancel --label team=search --status queued
   cox cancel --all --wait=2m --reason incident-42
@@ -42,6 +44,8 @@ pub(crate) struct Args {
     /// The runs
     #[arg(value_name = "RUN", conflicts_with_all = ["status", "thread", "graph", "label", "older_than", "all"])]
     runs: Vec<RunId>,
+    #[command(flatten)]
+    only: Only,
     #[command(flatten)]
     filter: Filter,
     /// All runs in flight
@@ -67,6 +71,20 @@ pub(crate) struct Args {
     dry_run: bool,
 }
 
+/// Which tasks of a run are meant, if not the whole of it.
+#[derive(Debug, clap::Args)]
+struct Only {
+    /// Only tasks of this node, in the step that one run is at; the rest of the run goes on
+    #[arg(long, value_name = "NODE", requires = "runs", conflicts_with = "dry_run")]
+    node: Option<NodeName>,
+    /// Only these items of the node's fan-out, by number from 0
+    #[arg(long, value_name = "N", value_delimiter = ',', requires = "node")]
+    item: Vec<u32>,
+    /// The run goes on as if these tasks had written nothing [default: they count as failed, and the node's `on_failure` holds]
+    #[arg(long, requires = "node")]
+    skip: bool,
+}
+
 /// What a single run answered.
 #[derive(Debug, Serialize)]
 struct Told {
@@ -82,6 +100,9 @@ impl Args {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failed> {
         if self.runs.is_empty() && self.filter.is_empty() && !self.all {
             return Err(control::Error::NoFilter.into());
+        }
+        if let Some(node) = self.only.node.clone() {
+            return self.tasks(context, node).await;
         }
         let store = context.store().await?;
         let orders = Orders {
@@ -108,6 +129,39 @@ impl Args {
         let is_late = orders.wait.is_some() && summary.stopping > 0;
         Ok(if is_late { Exit::StillStopping } else { Exit::Ok })
     }
+}
+
+impl Args {
+    /// Stops tasks of one run.
+    async fn tasks(self, context: &Context, node: NodeName) -> Result<Exit, Failed> {
+        let [run] = <[RunId; 1]>::try_from(self.runs).map_err(|_| control::Error::OneRun)?;
+        let order = NewOrder {
+            cause: Cause::Cancelled,
+            reason: self.reason,
+            actor: Context::actor(self.actor),
+            grace: self.grace,
+            force: self.force,
+        };
+        let stop = StopTasks { run, node, items: self.only.item, skip: self.only.skip, order };
+        let store = context.store().await?;
+        let halted = scope::tasks(store.as_ref(), &stop, self.wait).await?;
+        let document = serde_json::json!({"run": stop.run, "node": stop.node, "tasks": halted});
+        context.output.result(&document, || tell_tasks(&stop, &halted));
+        Ok(if self.wait.is_some() && halted.is_open() { Exit::StillStopping } else { Exit::Ok })
+    }
+}
+
+fn tell_tasks(stop: &StopTasks, halted: &Halted) -> String {
+    let open = (halted.stopping + halted.already).saturating_sub(halted.stopped);
+    let counts = [
+        (halted.settled, "stopped before a worker had them"),
+        (halted.stopped, "stopped at work"),
+        (halted.confirmed, "of these confirmed"),
+        (open, "stopping"),
+    ];
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}"));
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    format!("{}  tasks of {}: {counts} in {}", stop.run, stop.node, brief(halted.took))
 }
 
 /// Which runs are meant.

@@ -187,7 +187,7 @@ async fn ask_all(
     asked
 }
 
-fn check_order(order: &NewOrder) -> Result<(), Error> {
+pub(super) fn check_order(order: &NewOrder) -> Result<(), Error> {
     check_text(|| "the actor".to_owned(), &order.actor)?;
     check_text(|| "the reason".to_owned(), order.reason.as_deref().unwrap_or_default())
 }

@@ -171,9 +171,30 @@ pub enum Error {
         /// The node.
         node: NodeName,
     },
+    /// The run has ended, or stops as a whole: there are no tasks of it to stop.
+    #[error("run `{run}` is {status}: it starts nothing any more, and none of its tasks is stopped alone")]
+    Over {
+        /// The run.
+        run: RunId,
+        /// Where it stands.
+        status: RunStatus,
+    },
+    /// A node has no task that could be stopped.
+    #[error("run `{run}` is at step {step}, in which node `{node}` has nothing that is queued or at work")]
+    NothingToStop {
+        /// The run.
+        run: RunId,
+        /// The node.
+        node: NodeName,
+        /// The step in flight.
+        step: Step,
+    },
     /// The run changed while it was being answered.
     #[error("run `{0}` changed while it was being answered")]
     Changed(RunId),
+    /// Several runs are named where one is asked for.
+    #[error("tasks are stopped in one run at a time")]
+    OneRun,
     /// Nothing says which runs are meant.
     #[error("nothing says which runs are meant")]
     NoFilter,
@@ -221,11 +242,14 @@ impl Error {
             | Self::MissingAnswer { .. }
             | Self::UnknownAnswer { .. }
             | Self::AnswerForm { .. }
+            | Self::OneRun
             | Self::NoFilter => ErrorKind::Usage,
             Self::ThreadBusy { .. }
             | Self::QueueFull { .. }
             | Self::IdTaken { .. }
             | Self::InFlight { .. }
+            | Self::Over { .. }
+            | Self::NothingToStop { .. }
             | Self::Waits(_)
             | Self::WaitsForNothing { .. }
             | Self::Changed(_) => ErrorKind::Conflict,
@@ -260,6 +284,9 @@ impl Error {
                 Some("it pauses between two steps: resume it without an answer".to_owned())
             }
             Self::UnknownAnswer { waiting, .. } => Some(format!("these wait: {}", list(waiting))),
+            Self::NothingToStop { .. } => Some(
+                "see what it does now with `cox get`; what waits for a human is answered with `cox resume`".to_owned(),
+            ),
             Self::Changed(_) => Some("look at it again".to_owned()),
             Self::NoFilter => Some("name runs or conditions, or say explicitly that all are meant".to_owned()),
             Self::Store(_)
@@ -272,6 +299,8 @@ impl Error {
             | Self::NamelessLabel
             | Self::BadLimit { .. }
             | Self::BadMaxSteps(_)
+            | Self::Over { .. }
+            | Self::OneRun
             | Self::AnswerForm { .. } => None,
         }
     }

@@ -187,7 +187,14 @@ impl Follow {
                 match signals.recv().await {
                     Ok(Signal::Stop { run, .. }) if run != self.run => {}
                     // A partition has many runs; whether it is this one the look says.
-                    Ok(Signal::Stop { .. } | Signal::Ready(_) | Signal::Lost) | Err(RecvError::Lagged(_)) => {
+                    Ok(
+                        Signal::Stop { .. }
+                        | Signal::StopTasks { .. }
+                        | Signal::Ready(_)
+                        | Signal::Due(_)
+                        | Signal::Lost,
+                    )
+                    | Err(RecvError::Lagged(_)) => {
                         return true;
                     }
                     Err(RecvError::Closed) => return false,
@@ -279,10 +286,10 @@ fn as_ordered(report: &StopReport) -> StopReport {
 
 const fn change(state: TaskState) -> Option<TaskChange> {
     match state {
-        TaskState::Queued => None,
+        TaskState::Pending | TaskState::Queued => None,
         TaskState::Delayed => Some(TaskChange::Retrying),
         TaskState::Human => Some(TaskChange::Asking),
-        TaskState::Waiting | TaskState::Child | TaskState::Leased => Some(TaskChange::Started),
+        TaskState::Waiting | TaskState::Child | TaskState::Leased | TaskState::Stopping => Some(TaskChange::Started),
         TaskState::Settled => Some(TaskChange::Settled),
     }
 }

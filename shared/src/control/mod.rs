@@ -10,6 +10,7 @@ mod graphs;
 mod look;
 mod patience;
 mod resume;
+pub mod scope;
 mod submit;
 
 pub use error::{Error, ErrorKind};

@@ -90,7 +90,7 @@ pub(super) fn follow(
     if pause == Pause::AsAsked && pauses(input.spec, checkpoint) {
         return Then::Pause { step };
     }
-    Then::Step { step, tasks }
+    Then::Step { step, tasks, groups: Vec::new() }
 }
 
 /// The step after this one. The last number there is follows itself, and is far above every limit.

@@ -136,6 +136,7 @@ impl Maker<'_> {
             fails_run: policy.on_failure == OnFailure::Fail,
             item,
             reads,
+            group: None,
         })
     }
 

@@ -89,7 +89,11 @@ pub(super) fn judge<'a>(input: &PlanInput<'a>, task: &'a Task, outcome: &'a Outc
         Outcome::Failed { failure } | Outcome::TimedOut { failure, .. } | Outcome::Crashed { failure } => {
             Err(failure.clone())
         }
-        Outcome::Stopped { .. } => Err(Failure::new(FailureKind::Stopped, "it was stopped")),
+        Outcome::Stopped { skipped: true, .. } => return Ok(went_well(task, outcome, Cow::Owned(Writes::new()))),
+        Outcome::Stopped { why: None, .. } => Err(Failure::new(FailureKind::Stopped, "it was stopped")),
+        Outcome::Stopped { why: Some(why), .. } => {
+            Err(Failure::new(FailureKind::Stopped, format!("it was stopped {why}")))
+        }
     };
     result.or_else(|failure| {
         went_badly(input, node, failure.at(name), went_well(task, outcome, Cow::Owned(Writes::new())))

@@ -6,7 +6,7 @@ use crate::checkpoint::{Checkpoint, Values};
 use crate::id::Step;
 use crate::outcome::Failure;
 use crate::stop::NewOrder;
-use crate::task::NewTask;
+use crate::task::{Group, NewTask};
 
 /// The next change of a run: what `advance` is to write.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -36,6 +36,9 @@ pub enum Then {
         step: Step,
         /// Its tasks; at least one.
         tasks: Vec<NewTask>,
+        /// Its groups, which tasks name by their place.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        groups: Vec<Group>,
     },
     /// A human: the run is interrupted. `step` is the step in flight or to come.
     Pause {

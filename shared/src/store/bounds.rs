@@ -4,10 +4,10 @@
 
 use serde::Serialize;
 
-use super::{Advance, Error, NewEvent, NewRun, Release, Resume, Settle, Start, StoredGraph, Verdict};
+use super::{Advance, Error, NewEvent, NewRun, Release, Resume, Settle, Start, StopTasks, StoredGraph, Verdict};
 use crate::limits::{
-    EVENT_BYTES_MAX, FAN_OUT_MAX, GRAPH_BYTES_MAX, LABELS_MAX, OUTCOME_BYTES_MAX, PAGE_MAX, STATE_BYTES_MAX,
-    TEXT_BYTES_MAX,
+    EVENT_BYTES_MAX, FAN_OUT_MAX, GRAPH_BYTES_MAX, GROUPS_MAX, LABELS_MAX, OUTCOME_BYTES_MAX, PAGE_MAX,
+    STATE_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use crate::plan::Then;
 use crate::stop::NewOrder;
@@ -44,11 +44,18 @@ pub fn order(order: &NewOrder) -> Result<(), Error> {
     within("the order's reason", order.reason.as_ref().map_or(0, String::len), TEXT_BYTES_MAX)
 }
 
+/// Checks an order to tasks.
+pub fn stop_tasks(stop: &StopTasks) -> Result<(), Error> {
+    within("the order's list of items", stop.items.len(), FAN_OUT_MAX)?;
+    order(&stop.order)
+}
+
 /// Checks a change of a plan: the state, the number of tasks, what each is handed, and its child runs.
 pub fn advance(advance: &Advance) -> Result<(), Error> {
     within("the state", json_bytes(&advance.changed), STATE_BYTES_MAX)?;
-    let Then::Step { tasks, .. } = &advance.then else { return Ok(()) };
+    let Then::Step { tasks, groups, .. } = &advance.then else { return Ok(()) };
     within("the step's list of tasks", tasks.len(), FAN_OUT_MAX)?;
+    within("the step's list of groups", groups.len(), GROUPS_MAX)?;
     for task in tasks {
         within("the item of a task", task.item.as_ref().map_or(0, json_bytes), STATE_BYTES_MAX)?;
         match &task.dispatch {
@@ -59,7 +66,7 @@ pub fn advance(advance: &Advance) -> Result<(), Error> {
             Dispatch::Settled { outcome } => {
                 within("a task's outcome", json_bytes(outcome), OUTCOME_BYTES_MAX)?;
             }
-            Dispatch::Queue { .. } | Dispatch::Wait { .. } => {}
+            Dispatch::Queue { .. } | Dispatch::Pending { .. } | Dispatch::Wait { .. } => {}
         }
     }
     Ok(())

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::checkpoint::{Checkpoint, Values};
-use crate::id::{AttemptNumber, Fence, GraphHash, Nonce, PoolName, Revision, RunId, RunKey, TaskId, TaskKey, WorkerId};
+use crate::id::{
+    AttemptNumber, Fence, GraphHash, NodeName, Nonce, PoolName, Revision, RunId, RunKey, TaskId, TaskKey, WorkerId,
+};
 use crate::outcome::{Failure, Outcome};
 use crate::plan::Then;
 use crate::run::RunStatus;
-use crate::stop::{StopProof, StopReport};
+use crate::stop::{NewOrder, StopProof, StopReport};
 use crate::store::records::Run;
 use crate::task::{NewTask, Task};
 use crate::time::Timestamp;
@@ -58,6 +60,51 @@ pub enum StopAnswer {
     Finished(RunStatus),
     /// No such run yet: the order is kept, and will stop it when it is made.
     Early,
+}
+
+/// An order to some tasks of a run's step in flight; the rest of the run goes on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StopTasks {
+    /// The run.
+    pub run: RunId,
+    /// The node whose tasks are stopped.
+    pub node: NodeName,
+    /// Only these of its items; all of them where empty.
+    pub items: Vec<u32>,
+    /// Whether the run goes on as if they had written nothing. Otherwise each counts as failed, and the node's policy
+    /// says what follows.
+    pub skip: bool,
+    /// Why, who, and how fast.
+    pub order: NewOrder,
+}
+
+impl StopTasks {
+    /// Whether a task of the step in flight is meant.
+    pub fn is_to(&self, task: &TaskId) -> bool {
+        task.node == self.node && (self.items.is_empty() || self.items.contains(&task.item))
+    }
+}
+
+/// The answer to `stop_tasks`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TasksStopped {
+    /// No such run.
+    NotFound,
+    /// The run is under a stop order, or has ended: nothing was changed.
+    Frozen(RunStatus),
+    /// This came of it. All figures are zero where the node has no such task that is unsettled and could be stopped.
+    Done(TaskTally),
+}
+
+/// What an order to tasks did to them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TaskTally {
+    /// Settled at once: no worker had them.
+    pub settled: u32,
+    /// Had by a worker, or by a child run, which stops them now.
+    pub stopping: u32,
+    /// Under an earlier order, to which this one adds nothing.
+    pub already: u32,
 }
 
 /// A run that waits for its plan, with all that the plan needs.
@@ -186,7 +233,7 @@ pub struct Renewal {
 pub enum Renewed {
     /// It is still the worker's.
     Held,
-    /// It is still the worker's, so that it can clean up; the run is under this order.
+    /// It is still the worker's, so that it can clean up; the run, or the task alone, is under this order.
     Stop(Box<StopReport>),
     /// It is not the worker's any more.
     Lost,
@@ -227,14 +274,14 @@ pub enum Settled {
     },
     /// The lease is not the writer's any more; nothing was written.
     Stale,
-    /// The run is under a stop order: nothing was written. Release the lease with proof.
+    /// The run, or the task alone, is under a stop order: nothing was written. Release the lease with proof.
     Frozen,
 }
 
 /// How a worker lets go of a lease without an outcome.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Release {
-    /// The run was ordered to stop, and this is what became of the attempt.
+    /// The run, or the task alone, was ordered to stop, and this is what became of the attempt.
     Stopped(StopProof),
     /// The worker is shutting down: the task is queued again at once, and it was no try.
     HandedBack,

@@ -10,7 +10,7 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{
     Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
     Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer,
-    Store, StoredGraph, SweepLimits, Swept, Thread, WorkerRecord,
+    StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::fault::{Fault, Faults};
@@ -26,6 +26,7 @@ pub const METHODS: &[&str] = &[
     "graph",
     "create_run",
     "stop",
+    "stop_tasks",
     "take_ready",
     "advance",
     "claim",
@@ -105,6 +106,10 @@ impl Store for FaultyStore {
 
     async fn stop(&self, run: &RunId, order: NewOrder) -> Result<StopAnswer, Error> {
         self.through("stop", self.inner.stop(run, order)).await
+    }
+
+    async fn stop_tasks(&self, stop: StopTasks) -> Result<TasksStopped, Error> {
+        self.through("stop_tasks", self.inner.stop_tasks(stop)).await
     }
 
     async fn take_ready(&self, partition: Partition, limit: usize, hold: Duration) -> Result<Vec<Ready>, Error> {

@@ -7,8 +7,8 @@ use tokio::sync::broadcast;
 
 use super::{
     Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
-    Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, StopAnswer, StoredGraph,
-    SweepLimits, Swept, Thread, WorkerRecord,
+    Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, StopAnswer, StopTasks,
+    StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId};
@@ -41,6 +41,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// `forced_at`. Pushes [`Signal::Stop`] for each run that has open leases; writes the audit entry.
     async fn stop(&self, run: &RunId, order: NewOrder) -> Result<StopAnswer, Error>;
 
+    /// Orders tasks of a run's step in flight to stop: those of one node, or some of its items. Those that nobody has are
+    /// settled as stopped in the same step; those that a worker has are told to it ([`Signal::StopTasks`], and by
+    /// `renew`), and their results are refused from then on; a child run is ordered to stop. Tasks that wait for a human
+    /// are passed over: they are answered by `resume`. Writes the audit entry.
+    async fn stop_tasks(&self, stop: StopTasks) -> Result<TasksStopped, Error>;
+
     /// Takes up to `limit` runs of a partition that wait for their plan, longest waiting first, with all that the plan needs. A run that
     /// was taken is not handed out again for `hold`, unless it becomes ready again by an `advance` in between.
     async fn take_ready(&self, partition: Partition, limit: usize, hold: Duration) -> Result<Vec<Ready>, Error>;
@@ -60,7 +66,7 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// order + grace + ttl, after that it is lost. One past its task's deadline + grace + ttl is lost too.
     async fn renew(&self, renewals: &[Renewal]) -> Result<Vec<Renewed>, Error>;
 
-    /// Writes how an attempt ended. The settle that completes the step makes the run ready and pushes
+    /// Writes how an attempt ended, and gives the next task of its group its turn ([`Signal::Due`]). The settle that completes the step makes the run ready and pushes
     /// [`Signal::Ready`]. A bad outcome of a task that `fails_run` orders the run to stop (cause `sibling_failed`, the
     /// failure kept as the run's) if siblings are unsettled; if none is, the plan ends it. The same fence is answered
     /// as the first time, as long as the task's record is kept.

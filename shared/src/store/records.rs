@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::id::{GraphHash, GraphName, PoolName, Revision, RunId, RunKey, Step, TaskId, ThreadId, WorkerId};
+use crate::id::{GraphHash, GraphName, Partition, PoolName, Revision, RunId, RunKey, Step, TaskId, ThreadId, WorkerId};
 use crate::outcome::Failure;
 use crate::run::RunStatus;
 use crate::stop::{Cause, StopReport};
@@ -195,6 +195,17 @@ pub enum Signal {
         /// The order, as [`StopReport`] has it.
         report: Box<StopReport>,
     },
+    /// Tasks of a run that workers have were ordered to stop, and nothing else of it.
+    StopTasks {
+        /// Which run.
+        run: RunId,
+        /// Which of its tasks.
+        tasks: Vec<TaskId>,
+        /// The order.
+        report: Box<StopReport>,
+    },
+    /// Tasks of a partition became due for sending just now.
+    Due(Partition),
     /// A run of this partition is ready to be advanced.
     Ready(crate::id::Partition),
     /// Pushes may have been lost: read everything again.

@@ -187,7 +187,7 @@ impl Walk {
         let then = match op {
             Op::Step { tasks, .. } => {
                 let step = at + 1;
-                Then::Step { step: Step::new(step), tasks: self.new_tasks(&key, step, tasks) }
+                Then::Step { step: Step::new(step), tasks: self.new_tasks(&key, step, tasks), groups: Vec::new() }
             }
             // With a checkpoint, the step in flight is finished: the pause is before the next.
             Op::Pause { .. } => {

@@ -91,7 +91,7 @@ pub(crate) fn verdict(how: u8) -> Verdict {
     match how {
         0..=2 => Verdict::Done(Outcome::wrote(values(&[("a", json!(how))]))),
         3 => Verdict::Done(Outcome::Failed { failure }),
-        4 => Verdict::Done(Outcome::Stopped { partial: None }),
+        4 => Verdict::Done(Outcome::stopped(None)),
         _ => Verdict::Retry { failure, after: seconds(how) },
     }
 }

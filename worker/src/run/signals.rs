@@ -14,7 +14,8 @@ pub(super) async fn run_signals(shared: Arc<Shared>) {
         match signals.recv().await {
             Ok(Signal::Stop { run, report }) => shared.leases.stop_run(&run, &report),
             Ok(Signal::Lost) | Err(RecvError::Lagged(_)) => shared.renew_now.notify_one(),
-            Ok(Signal::Ready(_)) => {}
+            Ok(Signal::StopTasks { run, tasks, report }) => shared.leases.stop_tasks(&run, &tasks, &report),
+            Ok(Signal::Ready(_) | Signal::Due(_)) => {}
             // The heartbeat still brings every order.
             Err(RecvError::Closed) => return,
         }

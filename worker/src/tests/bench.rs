@@ -17,7 +17,9 @@ use coxswain_shared::stop::{Cause, NewOrder};
 use coxswain_shared::store::conformance::make;
 use coxswain_shared::store::fault::FaultyStore;
 use coxswain_shared::store::sqlite::{SqliteConfig, SqliteStore};
-use coxswain_shared::store::{Advance, Advanced, Created, NewRun, Run, RunSpec, Store, StoredGraph};
+use coxswain_shared::store::{
+    Advance, Advanced, Created, NewRun, Run, RunSpec, StopTasks, Store, StoredGraph, TaskTally, TasksStopped,
+};
 use coxswain_shared::task::{NewTask, Task, TaskState};
 use coxswain_shared::telemetry;
 use serde_json::{Value, json};
@@ -157,7 +159,7 @@ impl Bench {
             nonce: Nonce::fresh(),
             checkpoint: Some(first_checkpoint(&values)),
             changed: values,
-            then: Then::Step { step: Step::new(1), tasks: vec![task] },
+            then: Then::Step { step: Step::new(1), tasks: vec![task], groups: Vec::new() },
         };
         assert_eq!(self.store.advance(advance).await.unwrap(), Advanced::Ok);
         key
@@ -200,6 +202,16 @@ impl Bench {
     pub(super) async fn stop(&self, key: &RunKey, grace: Option<Duration>, force: bool) {
         let order = NewOrder { cause: Cause::Cancelled, reason: None, actor: "ann".into(), grace, force };
         self.store.stop(&key.id, order).await.unwrap();
+    }
+
+    /// Orders the run's task to stop, and nothing else of it.
+    pub(super) async fn stop_tasks(&self, key: &RunKey, skip: bool) -> TaskTally {
+        let reason = Some("not needed".to_owned());
+        let order = NewOrder { cause: Cause::Cancelled, reason, actor: "ann".into(), grace: None, force: false };
+        let node = task_of(key).task.node;
+        let stop = StopTasks { run: key.id.clone(), node, items: Vec::new(), skip, order };
+        let TasksStopped::Done(tally) = self.store.stop_tasks(stop).await.unwrap() else { panic!("the run is frozen") };
+        tally
     }
 
     /// The value of a metric's line; 0 if it is not there.

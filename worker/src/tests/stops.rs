@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use coxswain_shared::outcome::Outcome;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::EndReason;
+use coxswain_shared::store::TaskTally;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -212,4 +214,24 @@ async fn a_result_that_meets_a_frozen_run_is_refused_and_the_lease_released() {
     assert!(ended.stop.unwrap().is_confirmed());
     assert!(bench.task(&run).await.proof.unwrap().refused_result);
     running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_is_stopped_alone_is_dropped_and_its_run_goes_on() {
+    for loses_signals in [false, true] {
+        let bench = Bench::new();
+        bench.faults.lose_signals(if loses_signals { 1.0 } else { 0.0 });
+        let started = Arc::new(Notify::new());
+        let running = bench.start_with(|builder| builder.handler("work", waiting(&started)));
+        let run = bench.begin(rust(json!({"grace": "5m"}))).await;
+        started.notified().await;
+        assert_eq!(bench.stop_tasks(&run, true).await, TaskTally { stopping: 1, ..TaskTally::default() });
+        let task = bench.settled(&run).await;
+        let why = Some("by ann: not needed".to_owned());
+        assert_eq!(task.outcome, Some(Outcome::Stopped { partial: Some(json!({"text": "half"})), skipped: true, why }));
+        assert!(task.proof.unwrap().confirmed);
+        let run = bench.run(&run).await;
+        assert_eq!((run.status, run.stop, run.open_tasks, run.open_leases), (RunStatus::Running, None, 0, 0));
+        running.drain().await;
+    }
 }

@@ -13,8 +13,8 @@ use coxswain_shared::plan::Then;
 use coxswain_shared::stop::NewOrder;
 use coxswain_shared::store::{
     Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
-    Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, SignalReceiver, StopAnswer, Store,
-    StoredGraph, SweepLimits, Swept, Thread, WorkerRecord,
+    Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, SignalReceiver, StopAnswer,
+    StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
 };
 use coxswain_shared::task::Task;
 use coxswain_shared::time::Timestamp;
@@ -85,6 +85,10 @@ impl Store for Watched {
             self.ended.happened(run);
         }
         Ok(answer)
+    }
+
+    async fn stop_tasks(&self, stop: StopTasks) -> Result<TasksStopped, Error> {
+        self.timed("stop_tasks", self.inner.stop_tasks(stop)).await
     }
 
     async fn take_ready(&self, partition: Partition, limit: usize, hold: Duration) -> Result<Vec<Ready>, Error> {

@@ -188,14 +188,14 @@ fn made(task: &NewTask) -> Task {
         Dispatch::Human { .. } => unsettled(&task.id, TaskState::Human),
         Dispatch::Wait { .. } => unsettled(&task.id, TaskState::Waiting),
         Dispatch::Child { .. } => unsettled(&task.id, TaskState::Child),
-        Dispatch::Queue { .. } => unsettled(&task.id, TaskState::Queued),
+        Dispatch::Queue { .. } | Dispatch::Pending { .. } => unsettled(&task.id, TaskState::Queued),
     }
 }
 
 /// A plan in a line: `step 2: a b:1`, `pause 2`, `succeed`, `fail: …` with the cause of its order.
 pub(super) fn said(then: &Then) -> String {
     match then {
-        Then::Step { step, tasks } => {
+        Then::Step { step, tasks, .. } => {
             let name = |task: &NewTask| match task.id.item {
                 0 => task.id.node.to_string(),
                 item => format!("{}:{item}", task.id.node),

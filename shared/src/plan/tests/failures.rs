@@ -41,7 +41,7 @@ fn a_failure_ends_the_run_with_the_first_in_order_and_the_last_checkpoint_stays(
             Outcome::Crashed { failure: Failure::new(FailureKind::Crashed, "3 workers died") },
             "fail: node `a`: 3 workers died (crashed)",
         ),
-        (Outcome::Stopped { partial: Some(json!(1)) }, "fail: node `a`: it was stopped (stopped)"),
+        (Outcome::stopped(Some(json!(1))), "fail: node `a`: it was stopped (stopped)"),
     ];
     for (outcome, wanted) in bad {
         let mut case = started(&json!("fail"), &Value::Null);

@@ -170,7 +170,7 @@ fn check_checkpoint(planned: &Planned, before: Option<&Checkpoint>, values: &Val
 
 /// What holds for every step that is started.
 fn check_limits(case: &Case, then: &Then, node_runs: u64) {
-    if let Then::Step { step, tasks } = then {
+    if let Then::Step { step, tasks, .. } = then {
         assert!(step.get() <= case.graph.limits.max_steps);
         assert!(!tasks.is_empty() && node_runs + tasks.len() as u64 <= case.graph.limits.node_runs);
         assert!(tasks.iter().all(|task| task.id.step == *step));
@@ -317,7 +317,7 @@ fn any_task() -> impl Strategy<Value = Task> {
     let outcome = prop_oneof![
         4 => writes,
         1 => Just(failed("no")),
-        1 => Just(Outcome::Stopped { partial: None }),
+        1 => Just(Outcome::stopped(None)),
         1 => any_name().prop_map(|name| Outcome::Succeeded { writes: Values::new(), goto: vec![name, "no name!".to_owned()] }),
         1 => prop::sample::select(RunStatus::ALL.to_vec())
             .prop_map(|status| Outcome::ChildEnded { run: RunId::new("child").unwrap(), status }),

@@ -120,7 +120,7 @@ fn it_does_not_pause_where_it_is_let_go_on_but_later() {
 fn an_outcome_that_was_no_success_is_not_carried_over() {
     let mut origin = broken();
     for task in &mut origin.tasks {
-        task.outcome = Some(Outcome::Stopped { partial: None });
+        task.outcome = Some(Outcome::stopped(None));
     }
     let mut case = successor(&origin, json!({}));
     case.advance();

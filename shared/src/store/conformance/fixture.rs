@@ -133,7 +133,10 @@ impl Fixture {
     /// Makes the tasks of a step; answers their addresses.
     pub async fn step(&self, key: &RunKey, step: u64, tasks: Vec<NewTask>) -> Vec<TaskKey> {
         let keys = tasks.iter().map(|task| TaskKey { run: key.clone(), task: task.id.clone() }).collect();
-        assert_eq!(self.advance(key, Then::Step { step: Step::new(step), tasks }).await, Advanced::Ok);
+        assert_eq!(
+            self.advance(key, Then::Step { step: Step::new(step), tasks, groups: Vec::new() }).await,
+            Advanced::Ok
+        );
         keys
     }
 

@@ -250,7 +250,7 @@ pub async fn a_stopped_attempt_leaves_its_testimony(fixture: &Fixture) {
     assert_eq!(fixture.release(&tasks[0], &lease, Release::Stopped(make::doubt())).await, ended, "a repeat");
     let found = fixture.task(&tasks[0]).await;
     assert_eq!((found.state, found.proof), (TaskState::Settled, Some(proof)));
-    assert_eq!(found.outcome, Some(Outcome::Stopped { partial: Some("half".into()) }));
+    assert_eq!(found.outcome, Some(Outcome::stopped(Some("half".into()))));
     assert_eq!(found.outcome.map(|outcome| outcome.kind()), Some(OutcomeKind::Stopped));
     let report = fixture.report(&key).await;
     assert_eq!((report.released, report.unconfirmed), (1, 0));
@@ -263,7 +263,7 @@ pub async fn under_an_order_a_task_that_is_handed_back_counts_as_stopped(fixture
     let released = fixture.release(&tasks[0], &lease, Release::HandedBack).await;
     assert_eq!(released, Released::Accepted { run_ended: true });
     let found = fixture.task(&tasks[0]).await;
-    assert_eq!((found.outcome, found.proof), (Some(Outcome::Stopped { partial: None }), Some(make::proof())));
+    assert_eq!((found.outcome, found.proof), (Some(Outcome::stopped(None)), Some(make::proof())));
     assert!(fixture.report(&key).await.is_confirmed());
 }
 

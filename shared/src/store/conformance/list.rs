@@ -48,6 +48,25 @@ macro_rules! store_conformance {
             queued_tasks_of_a_stopped_run_are_not_handed_out
             many_runs_are_stopped_one_after_the_other
         );
+        $crate::store_conformance!(@group $make scope:
+            an_order_to_a_queued_task_settles_it_and_the_run_goes_on
+            the_last_open_task_that_is_stopped_completes_the_step
+            a_leased_task_is_told_its_result_refused_and_its_proof_taken
+            a_task_that_is_stopped_and_not_skipped_counts_as_failed
+            a_silent_worker_leaves_its_stopped_task_without_proof
+            a_stopped_task_is_renewed_until_its_grace_is_over
+            force_may_follow_for_a_task_as_well
+            a_run_that_stops_takes_its_stopping_tasks_along
+            the_child_of_a_stopped_task_is_stopped
+            a_child_that_is_at_work_settles_its_stopped_task_when_it_has_ended
+            what_waits_for_a_human_or_is_not_there_is_passed_over
+            items_of_a_group_take_turns
+            the_time_of_an_item_begins_with_its_turn
+            enough_successes_stop_the_rest_of_a_group
+            too_many_failures_stop_the_rest_of_a_group
+            the_last_settle_of_a_step_may_be_the_one_that_decides_its_group
+            an_item_that_is_stopped_before_its_turn_gives_no_turn_away
+        );
         $crate::store_conformance!(@group $make ends:
             ends_that_a_plan_brings_are_counted_by_status_and_cause
             runs_that_stop_at_once_are_counted

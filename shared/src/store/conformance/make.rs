@@ -61,6 +61,7 @@ pub fn task(id: &str) -> NewTask {
         fails_run: true,
         item: None,
         reads: None,
+        group: None,
     }
 }
 
@@ -169,7 +170,7 @@ pub fn values(pairs: &[(&str, Value)]) -> Values {
 
 /// A step of these tasks.
 pub fn step(number: u64, tasks: Vec<NewTask>) -> Then {
-    Then::Step { step: Step::new(number), tasks }
+    Then::Step { step: Step::new(number), tasks, groups: Vec::new() }
 }
 
 /// A sweep with plenty of room.

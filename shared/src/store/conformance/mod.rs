@@ -15,6 +15,7 @@ pub mod lease;
 pub mod reads;
 pub mod ready;
 pub mod resume;
+pub mod scope;
 pub mod sizes;
 pub mod stop;
 pub mod sweep;

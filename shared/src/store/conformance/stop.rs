@@ -108,7 +108,7 @@ pub async fn a_lease_that_runs_out_under_an_order_is_unconfirmed(fixture: &Fixtu
     let report = run.stop.unwrap();
     assert_eq!((run.status, report.released, report.unconfirmed), (RunStatus::Cancelled, 0, 1));
     assert!(!report.is_confirmed());
-    assert_eq!(fixture.outcome(&tasks[0]).await, Outcome::Stopped { partial: None });
+    assert_eq!(fixture.outcome(&tasks[0]).await, Outcome::stopped(None));
     assert_eq!(fixture.task(&tasks[0]).await.proof, None);
 }
 
@@ -232,7 +232,7 @@ pub async fn what_was_done_in_the_unfinished_step_stays_readable(fixture: &Fixtu
         outcomes,
         [
             (TaskState::Settled, Some(make::success())),
-            (TaskState::Settled, Some(Outcome::Stopped { partial: Some("half".into()) })),
+            (TaskState::Settled, Some(Outcome::stopped(Some("half".into())))),
             (TaskState::Queued, None),
         ]
     );

@@ -8,7 +8,7 @@ use crate::id::{Fence, Partition, RunId, RunKey, TaskKey};
 use crate::stop::NewOrder;
 use crate::store::{
     Advance, Advanced, Claim, Claimed, Created, Error, NewEvent, NewRun, Ready, Release, Released, Renewal, Renewed,
-    Resume, Resumed, Settle, Settled, StopAnswer, Store, SweepLimits, Swept,
+    Resume, Resumed, Settle, Settled, StopAnswer, StopTasks, Store, SweepLimits, Swept, TasksStopped,
 };
 
 /// A call.
@@ -16,6 +16,7 @@ use crate::store::{
 pub(super) enum Call {
     Create(NewRun),
     Stop(RunId, NewOrder),
+    StopTasks(StopTasks),
     TakeReady(Partition, usize, Duration),
     Advance(Advance),
     Claim(Claim),
@@ -33,6 +34,7 @@ pub(super) enum Call {
 pub(super) enum Answer {
     Create(Created),
     Stop(StopAnswer),
+    StopTasks(TasksStopped),
     TakeReady(Vec<Ready>),
     Advance(Advanced),
     Claim(Claimed),
@@ -50,6 +52,7 @@ impl Call {
         Ok(match self {
             Self::Create(new) => Answer::Create(store.create_run(new).await?),
             Self::Stop(run, order) => Answer::Stop(store.stop(&run, order).await?.plain()),
+            Self::StopTasks(stop) => Answer::StopTasks(store.stop_tasks(stop).await?),
             Self::TakeReady(partition, limit, hold) => {
                 Answer::TakeReady(store.take_ready(partition, limit, hold).await?.plain())
             }
@@ -81,6 +84,7 @@ impl Call {
         match self {
             Self::Create(new) => Answer::Create(model.create_run(new)),
             Self::Stop(run, order) => Answer::Stop(model.stop(&run, &order).plain()),
+            Self::StopTasks(stop) => Answer::StopTasks(model.stop_tasks(&stop)),
             Self::TakeReady(partition, limit, hold) => {
                 Answer::TakeReady(model.take_ready(partition, limit, hold).plain())
             }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::call::Call;
-use super::operation::{Answers, Judgement, Kind, Letting, Next, Operation, Pick, Wish};
+use super::operation::{Answers, Judgement, Kind, Letting, Next, Operation, Pick, Together, Wish};
 use super::state::{Model, RunState};
 use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values};
 use crate::id::{
@@ -13,12 +13,13 @@ use crate::id::{
 use crate::outcome::{Failure, FailureKind, Outcome, Writes};
 use crate::plan::Then;
 use crate::run::RunStatus;
-use crate::stop::{NewOrder, StopProof};
+use crate::stop::{Cause, NewOrder, StopProof};
 use crate::store::conformance::make;
 use crate::store::{
-    Advance, Claim, NewEvent, NewRun, Parent, Release, Renewal, Resume, RunSpec, Settle, Start, SweepLimits, Verdict,
+    Advance, Claim, NewEvent, NewRun, Parent, Release, Renewal, Resume, RunSpec, Settle, Start, StopTasks, SweepLimits,
+    Verdict,
 };
-use crate::task::{Dispatch, NewTask, TaskState};
+use crate::task::{Dispatch, Group, NewTask, TaskState};
 
 /// A revision that no run of a walk reaches.
 const NEVER: u64 = 1_000_000;
@@ -44,6 +45,13 @@ impl Fitter {
                 let reason = force.then(|| "now".to_owned());
                 let order = NewOrder { cause, reason, actor: "ann@host".to_owned(), grace, force };
                 Call::Stop(any_run(run, model), order)
+            }
+            Operation::StopTasks { task, alone, skip, grace, force } => {
+                let (TaskKey { run, task }, _) = pick_task(task, model, TaskState::Leased)?;
+                let reason = alone.then(|| "not needed".to_owned());
+                let order = NewOrder { cause: Cause::Cancelled, reason, actor: "ann@host".to_owned(), grace, force };
+                let items = if alone { vec![task.item] } else { Vec::new() };
+                Call::StopTasks(StopTasks { run: run.id, node: task.node, items, skip, order })
             }
             Operation::TakeReady { thread, limit, hold } => {
                 Call::TakeReady(model.partition_of(&thread_id(thread)), limit, hold)
@@ -105,9 +113,11 @@ impl Fitter {
         let step = run.shown.step;
         let next = step.next();
         let then = match then {
-            Next::Step(wishes) => {
+            Next::Step(wishes, together) => {
                 let tasks = wishes.iter().enumerate().map(|(place, wish)| new_task(run, next, place, wish));
-                Then::Step { step: next, tasks: tasks.collect() }
+                let mut tasks: Vec<_> = tasks.collect();
+                let groups = together.and_then(|together| put_together(&mut tasks, together)).into_iter().collect();
+                Then::Step { step: next, tasks, groups }
             }
             // A pause within the step if its humans have not answered, else before the next one.
             Next::Pause if run.current().any(|task| task.shown.state == TaskState::Human) => Then::Pause { step },
@@ -242,6 +252,23 @@ fn checkpoint(run: &RunState, step: Step) -> (Option<Checkpoint>, Values) {
     (Some(checkpoint), changed)
 }
 
+/// Makes the queued tasks items of one node, and a group.
+fn put_together(tasks: &mut [NewTask], together: Together) -> Option<Group> {
+    let node = NodeName::new("g").expect("a name");
+    let mut count = 0;
+    for task in tasks.iter_mut() {
+        let Dispatch::Queue { pool } = &task.dispatch else { continue };
+        if count as usize >= together.at_once {
+            task.dispatch = Dispatch::Pending { pool: pool.clone() };
+        }
+        task.id = TaskId { node: node.clone(), item: count, ..task.id.clone() };
+        task.group = Some(0);
+        count += 1;
+    }
+    let Together { need, may_fail, .. } = together;
+    (count > 0).then_some(Group { node, first: 0, count, need, may_fail })
+}
+
 fn new_task(run: &RunState, step: Step, place: usize, wish: &Wish) -> NewTask {
     let id = TaskId { step, node: NodeName::new(format!("n{place}")).expect("a name"), item: 0 };
     let depth = run.new.parent.as_ref().map_or(0, |parent| parent.depth);
@@ -269,6 +296,7 @@ fn new_task(run: &RunState, step: Step, place: usize, wish: &Wish) -> NewTask {
         max_crashes: wish.max_crashes,
         fails_run: wish.fails_run,
         item: None,
+        group: None,
         reads: wish.fails_run.then(|| vec![ChannelName::new("x").expect("a name")]),
     }
 }

@@ -3,7 +3,7 @@
 use super::state::{Model, RunState};
 use crate::id::{Partition, RunId, RunKey, TaskId};
 use crate::limits::THREAD_QUEUE_MAX;
-use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
+use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::run::RunStatus;
 use crate::stop::{Cause, NewOrder, StopOrder, StopReport};
 use crate::store::{AuditEntry, Created, NewRun, OnConflict, Run, Start, StopAnswer, Thread};
@@ -107,6 +107,7 @@ impl Model {
             resumed: false,
             take_back: false,
             tasks: std::collections::BTreeMap::new(),
+            groups: Vec::new(),
             checkpoints: std::collections::BTreeMap::new(),
             values: std::collections::BTreeMap::new(),
             events: Vec::new(),
@@ -191,7 +192,7 @@ impl Model {
     }
 
     /// An order without its entry in the audit trail, which a cascade does not have.
-    fn order(&mut self, id: &RunId, order: &NewOrder) -> StopAnswer {
+    pub(super) fn order(&mut self, id: &RunId, order: &NewOrder) -> StopAnswer {
         let now = self.now;
         let Some(run) = self.runs.get_mut(id) else {
             let first = self.report(order, 0);
@@ -289,7 +290,10 @@ impl Model {
         let link = run.new.parent.clone().expect("a child has a parent");
         let status = run.shown.status;
         let sure = run.shown.stop.as_ref().is_none_or(|report| report.unconfirmed == 0);
+        let is_stopped = run.shown.stop.is_some();
         let parent = &self.runs[&link.run];
+        let order = parent.tasks.get(&link.task).and_then(|task| task.order.as_ref());
+        let is_skipped = is_stopped && order.is_some_and(|order| order.skip);
         let waits = parent.tasks.get(&link.task).is_some_and(|task| task.shown.state == TaskState::Child);
         if !waits || parent.shown.status.is_final() {
             return;
@@ -297,6 +301,8 @@ impl Model {
         let outcome = Outcome::ChildEnded { run: child.clone(), status };
         if parent.shown.status == RunStatus::Stopping {
             self.close_task(&link.run, &link.task, outcome, sure);
+        } else if is_skipped {
+            self.settle_stopped(&link.run, &link.task, None);
         } else {
             self.settle_task(&link.run, &link.task, outcome);
         }
@@ -325,7 +331,9 @@ impl Model {
 
     /// Settles a task of a run that is not frozen; whether that completes the step.
     pub(super) fn settle_task(&mut self, id: &RunId, task: &TaskId, outcome: Outcome) -> bool {
-        let is_bad = outcome.kind() != OutcomeKind::Succeeded;
+        let is_bad = outcome.is_bad();
+        let was_pending = self.task_at(id, task).shown.state == TaskState::Pending;
+        let written = outcome.clone();
         let failure = outcome.failure().cloned().unwrap_or_else(|| {
             let is_child = matches!(outcome, Outcome::ChildEnded { .. });
             Failure::new(if is_child { FailureKind::Child } else { FailureKind::Stopped }, "").at(&task.node)
@@ -342,7 +350,10 @@ impl Model {
             run.shown.failure = Some(failure);
             let actor = format!("node {}", task.node);
             self.stop(id, &NewOrder { cause: Cause::SiblingFailed, reason, actor, grace: None, force: false });
+            return false;
         }
-        false
+        self.settled_in_group(id, task, &written, was_pending);
+        let run = &self.runs[id];
+        !run.is_frozen() && run.open_tasks() == 0
     }
 }

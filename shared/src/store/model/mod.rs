@@ -11,6 +11,7 @@ mod life;
 mod operation;
 mod plain;
 mod plan;
+mod scope;
 mod state;
 mod work;
 

@@ -21,18 +21,74 @@ pub(super) struct Pick {
 /// One operation.
 #[derive(Debug, Clone)]
 pub(super) enum Operation {
-    Create { run: u8, thread: u8, on_conflict: OnConflict, run_timeout: Duration, from: bool },
-    Stop { run: u8, cause: Cause, grace: Option<Duration>, force: bool },
-    TakeReady { thread: u8, limit: usize, hold: Duration },
-    Advance { run: Pick, right: bool, checkpoint: bool, then: Next },
-    Claim { task: Pick, worker: u8, ttl: Duration, takeover_after: Option<Duration> },
-    Renew { tasks: Vec<(Pick, bool)>, ttl: Duration },
-    Settle { task: Pick, right: bool, verdict: Judgement },
-    Release { task: Pick, right: bool, how: Letting },
-    MarkSent { tasks: Vec<Pick>, resend_after: Duration },
-    Sweep { thread: u8, resend_after: Duration, ahead: Duration },
-    Resume { run: Pick, answers: Answers },
-    Emit { run: Pick },
+    Create {
+        run: u8,
+        thread: u8,
+        on_conflict: OnConflict,
+        run_timeout: Duration,
+        from: bool,
+    },
+    Stop {
+        run: u8,
+        cause: Cause,
+        grace: Option<Duration>,
+        force: bool,
+    },
+    /// Of the node of this task; with or without its other items.
+    StopTasks {
+        task: Pick,
+        alone: bool,
+        skip: bool,
+        grace: Option<Duration>,
+        force: bool,
+    },
+    TakeReady {
+        thread: u8,
+        limit: usize,
+        hold: Duration,
+    },
+    Advance {
+        run: Pick,
+        right: bool,
+        checkpoint: bool,
+        then: Next,
+    },
+    Claim {
+        task: Pick,
+        worker: u8,
+        ttl: Duration,
+        takeover_after: Option<Duration>,
+    },
+    Renew {
+        tasks: Vec<(Pick, bool)>,
+        ttl: Duration,
+    },
+    Settle {
+        task: Pick,
+        right: bool,
+        verdict: Judgement,
+    },
+    Release {
+        task: Pick,
+        right: bool,
+        how: Letting,
+    },
+    MarkSent {
+        tasks: Vec<Pick>,
+        resend_after: Duration,
+    },
+    Sweep {
+        thread: u8,
+        resend_after: Duration,
+        ahead: Duration,
+    },
+    Resume {
+        run: Pick,
+        answers: Answers,
+    },
+    Emit {
+        run: Pick,
+    },
     Pass(Duration),
     Repeat(u8),
 }
@@ -40,10 +96,18 @@ pub(super) enum Operation {
 /// What comes after a step.
 #[derive(Debug, Clone)]
 pub(super) enum Next {
-    Step(Vec<Wish>),
+    Step(Vec<Wish>, Option<Together>),
     Pause,
     Succeed,
     Fail { order: Option<Cause> },
+}
+
+/// The queued tasks of a step as one group.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Together {
+    pub(super) at_once: usize,
+    pub(super) need: Option<u32>,
+    pub(super) may_fail: Option<u32>,
 }
 
 /// A task to be made.
@@ -134,9 +198,22 @@ fn wish() -> impl Strategy<Value = Wish> + Clone {
     )
 }
 
+/// One that is queued: what groups are for.
+fn queued() -> impl Strategy<Value = Wish> + Clone {
+    wish().prop_map(|wish| Wish { kind: Kind::Queue, ..wish })
+}
+
+fn together() -> impl Strategy<Value = Together> + Clone {
+    (1..4_usize, prop::option::of(1..3_u32), prop::option::of(0..2_u32))
+        .prop_map(|(at_once, need, may_fail)| Together { at_once, need, may_fail })
+}
+
 fn next() -> impl Strategy<Value = Next> + Clone {
     prop_oneof![
-        10 => prop::collection::vec(wish(), 1..4).prop_map(Next::Step),
+        10 => (prop::collection::vec(wish(), 1..4), prop::option::weighted(0.3, together()))
+            .prop_map(|(wishes, together)| Next::Step(wishes, together)),
+        4 => (prop::collection::vec(queued(), 2..6), together().prop_map(Some))
+            .prop_map(|(wishes, together)| Next::Step(wishes, together)),
         2 => Just(Next::Pause),
         2 => Just(Next::Succeed),
         1 => prop::option::of(select(vec![Cause::Loop, Cause::Budget])).prop_map(|order| Next::Fail { order }),
@@ -161,6 +238,8 @@ fn calls_about_runs() -> impl Strategy<Value = Operation> {
                 Answers::OneMissing, Answers::OneTooMany
             ]))
             .prop_map(|(run, answers)| Operation::Resume { run, answers }),
+        2 => (pick(), any::<bool>(), any::<bool>(), prop::option::of(span()), prop::bool::weighted(0.3))
+            .prop_map(|(task, alone, skip, grace, force)| Operation::StopTasks { task, alone, skip, grace, force }),
         1 => pick().prop_map(|run| Operation::Emit { run }),
     ]
 }

@@ -67,7 +67,8 @@ impl Model {
         run.resumed = false;
         run.ready_at = None;
         match advance.then {
-            Then::Step { step, tasks } => {
+            Then::Step { step, tasks, groups } => {
+                run.groups = groups.into_iter().map(Some).collect();
                 run.shown.step = step;
                 run.shown.status = RunStatus::Running;
                 self.begin_step(&id, tasks);
@@ -182,6 +183,7 @@ impl Model {
 fn plan_task(new: NewTask, now: Timestamp) -> TaskRecord {
     let (state, due) = match &new.dispatch {
         Dispatch::Queue { .. } => (TaskState::Queued, Some(now.after(Duration::from_secs(2)))),
+        Dispatch::Pending { .. } => (TaskState::Pending, None),
         Dispatch::Wait { length } => (TaskState::Waiting, Some(now.after(*length))),
         Dispatch::Human { .. } => (TaskState::Human, None),
         Dispatch::Child { .. } => (TaskState::Child, None),
@@ -214,5 +216,6 @@ fn plan_task(new: NewTask, now: Timestamp) -> TaskRecord {
         nonce: None,
         taken_over: false,
         answered: None,
+        order: None,
     }
 }

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::scope::TaskOrder;
 use crate::checkpoint::{Checkpoint, StoredCheckpoint, Values};
 use crate::id::{ChannelName, Fence, Nonce, Partition, RunId, RunKey, Step, TaskId, ThreadId};
 use crate::run::RunStatus;
 use crate::stop::StopReport;
 use crate::store::{AuditEntry, Ends, Event, NewRun, Run, Thread};
-use crate::task::{NewTask, Task, TaskState};
+use crate::task::{Group, NewTask, Task, TaskState};
 use crate::time::Timestamp;
 
 /// A store as a few maps. Its time is set from outside.
@@ -37,6 +38,8 @@ pub(super) struct RunState {
     pub(super) resumed: bool,
     pub(super) take_back: bool,
     pub(super) tasks: BTreeMap<TaskId, TaskRecord>,
+    /// Those of the step in flight, until they are decided.
+    pub(super) groups: Vec<Option<Group>>,
     pub(super) checkpoints: BTreeMap<Step, StoredCheckpoint>,
     pub(super) values: BTreeMap<(ChannelName, Step), Value>,
     pub(super) events: Vec<Event>,
@@ -54,6 +57,7 @@ pub(super) struct TaskRecord {
     pub(super) nonce: Option<Nonce>,
     pub(super) taken_over: bool,
     pub(super) answered: Option<Answer>,
+    pub(super) order: Option<TaskOrder>,
 }
 
 /// The last settle or release of a task.
@@ -87,7 +91,7 @@ impl RunState {
     }
 
     pub(super) fn open_leases(&self) -> u32 {
-        self.count(|state| state == TaskState::Leased)
+        self.count(TaskState::has_lease)
     }
 
     pub(super) fn open_children(&self) -> u32 {

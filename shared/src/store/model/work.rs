@@ -21,7 +21,7 @@ impl Model {
 
     fn is_leased_under(&self, key: &TaskKey, fence: Fence) -> bool {
         let task = self.found(&key.run).and_then(|run| run.tasks.get(&key.task));
-        task.is_some_and(|task| task.shown.state == TaskState::Leased && task.shown.fence == fence)
+        task.is_some_and(|task| task.shown.state.has_lease() && task.shown.fence == fence)
     }
 
     /// `claim`.
@@ -37,7 +37,9 @@ impl Model {
         let is_overdue = run.is_overdue(now);
         let task = &run.tasks[task_id];
         match task.shown.state {
-            TaskState::Leased if task.nonce.as_ref() == Some(&claim.nonce) => return self.lease(id, task_id),
+            TaskState::Leased | TaskState::Stopping if task.nonce.as_ref() == Some(&claim.nonce) => {
+                return self.lease(id, task_id);
+            }
             TaskState::Leased => {
                 let silent = now.since(task.renewed_at);
                 if claim.takeover_after.is_none_or(|after| silent < after) {
@@ -112,7 +114,7 @@ impl Model {
         false
     }
 
-    fn queue(&mut self, id: &RunId, task: &TaskId, due: Timestamp) {
+    pub(super) fn queue(&mut self, id: &RunId, task: &TaskId, due: Timestamp) {
         let now = self.now;
         let task = self.task_at(id, task);
         task.shown.state = TaskState::Queued;
@@ -147,7 +149,9 @@ impl Model {
         }
         let run = &self.runs[&renewal.task.run.id];
         let task = &run.tasks[&renewal.task.task];
-        let stop = run.shown.stop.clone();
+        let is_stopping = task.shown.state == TaskState::Stopping;
+        let own = || task.order.as_ref().filter(|_| is_stopping).map(super::scope::TaskOrder::report);
+        let stop = run.shown.stop.clone().or_else(own);
         let (from, grace) = match &stop {
             Some(report) => (report.order.at, report.order.order.grace.unwrap_or(task.new.grace)),
             None => (task.deadline(run), task.new.grace),
@@ -163,7 +167,7 @@ impl Model {
 
     fn answered(&self, key: &TaskKey, fence: Fence, was_release: bool) -> Option<bool> {
         let task = self.found(&key.run)?.tasks.get(&key.task)?;
-        let answered = task.answered.as_ref().filter(|_| task.shown.state != TaskState::Leased)?;
+        let answered = task.answered.as_ref().filter(|_| !task.shown.state.has_lease())?;
         (answered.fence == fence && answered.was_release == was_release).then_some(answered.end)
     }
 
@@ -180,7 +184,8 @@ impl Model {
         if !self.is_leased_under(&key, fence) {
             return Settled::Stale;
         }
-        if self.runs[&key.run.id].is_frozen() {
+        let run = &self.runs[&key.run.id];
+        if run.is_frozen() || run.tasks[&key.task].shown.state == TaskState::Stopping {
             return Settled::Frozen;
         }
         let step_complete = match settle.verdict {
@@ -208,14 +213,20 @@ impl Model {
             return Released::Stale;
         }
         let (now, id) = (self.now, &key.run.id);
-        let run_ended = if self.runs[id].shown.status == RunStatus::Stopping {
+        let is_stopping = self.runs[id].shown.status == RunStatus::Stopping;
+        let run_ended = if is_stopping || self.task_at(id, &key.task).shown.state == TaskState::Stopping {
             let proof = match release {
                 Release::Stopped(proof) => proof,
                 Release::HandedBack => StopProof { confirmed: true, ..StopProof::default() },
             };
             let (sure, partial) = (proof.confirmed, proof.partial.clone());
             self.task_at(id, &key.task).shown.proof = Some(proof);
-            self.close_task(id, &key.task, Outcome::Stopped { partial }, sure)
+            if is_stopping {
+                self.close_task(id, &key.task, Outcome::stopped(partial), sure)
+            } else {
+                self.settle_stopped(id, &key.task, partial);
+                false
+            }
         } else {
             self.task_at(id, &key.task).shown.attempts -= 1;
             self.queue(id, &key.task, now);
@@ -292,9 +303,9 @@ impl Model {
             return;
         }
         if is_frozen {
-            if state == TaskState::Leased {
+            if state.has_lease() {
                 swept.expired += 1;
-                self.close_task(id, task_id, Outcome::Stopped { partial: None }, false);
+                self.close_task(id, task_id, Outcome::stopped(None), false);
             } else {
                 self.task_at(id, task_id).due = None;
             }
@@ -304,6 +315,9 @@ impl Model {
             self.task_at(id, task_id).due = Some(now.after(resend_after));
         } else if state == TaskState::Waiting {
             self.settle_task(id, task_id, Outcome::wrote(Writes::new()));
+        } else if state == TaskState::Stopping {
+            swept.expired += 1;
+            self.settle_stopped(id, task_id, None);
         } else if state == TaskState::Leased {
             swept.expired += 1;
             if self.crash(id, task_id) {
@@ -327,7 +341,7 @@ impl Model {
         self.resend_later(id, task_id, resend_after);
         let key = TaskKey { run: self.runs[id].shown.key.clone(), task: task_id.clone() };
         let task = self.task_at(id, task_id);
-        if let Dispatch::Queue { pool } = &task.new.dispatch {
+        if let Dispatch::Queue { pool } | Dispatch::Pending { pool } = &task.new.dispatch {
             swept.send.push(Sending { pool: pool.clone(), task: key, again: task.sent });
         }
     }

@@ -7,7 +7,7 @@ use super::store::RedisStore;
 use crate::id::{Partition, RunId, RunKey};
 use crate::run::RunStatus;
 use crate::stop::{NewOrder, StopReport};
-use crate::store::{Created, Error, NewRun, StopAnswer};
+use crate::store::{Created, Error, NewRun, StopAnswer, StopTasks, TaskTally, TasksStopped};
 use crate::time::Timestamp;
 
 /// How long after its locator was written a run may be made.
@@ -133,6 +133,28 @@ impl RedisStore {
             "forced" => Ok(StopAnswer::Already { report: report(run, &reply.text()?)?, forced: true }),
             "finished" => Ok(StopAnswer::Finished(status(&reply.text()?, &reply)?)),
             "early" => Ok(StopAnswer::Early),
+            other => Err(reply.corrupt(&format!("the answer `{other}` is unknown"))),
+        }
+    }
+
+    pub(super) async fn order_tasks(&self, stop: &StopTasks) -> Result<TasksStopped, Error> {
+        let Some(run) = self.find(&stop.run).await? else { return Ok(TasksStopped::NotFound) };
+        let items: Vec<_> = stop.items.iter().map(u32::to_string).collect();
+        let mut call = self.on(&self.scripts.stop_tasks, run.key.partition);
+        call.arg(stop.run.as_str()).arg(stop.node.as_str()).arg(items.join(" ")).arg(flag(stop.skip));
+        for part in encode::order(&stop.order) {
+            call.arg(part);
+        }
+        call.arg(encode::ending(stop));
+        let mut reply = self.send(&mut call).await?;
+        match reply.text()?.as_str() {
+            "not_found" => Ok(TasksStopped::NotFound),
+            "frozen" => Ok(TasksStopped::Frozen(status(&reply.text()?, &reply)?)),
+            "done" => Ok(TasksStopped::Done(TaskTally {
+                settled: reply.parsed()?,
+                stopping: reply.parsed()?,
+                already: reply.parsed()?,
+            })),
             other => Err(reply.corrupt(&format!("the answer `{other}` is unknown"))),
         }
     }

@@ -9,8 +9,8 @@ use serde::Serialize;
 use crate::id::{RunId, TaskId, ThreadId};
 use crate::outcome::Outcome;
 use crate::stop::NewOrder;
-use crate::store::{NewRun, Start};
-use crate::task::{Dispatch, NewTask};
+use crate::store::{NewRun, Start, StopTasks};
+use crate::task::{Dispatch, Group, NewTask};
 use crate::time::{Timestamp, millis};
 
 /// Longer durations are cut to this, so that a time plus a duration stays exact in a script: ten years.
@@ -54,6 +54,15 @@ pub(super) fn order(order: &NewOrder) -> [String; 7] {
         order.reason.clone().unwrap_or_default(),
         json(order),
     ]
+}
+
+/// What the outcome of a task that an order stops alone has beside its kind.
+pub(super) fn ending(stop: &StopTasks) -> String {
+    let outcome = Outcome::Stopped { partial: None, skipped: stop.skip, why: Some(stop.order.by()) };
+    let text = json(&outcome);
+    let plain = json(&Outcome::stopped(None));
+    // Both begin with their kind.
+    text.strip_prefix(&plain[..plain.len() - 1]).and_then(|rest| rest.strip_suffix('}')).unwrap_or_default().to_owned()
 }
 
 /// An order's grace in ms; empty where each task's own holds.
@@ -108,7 +117,7 @@ fn chunk(index: usize, tasks: &[&NewTask], children: &Children) -> Chunk {
         chunk.add(name.clone(), record(task));
         chunk.add(format!("{name}|p"), policy);
         match &task.dispatch {
-            Dispatch::Queue { .. } => {
+            Dispatch::Queue { .. } | Dispatch::Pending { .. } => {
                 chunk.add(format!("{name}|d"), json(task));
                 if let Some(reads) = &task.reads {
                     let reads: Vec<_> = reads.iter().map(crate::id::ChannelName::as_str).collect();
@@ -145,6 +154,7 @@ impl Chunk {
 fn record(task: &NewTask) -> String {
     let state = match &task.dispatch {
         Dispatch::Queue { .. } => "queued",
+        Dispatch::Pending { .. } => "pending",
         Dispatch::Wait { .. } => "waiting",
         Dispatch::Human { .. } => "human",
         Dispatch::Child { .. } => "child",
@@ -157,18 +167,38 @@ fn record(task: &NewTask) -> String {
 fn policy(task: &NewTask) -> String {
     let (dispatch, pool, length) = match &task.dispatch {
         Dispatch::Queue { pool } => ("queue", pool.as_str(), Duration::ZERO),
+        Dispatch::Pending { pool } => ("pending", pool.as_str(), Duration::ZERO),
         Dispatch::Wait { length } => ("wait", "", *length),
         Dispatch::Human { .. } => ("human", "", Duration::ZERO),
         Dispatch::Child { .. } => ("child", "", Duration::ZERO),
         Dispatch::Settled { .. } => ("settled", "", Duration::ZERO),
     };
     format!(
-        "{dispatch}|{pool}|{}|{}|{}|{}|{}|{}",
+        "{dispatch}|{pool}|{}|{}|{}|{}|{}|{}{}",
         ms(task.timeout),
         ms(task.queue_timeout),
         ms(task.grace),
         task.max_crashes,
         flag(task.fails_run),
-        ms(length)
+        ms(length),
+        task.group.map_or_else(String::new, |group| format!("|{group}"))
     )
+}
+
+/// The groups of a step as `lua/scope.lua` has them.
+pub(super) fn groups(groups: &[Group], tasks: &[NewTask]) -> Vec<String> {
+    let mut following = BTreeMap::new();
+    for task in tasks.iter().filter(|task| matches!(task.dispatch, Dispatch::Pending { .. })) {
+        let first = following.entry(task.group).or_insert(task.id.item);
+        *first = task.id.item.min(*first);
+    }
+    let show = |number: Option<u32>| number.map_or_else(String::new, |number| number.to_string());
+    let text = |(place, group): (usize, &Group)| {
+        let end = group.first.saturating_add(group.count);
+        let place = u32::try_from(place).ok();
+        let following = following.get(&place).copied().unwrap_or(end);
+        let Group { node, first, need, may_fail, .. } = group;
+        format!("{node}|{first}|{end}|{following}|{}|{}", show(*need), show(*may_fail))
+    };
+    groups.iter().enumerate().map(text).collect()
 }

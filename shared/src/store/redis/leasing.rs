@@ -84,8 +84,8 @@ impl RedisStore {
         call.arg(run.id.as_str()).arg(task.to_string()).arg(settle.fence.get());
         match &settle.verdict {
             Verdict::Done(outcome) => {
-                call.arg("done").arg(json(outcome)).arg(flag(words::is_bad(outcome)));
-                if words::is_bad(outcome) {
+                call.arg("done").arg(json(outcome)).arg(flag(outcome.is_bad()));
+                if outcome.is_bad() {
                     let failure = words::failure_of(outcome, &task.node);
                     call.arg(json(&failure)).arg(&failure.message);
                 }
@@ -108,7 +108,7 @@ impl RedisStore {
         call.arg(task.run.id.as_str()).arg(task.task.to_string()).arg(fence.get());
         match release {
             Release::Stopped(proof) => {
-                let outcome = Outcome::Stopped { partial: proof.partial.clone() };
+                let outcome = Outcome::stopped(proof.partial.clone());
                 call.arg("1").arg(json(&outcome)).arg(json(proof)).arg(flag(proof.confirmed));
             }
             Release::HandedBack => {

@@ -214,7 +214,7 @@ impl RedisStore {
             }
         }
         match &advance.then {
-            Then::Step { step, tasks } => {
+            Then::Step { step, tasks, groups } => {
                 call.arg("step").arg(step.get()).arg(plan.chunks.len()).arg(flag(plan.is_staged)).arg(tasks.len());
                 let asked: Vec<_> =
                     plan.children.values().filter_map(|child| Some((child.run.as_str(), child.asked?))).collect();
@@ -222,6 +222,8 @@ impl RedisStore {
                 for (run, at) in asked {
                     call.arg(run).arg(at.as_millis());
                 }
+                let groups = encode::groups(groups, tasks);
+                call.arg(groups.len()).arg(groups);
                 let inline = if plan.is_staged { &[] } else { plan.chunks.as_slice() };
                 for (field, value) in inline.iter().flat_map(|chunk| &chunk.fields) {
                     call.arg(field).arg(value);

@@ -132,16 +132,25 @@ impl Listener {
     }
 }
 
-/// `RUN REPORT`.
+/// `RUN REPORT`, or `RUN TASK,TASK,… REPORT` where only these tasks of the run were ordered to stop.
 fn stop(payload: &[u8]) -> Option<Signal> {
-    let (run, report) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
-    Some(Signal::Stop { run: RunId::new(run).ok()?, report: Box::new(serde_json::from_str(report).ok()?) })
+    let (run, rest) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
+    let run = RunId::new(run).ok()?;
+    if rest.starts_with('{') {
+        return Some(Signal::Stop { run, report: Box::new(serde_json::from_str(rest).ok()?) });
+    }
+    let (tasks, report) = rest.split_once(' ')?;
+    let tasks = tasks.split(',').map(|task| task.parse().ok()).collect::<Option<_>>()?;
+    Some(Signal::StopTasks { run, tasks, report: Box::new(serde_json::from_str(report).ok()?) })
 }
 
-/// `PARTITION`.
+/// `PARTITION`, or `PARTITION due`.
 fn ready(payload: &[u8]) -> Option<Signal> {
-    let partition = std::str::from_utf8(payload).ok()?.parse().ok()?;
-    Some(Signal::Ready(Partition::new(partition)))
+    let text = std::str::from_utf8(payload).ok()?;
+    match text.strip_suffix(" due") {
+        Some(partition) => Some(Signal::Due(Partition::new(partition.parse().ok()?))),
+        None => Some(Signal::Ready(Partition::new(text.parse().ok()?))),
+    }
 }
 
 #[cfg(test)]
@@ -151,11 +160,14 @@ mod tests {
     #[test]
     fn pushes_read_as_they_are_written_and_garbage_is_dropped() {
         assert_eq!(ready(b"7"), Some(Signal::Ready(Partition::new(7))));
+        assert_eq!(ready(b"7 due"), Some(Signal::Due(Partition::new(7))));
         let report = br#"r1 {"order":{"cause":"cancelled","actor":"a","force":false,"at":5},"leases":1,"released":0,"unconfirmed":0}"#;
         assert!(
             matches!(stop(report), Some(Signal::Stop { run, report }) if run.as_str() == "r1" && report.leases == 1)
         );
-        for garbage in [&b""[..], b"x", b"r1 {}", b"\xff"] {
+        let some = [&b"r1 3:ask:0,3:ask:7"[..], &report[2..]].concat();
+        assert!(matches!(stop(&some), Some(Signal::StopTasks { tasks, .. }) if tasks[1].item == 7 && tasks.len() == 2));
+        for garbage in [&b""[..], b"x", b"r1 {}", b"r1 x {}", b" due", b"\xff"] {
             assert!(stop(garbage).is_none() && ready(garbage).is_none());
         }
     }

@@ -33,6 +33,7 @@ pub(super) struct Scripts {
     pub(super) create: Script,
     pub(super) refuse: Script,
     pub(super) stop: Script,
+    pub(super) stop_tasks: Script,
     pub(super) take_ready: Script,
     pub(super) stage: Script,
     pub(super) advance: Script,
@@ -53,6 +54,7 @@ const SERVER_TIME: &str = "local clock = redis.call('TIME')\nlocal now = clock[1
 const TOLD_TIME: &str = "local now = tonumber(table.remove(ARGV))";
 
 const BASE: &str = include_str!("lua/base.lua");
+const SCOPE: &str = include_str!("lua/scope.lua");
 const LIFE: &str = include_str!("lua/life.lua");
 const VALUES: &str = include_str!("lua/values.lua");
 
@@ -62,7 +64,7 @@ impl Scripts {
     pub(super) fn new(config: &RedisConfig, keys: &Keys, is_told: bool) -> Self {
         let constants = constants(config, keys, is_told);
         // Life is a function: made by the calls that need it.
-        let life = format!("make_life = function()\n{}{LIFE}end\n", words_of_the_store());
+        let life = format!("make_life = function()\n{}{SCOPE}{LIFE}end\n", words_of_the_store());
         let life = life.as_str();
         let script = |name: &'static str, parts: &[&str], text: &str| {
             // A script with this first line is refused a key of another slot even where one node serves both.
@@ -78,6 +80,7 @@ impl Scripts {
             create: script("create", &[BASE, life], include_str!("lua/create.lua")),
             refuse: script("refuse", &[BASE], include_str!("lua/refuse.lua")),
             stop: script("stop", &[BASE, life], include_str!("lua/stop.lua")),
+            stop_tasks: script("stop_tasks", &[BASE, life], include_str!("lua/stop_tasks.lua")),
             take_ready: script("take_ready", &[BASE, VALUES], include_str!("lua/take_ready.lua")),
             stage: script("stage", &[BASE], include_str!("lua/stage.lua")),
             advance: script("advance", &[BASE, life], include_str!("lua/advance.lua")),
@@ -156,7 +159,7 @@ fn constants(config: &RedisConfig, keys: &Keys, is_told: bool) -> String {
         format!("local RETENTION, STEP_KEPT = {}, {}", millis(config.retention), millis(config.step_retention)),
         format!("local EARLY_KEPT, STAGED_KEPT, REFUSED_KEPT = {EARLY_KEPT}, {STAGED_KEPT}, {REFUSED_KEPT}"),
         format!("local QUEUE_MAX, AUDIT_MAX, EVENTS_MAX = {THREAD_QUEUE_MAX}, {AUDIT_PER_PARTITION_MAX}, {EVENTS_PER_RUN_MAX}"),
-        format!("local SEND_AFTER = {}", super::SEND_AFTER),
+        format!("local SEND_AFTER, CHUNK = {}, {}", super::SEND_AFTER, encode::CHUNK),
         format!("local CHANNEL_STOP = {}", quote(&keys.stop_channel())),
         format!("local CHANNEL_READY = {}", quote(&keys.ready_channel())),
         String::new(),

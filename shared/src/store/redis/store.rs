@@ -19,7 +19,7 @@ use crate::stop::NewOrder;
 use crate::store::{
     Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
     Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer,
-    Store, StoredGraph, SweepLimits, Swept, Thread, WorkerRecord, bounds,
+    StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord, bounds,
 };
 use crate::task::Task;
 use crate::time::{Clock, Timestamp};
@@ -141,6 +141,11 @@ impl Store for RedisStore {
     async fn stop(&self, run: &RunId, order: NewOrder) -> Result<StopAnswer, Error> {
         bounds::order(&order)?;
         self.order_stop(run, &order).await
+    }
+
+    async fn stop_tasks(&self, stop: StopTasks) -> Result<TasksStopped, Error> {
+        bounds::stop_tasks(&stop)?;
+        self.order_tasks(&stop).await
     }
 
     async fn take_ready(&self, partition: Partition, limit: usize, hold: Duration) -> Result<Vec<Ready>, Error> {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::id::{NodeName, RunId};
 use crate::limits::Limit;
-use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
+use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::run::RunStatus;
 
 /// The failure of a task that was still queued when a limit of `length` had passed.
@@ -33,7 +33,7 @@ pub(super) fn child_taken(child: &RunId, node: &NodeName) -> Failure {
 
 /// The outcome of a task whose attempt was stopped without a word from its worker, or by handing it back.
 pub(super) const fn stopped() -> Outcome {
-    Outcome::Stopped { partial: None }
+    Outcome::stopped(None)
 }
 
 /// The run's failure when a bad outcome of a node's task fails it: the outcome's own, where it has one.
@@ -54,11 +54,6 @@ pub(super) fn child_ended(child: &RunId, status: RunStatus, node: &NodeName) -> 
     Failure::new(FailureKind::Child, format!("the child run {child} ended as {status}")).at(node)
 }
 
-/// Whether an outcome is bad: anything but a success.
-pub(super) fn is_bad(outcome: &Outcome) -> bool {
-    outcome.kind() != OutcomeKind::Succeeded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,7 +62,7 @@ mod tests {
     fn a_run_that_a_task_fails_keeps_the_failure_of_its_outcome() {
         let node = NodeName::new("ask").unwrap();
         let outcome = Outcome::Crashed { failure: crashed("3", &node) };
-        assert!(is_bad(&outcome));
+        assert!(outcome.is_bad());
         assert_eq!(Some(&failure_of(&outcome, &node)), outcome.failure());
     }
 

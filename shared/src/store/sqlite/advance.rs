@@ -6,7 +6,7 @@ use super::fault::Result;
 use super::run_row::RunRow;
 use super::task_row::{self, TaskRow};
 use super::tx::Tx;
-use super::{audit, checkpoints, create, finish};
+use super::{audit, checkpoints, create, finish, scope};
 use crate::id::{RunId, Step, TaskKey};
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::plan::Then;
@@ -36,7 +36,10 @@ pub(super) fn advance(tx: &mut Tx<'_>, advance: &Advance) -> Result<Advanced> {
     plan.resumed = false;
     plan.ready_at = None;
     match &advance.then {
-        Then::Step { step, tasks } => begin_step(tx, &run, *step, tasks)?,
+        Then::Step { step, tasks, groups } => {
+            scope::add_groups(tx, &run, *step, groups, tasks)?;
+            begin_step(tx, &run, *step, tasks)?;
+        }
         Then::Pause { step } => pause(tx, &run, *step)?,
         Then::Succeed => {
             begin(tx, &id)?;

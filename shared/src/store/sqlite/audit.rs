@@ -8,7 +8,7 @@ use super::tx::Tx;
 use crate::id::{Partition, RunId, ThreadId};
 use crate::limits::AUDIT_PER_PARTITION_MAX;
 use crate::stop::NewOrder;
-use crate::store::{AuditEntry, Error, NewRun, Page, Resume};
+use crate::store::{AuditEntry, Error, NewRun, Page, Resume, StopTasks, TaskTally, TasksStopped};
 
 /// Notes a stop order and what came of it.
 pub(super) fn stop(tx: &mut Tx<'_>, run: &RunId, order: &NewOrder, result: &str) -> Result<()> {
@@ -19,6 +19,27 @@ pub(super) fn stop(tx: &mut Tx<'_>, run: &RunId, order: &NewOrder, result: &str)
         actor: order.actor.clone(),
         reason: order.reason.clone(),
         result: result.to_owned(),
+    };
+    add(tx, &entry)
+}
+
+/// Notes an order to tasks of a run and what came of it.
+pub(super) fn stop_tasks(tx: &mut Tx<'_>, stop: &StopTasks, answer: TasksStopped) -> Result<()> {
+    let node = &stop.node;
+    let result = match answer {
+        TasksStopped::NotFound => format!("{node}: not_found"),
+        TasksStopped::Frozen(status) => format!("{node}: {status}"),
+        TasksStopped::Done(TaskTally { settled, stopping, already }) => {
+            format!("{node}: {settled} settled, {stopping} stopping, {already} already")
+        }
+    };
+    let entry = AuditEntry {
+        at: tx.now,
+        action: "stop_tasks".to_owned(),
+        run: stop.run.clone(),
+        actor: stop.order.actor.clone(),
+        reason: stop.order.reason.clone(),
+        result,
     };
     add(tx, &entry)
 }

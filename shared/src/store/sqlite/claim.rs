@@ -21,7 +21,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, claim: &Claim) -> Result<Claimed> {
     }
     match task.state {
         TaskState::Queued => lease(tx, &run, task, claim, false),
-        TaskState::Leased if task.nonce.as_ref() == Some(&claim.nonce) => {
+        TaskState::Leased | TaskState::Stopping if task.nonce.as_ref() == Some(&claim.nonce) => {
             Ok(Claimed::Leased(Box::new(describe(tx, &run, &task)?)))
         }
         TaskState::Leased => {
@@ -40,9 +40,13 @@ pub(super) fn claim(tx: &mut Tx<'_>, claim: &Claim) -> Result<Claimed> {
             }
             lease(tx, &run, task, claim, true)
         }
-        TaskState::Delayed | TaskState::Waiting | TaskState::Human | TaskState::Child | TaskState::Settled => {
-            Ok(Claimed::Stale)
-        }
+        TaskState::Pending
+        | TaskState::Delayed
+        | TaskState::Waiting
+        | TaskState::Human
+        | TaskState::Child
+        | TaskState::Stopping
+        | TaskState::Settled => Ok(Claimed::Stale),
     }
 }
 

@@ -4,12 +4,13 @@ use rusqlite::{Connection, params};
 
 use super::fault::Result;
 use super::run_row::RunRow;
+use super::scope::{self, GroupEnd};
 use super::task_row::{self, TaskRow};
 use super::tx::Tx;
 use super::{stop, threads};
 use crate::id::{RunId, RunKey, TaskKey};
 use crate::limits::Limit;
-use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
+use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::run::{RunEvent, RunStatus};
 use crate::stop::{Cause, NewOrder};
 use crate::store::{Ends, end_named};
@@ -64,6 +65,7 @@ pub(super) fn tell_parent(tx: &mut Tx<'_>, child: &RunRow) -> Result<()> {
         return Ok(());
     }
     let outcome = Outcome::ChildEnded { run: child.key.id.clone(), status: child.life.status };
+    let is_skipped = child.life.stop.is_some() && scope::order_of(tx, &task)?.is_some_and(|order| order.skip);
     if parent.life.status.is_final() {
         return Ok(());
     }
@@ -72,15 +74,24 @@ pub(super) fn tell_parent(tx: &mut Tx<'_>, child: &RunRow) -> Result<()> {
         close_task(tx, &parent, task, outcome, confirmed)?;
         return Ok(());
     }
-    settle(tx, &parent, task, outcome)?;
+    if is_skipped {
+        scope::settle_stopped(tx, &parent, task, None)?;
+    } else {
+        settle(tx, &parent, task, outcome)?;
+    }
     Ok(())
 }
 
-/// Gives a task its outcome, with all that follows: the step is complete, or its siblings are stopped. Whether the step
-/// is complete.
+/// Gives a task its outcome, with all that follows: the step is complete, or its siblings are stopped, or the next of its
+/// group gets its turn. Whether the step is complete.
 pub(super) fn settle(tx: &mut Tx<'_>, run: &RunRow, task: TaskRow, outcome: Outcome) -> Result<bool> {
     let failure = task.fails_run.then(|| blame(&task, &outcome)).flatten();
-    let node = task.id.node.clone();
+    let task_id = task.id.clone();
+    let end = GroupEnd {
+        is_bad: outcome.is_bad(),
+        is_skipped: matches!(outcome, Outcome::Stopped { skipped: true, .. }),
+        was_pending: task.state == TaskState::Pending,
+    };
     write(tx, run, task, outcome)?;
     let id = &run.key.id;
     let row = tx.change(id)?;
@@ -95,14 +106,17 @@ pub(super) fn settle(tx: &mut Tx<'_>, run: &RunRow, task: TaskRow, outcome: Outc
         let order = NewOrder {
             cause: Cause::SiblingFailed,
             reason: Some(failure.message.clone()),
-            actor: format!("node {node}"),
+            actor: format!("node {}", task_id.node),
             grace: None,
             force: false,
         };
         row.life.failure = Some(failure);
         stop::order(tx, id, &order)?;
+        return Ok(false);
     }
-    Ok(false)
+    scope::settled_in_group(tx, run, &task_id, end)?;
+    let row = tx.known(id)?;
+    Ok(!row.is_frozen() && row.counts.open_tasks == 0)
 }
 
 /// Settles a task of a stopping run: its lease, or its child, counts in the report. Whether that ended the run.
@@ -127,9 +141,14 @@ pub(super) fn close_task(
 fn write(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, outcome: Outcome) -> Result<()> {
     let counts = &mut tx.change(&run.key.id)?.counts;
     match task.state {
-        TaskState::Leased => counts.open_leases = counts.open_leases.saturating_sub(1),
+        TaskState::Leased | TaskState::Stopping => counts.open_leases = counts.open_leases.saturating_sub(1),
         TaskState::Child => counts.open_children = counts.open_children.saturating_sub(1),
-        TaskState::Queued | TaskState::Delayed | TaskState::Waiting | TaskState::Human | TaskState::Settled => {}
+        TaskState::Pending
+        | TaskState::Queued
+        | TaskState::Delayed
+        | TaskState::Waiting
+        | TaskState::Human
+        | TaskState::Settled => {}
     }
     if task.state != TaskState::Human {
         counts.open_tasks = counts.open_tasks.saturating_sub(1);
@@ -143,10 +162,13 @@ fn write(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, outcome: Outcome) -> 
 
 /// The failure that a bad outcome lays on its run.
 fn blame(task: &TaskRow, outcome: &Outcome) -> Option<Failure> {
-    if outcome.kind() == OutcomeKind::Succeeded {
+    if !outcome.is_bad() {
         return None;
     }
     Some(match outcome {
+        Outcome::Stopped { why: Some(why), .. } => {
+            Failure::new(FailureKind::Stopped, format!("it was stopped {why}")).at(&task.id.node)
+        }
         Outcome::ChildEnded { run, status } => {
             Failure::new(FailureKind::Child, format!("the child run {run} ended as {status}")).at(&task.id.node)
         }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use super::fault::Result;
-use super::finish;
 use super::run_row::RunRow;
 use super::task_row::{self, Answered, How, TaskRow};
 use super::tx::Tx;
+use super::{finish, scope};
 use crate::id::{Fence, TaskKey};
 use crate::outcome::{Failure, Outcome};
 use crate::run::RunStatus;
-use crate::stop::StopProof;
+use crate::stop::{StopProof, StopReport};
 use crate::store::{Release, Released, Renewal, Renewed, Settle, Settled, Verdict};
 use crate::task::{TaskEvent, TaskState};
 use crate::time::Timestamp;
@@ -21,21 +21,29 @@ pub(super) fn renew(tx: &mut Tx<'_>, renewals: &[Renewal]) -> Result<Vec<Renewed
 
 fn renew_one(tx: &mut Tx<'_>, renewal: &Renewal) -> Result<Renewed> {
     let Some((run, mut task)) = tx.task(&renewal.task)? else { return Ok(Renewed::Lost) };
-    if !task.is_leased_under(renewal.fence) || tx.now >= renewable_until(&run, &task, renewal.ttl) {
+    if !task.is_leased_under(renewal.fence) {
+        return Ok(Renewed::Lost);
+    }
+    let report = match (&run.life.stop, task.state) {
+        (Some(report), _) => Some(report.clone()),
+        (None, TaskState::Stopping) => scope::order_of(tx, &task)?.map(|order| order.report()),
+        (None, _) => None,
+    };
+    if tx.now >= renewable_until(report.as_ref(), &run, &task, renewal.ttl) {
         return Ok(Renewed::Lost);
     }
     task.renewed_at = Some(tx.now);
     task.due_at = Some(tx.now.after(renewal.ttl));
     task_row::save_due(tx.conn, &task)?;
-    Ok(match run.life.stop {
+    Ok(match report {
         Some(report) => Renewed::Stop(Box::new(report)),
         None => Renewed::Held,
     })
 }
 
 /// From when on a lease is not renewed any more: its holder had its time, and the time to clean up.
-fn renewable_until(run: &RunRow, task: &TaskRow, ttl: Duration) -> Timestamp {
-    match &run.life.stop {
+fn renewable_until(order: Option<&StopReport>, run: &RunRow, task: &TaskRow, ttl: Duration) -> Timestamp {
+    match order {
         Some(report) => report.order.at.after(report.order.order.grace.unwrap_or(task.grace)).after(ttl),
         None => task.deadline(run).after(task.grace).after(ttl),
     }
@@ -49,7 +57,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, settle: &Settle) -> Result<Settled> {
     if !task.is_leased_under(settle.fence) {
         return Ok(Settled::Stale);
     }
-    if run.is_frozen() {
+    if run.is_frozen() || task.state == TaskState::Stopping {
         return Ok(Settled::Frozen);
     }
     task.answered = Some(Answered { how: How::Settled, fence: settle.fence, end: false });
@@ -62,7 +70,11 @@ pub(super) fn settle(tx: &mut Tx<'_>, settle: &Settle) -> Result<Settled> {
             // Whether it completes the step is known from the counts, which no one else changes before it is written.
             let completes = run.counts.open_tasks == 1;
             task.answered = Some(Answered { how: How::Settled, fence: settle.fence, end: completes });
-            let step_complete = finish::settle(tx, &run, task, outcome.clone())?;
+            let step_complete = finish::settle(tx, &run, task.clone(), outcome.clone())?;
+            if step_complete != completes {
+                // It decided its group, and with it all that was open.
+                task_row::save_answer(tx.conn, &task, step_complete)?;
+            }
             Ok(Settled::Accepted { step_complete })
         }
     }
@@ -85,7 +97,7 @@ pub(super) fn release(tx: &mut Tx<'_>, key: &TaskKey, fence: Fence, release: &Re
     if !task.is_leased_under(fence) {
         return Ok(Released::Stale);
     }
-    if run.life.status != RunStatus::Stopping {
+    if run.life.status != RunStatus::Stopping && task.state != TaskState::Stopping {
         hand_back(tx, &run, task)?;
         return Ok(Released::Accepted { run_ended: false });
     }
@@ -113,7 +125,12 @@ fn close(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, proof: StopProof) -> 
     task.answered = Some(Answered { how: How::Released, fence: task.fence, end: ends });
     let (partial, confirmed) = (proof.partial.clone(), proof.confirmed);
     task.proof = Some(proof);
-    finish::close_task(tx, run, task, Outcome::Stopped { partial }, confirmed)
+    if !run.is_frozen() {
+        task.answered = Some(Answered { how: How::Released, fence: task.fence, end: false });
+        scope::settle_stopped(tx, run, task, partial)?;
+        return Ok(false);
+    }
+    finish::close_task(tx, run, task, Outcome::stopped(partial), confirmed)
 }
 
 pub(super) fn mark_sent(tx: &mut Tx<'_>, tasks: &[TaskKey], resend_after: Duration) -> Result<()> {

@@ -32,6 +32,7 @@ mod ready;
 mod resume;
 mod run_row;
 mod schema;
+mod scope;
 mod stop;
 mod store;
 mod sweep;

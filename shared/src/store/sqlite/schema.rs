@@ -20,7 +20,24 @@ const ADDED: &str = "CREATE TABLE IF NOT EXISTS ends (
     cause  TEXT    NOT NULL, -- of the stop order; empty without one
     count  INTEGER NOT NULL,
     PRIMARY KEY (status, cause)
-) WITHOUT ROWID;";
+) WITHOUT ROWID;
+-- Stop orders to single tasks.
+CREATE TABLE IF NOT EXISTS task_orders (
+    task INTEGER PRIMARY KEY REFERENCES tasks (seq) ON DELETE CASCADE,
+    json TEXT NOT NULL
+);
+-- Groups of tasks that are not decided yet: the items of a node from `first` to below `upto`.
+CREATE TABLE IF NOT EXISTS task_groups (
+    run       INTEGER NOT NULL REFERENCES runs (seq) ON DELETE CASCADE,
+    step      INTEGER NOT NULL,
+    node      TEXT    NOT NULL,
+    first     INTEGER NOT NULL,
+    upto      INTEGER NOT NULL,
+    following INTEGER NOT NULL, -- from here on the next pending item is looked for
+    need      INTEGER, -- successes that are needed still
+    may_fail  INTEGER -- failures that are allowed still
+);
+CREATE INDEX IF NOT EXISTS task_groups_by_place ON task_groups (run, step, node, first);";
 
 /// How often a file that another process is just setting up is tried, each time for the whole `busy_timeout`.
 const SETUP_ATTEMPTS: u32 = 3;

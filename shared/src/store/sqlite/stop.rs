@@ -24,7 +24,8 @@ pub(super) fn order(tx: &mut Tx<'_>, id: &RunId, order: &NewOrder) -> Result<Sto
     Ok(answer)
 }
 
-fn carry_out(tx: &mut Tx<'_>, id: &RunId, order: &NewOrder) -> Result<StopAnswer> {
+/// The same without an entry in the audit trail.
+pub(super) fn carry_out(tx: &mut Tx<'_>, id: &RunId, order: &NewOrder) -> Result<StopAnswer> {
     let Some(run) = tx.run(id)? else {
         early::keep(tx, id, order)?;
         return Ok(StopAnswer::Early);

@@ -15,8 +15,8 @@ use super::tx::{Setting, Tx};
 use super::watch::Watch;
 use super::writer::Writer;
 use super::{
-    advance, audit, checkpoints, claim, create, events, finish, fleet, lease, listing, ready, resume, schema, stop,
-    sweep, task_row, threads,
+    advance, audit, checkpoints, claim, create, events, finish, fleet, lease, listing, ready, resume, schema, scope,
+    stop, sweep, task_row, threads,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
@@ -24,7 +24,7 @@ use crate::stop::NewOrder;
 use crate::store::{
     Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
     Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer,
-    Store, StoredGraph, SweepLimits, Swept, Thread, WorkerRecord, bounds,
+    StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord, bounds,
 };
 use crate::task::Task;
 use crate::time::{Clock, Timestamp};
@@ -128,6 +128,11 @@ impl Store for SqliteStore {
         bounds::order(&order)?;
         let run = run.clone();
         self.write(move |tx| stop::order(tx, &run, &order)).await
+    }
+
+    async fn stop_tasks(&self, stop: StopTasks) -> Result<TasksStopped, Error> {
+        bounds::stop_tasks(&stop)?;
+        self.write(move |tx| scope::stop_tasks(tx, &stop)).await
     }
 
     async fn take_ready(&self, partition: Partition, limit: usize, hold: Duration) -> Result<Vec<Ready>, Error> {

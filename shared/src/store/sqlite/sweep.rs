@@ -6,7 +6,7 @@ use super::fault::{Naming, Result};
 use super::run_row::RunRow;
 use super::task_row::{self, TaskRow, select_tasks};
 use super::tx::Tx;
-use super::{claim, finish, forget, stop};
+use super::{claim, finish, forget, scope, stop};
 use crate::id::{Partition, RunId, TaskId};
 use crate::limits::Limit;
 use crate::outcome::{Outcome, Writes};
@@ -123,7 +123,12 @@ fn handle(tx: &mut Tx<'_>, run: &RunId, seq: i64, limits: &SweepLimits, swept: &
             }
             hand_out(tx, &run, task, limits, swept)
         }
-        TaskState::Human | TaskState::Child | TaskState::Settled => {
+        TaskState::Stopping => {
+            swept.expired += 1;
+            scope::settle_stopped(tx, &run, task, None)?;
+            Ok(())
+        }
+        TaskState::Pending | TaskState::Human | TaskState::Child | TaskState::Settled => {
             task.due_at = None;
             task_row::save_due(tx.conn, &task)
         }
@@ -132,9 +137,9 @@ fn handle(tx: &mut Tx<'_>, run: &RunId, seq: i64, limits: &SweepLimits, swept: &
 
 /// A lease of a stopping run that ran out: nobody knows whether its attempt has stopped.
 fn drop_frozen(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, swept: &mut Swept) -> Result<()> {
-    if task.state == TaskState::Leased && run.life.status == RunStatus::Stopping {
+    if task.state.has_lease() && run.life.status == RunStatus::Stopping {
         swept.expired += 1;
-        finish::close_task(tx, run, task, Outcome::Stopped { partial: None }, false)?;
+        finish::close_task(tx, run, task, Outcome::stopped(None), false)?;
         return Ok(());
     }
     task.due_at = None;

@@ -83,6 +83,7 @@ impl TaskRow {
     pub(super) fn planned(new: &NewTask, run: i64, now: Timestamp) -> Self {
         let (state, due_at) = match &new.dispatch {
             Dispatch::Queue { .. } => (TaskState::Queued, Some(now.after(UNSENT_FOR))),
+            Dispatch::Pending { .. } => (TaskState::Pending, None),
             Dispatch::Wait { length } => (TaskState::Waiting, Some(now.after(*length))),
             Dispatch::Human { .. } => (TaskState::Human, None),
             Dispatch::Child { .. } => (TaskState::Child, None),
@@ -90,7 +91,7 @@ impl TaskRow {
         };
         let (mut pool, mut child, mut payload, mut outcome) = (None, None, None, None);
         match &new.dispatch {
-            Dispatch::Queue { pool: of } => pool = Some(of.clone()),
+            Dispatch::Queue { pool: of } | Dispatch::Pending { pool: of } => pool = Some(of.clone()),
             Dispatch::Child { run } => child = Some(run.id.clone()),
             Dispatch::Human { payload: shown } => payload = Some(shown.clone()),
             Dispatch::Settled { outcome: known } => outcome = Some(known.clone()),
@@ -160,13 +161,13 @@ impl TaskRow {
 
     /// Whether it is leased under this fence.
     pub(super) fn is_leased_under(&self, fence: Fence) -> bool {
-        self.state == TaskState::Leased && self.fence == fence
+        self.state.has_lease() && self.fence == fence
     }
 
     /// What this call was answered, if this fence made it last and nobody has claimed the task since.
     pub(super) fn answer_to(&self, how: How, fence: Fence) -> Option<bool> {
         let answered = self.answered.filter(|answered| answered.how == how && answered.fence == fence)?;
-        (self.state != TaskState::Leased).then_some(answered.end)
+        (!self.state.has_lease()).then_some(answered.end)
     }
 
     /// Takes an event that the callers have made sure is legal.
@@ -349,6 +350,18 @@ pub(super) fn save(conn: &Connection, row: &TaskRow) -> Result<()> {
         row.proof.as_ref().map(Json),
         row.taken_over,
     ])?;
+    Ok(())
+}
+
+/// Notes that its time has begun anew.
+pub(super) fn save_made(conn: &Connection, row: &TaskRow) -> Result<()> {
+    conn.prepare_cached("UPDATE tasks SET made_at = ?2 WHERE seq = ?1")?.execute(params![row.seq, row.made_at])?;
+    Ok(())
+}
+
+/// Notes what its last settle or release was answered, and changes nothing else.
+pub(super) fn save_answer(conn: &Connection, row: &TaskRow, end: bool) -> Result<()> {
+    conn.prepare_cached("UPDATE tasks SET answered_end = ?2 WHERE seq = ?1")?.execute(params![row.seq, end])?;
     Ok(())
 }
 

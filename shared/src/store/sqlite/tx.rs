@@ -11,7 +11,8 @@ use rusqlite::Connection;
 use super::fault::{Fault, Result};
 use super::run_row::{self, RunRow};
 use super::task_row::{self, TaskRow};
-use crate::id::{Partition, RunId, RunKey, TaskKey};
+use crate::id::{Partition, RunId, RunKey, TaskId, TaskKey};
+use crate::stop::StopReport;
 use crate::store::Signal;
 use crate::time::Timestamp;
 
@@ -29,6 +30,9 @@ pub(super) struct Tx<'c> {
     runs: BTreeMap<RunId, Held>,
     ready: BTreeSet<Partition>,
     stops: BTreeSet<RunId>,
+    /// Orders to single tasks, in the order in which they were given.
+    tasks: Vec<(RunId, TaskId, StopReport)>,
+    due: BTreeSet<Partition>,
 }
 
 struct Held {
@@ -38,7 +42,16 @@ struct Held {
 
 impl<'c> Tx<'c> {
     pub(super) const fn new(conn: &'c Connection, now: Timestamp, setting: &'c Setting) -> Self {
-        Self { conn, now, setting, runs: BTreeMap::new(), ready: BTreeSet::new(), stops: BTreeSet::new() }
+        Self {
+            conn,
+            now,
+            setting,
+            runs: BTreeMap::new(),
+            ready: BTreeSet::new(),
+            stops: BTreeSet::new(),
+            tasks: Vec::new(),
+            due: BTreeSet::new(),
+        }
     }
 
     /// Reads a run unless it was read before; whether it exists.
@@ -100,6 +113,16 @@ impl<'c> Tx<'c> {
         self.stops.insert(id.clone());
     }
 
+    /// Notes that the order to a task that a worker has is to be pushed.
+    pub(super) fn push_task(&mut self, run: &RunId, task: &TaskId, report: StopReport) {
+        self.tasks.push((run.clone(), task.clone(), report));
+    }
+
+    /// Notes that tasks of a partition have become due for sending.
+    pub(super) fn push_due(&mut self, partition: Partition) {
+        self.due.insert(partition);
+    }
+
     /// Runs that are no longer there.
     pub(super) fn let_go<'i>(&mut self, ids: impl Iterator<Item = &'i RunId>) {
         for id in ids {
@@ -125,6 +148,13 @@ impl<'c> Tx<'c> {
             let report = row.life.stop.clone().filter(|_| row.counts.open_leases > 0)?;
             Some(Signal::Stop { run: id.clone(), report: Box::new(report) })
         });
-        orders.chain(self.ready.iter().map(|partition| Signal::Ready(*partition))).collect()
+        let to_tasks = self.tasks.into_iter().map(|(run, task, report)| Signal::StopTasks {
+            run,
+            tasks: vec![task],
+            report: Box::new(report),
+        });
+        let ready = self.ready.iter().map(|partition| Signal::Ready(*partition));
+        let due = self.due.iter().map(|partition| Signal::Due(*partition));
+        orders.chain(to_tasks).chain(ready).chain(due).collect()
     }
 }

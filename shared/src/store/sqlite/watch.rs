@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, params};
 
 use super::column::Json;
-use crate::id::{Partition, RunId};
+use super::scope::TaskOrder;
+use crate::id::{Partition, RunId, TaskId};
 use crate::stop::StopReport;
 use crate::store::Signal;
 use crate::time::Timestamp;
@@ -20,6 +21,8 @@ pub(super) struct Watch {
     version: Option<i64>,
     /// The orders that were pushed, and whether with force.
     pushed: BTreeMap<RunId, bool>,
+    /// The same of orders to single tasks.
+    pushed_tasks: BTreeMap<(RunId, TaskId), bool>,
 }
 
 impl Watch {
@@ -27,6 +30,10 @@ impl Watch {
     pub(super) fn note(&mut self, signal: &Signal) {
         if let Signal::Stop { run, report } = signal {
             self.pushed.insert(run.clone(), is_forced(report));
+        }
+        if let Signal::StopTasks { run, tasks, report } = signal {
+            let keys = tasks.iter().map(|task| (run.clone(), task.clone()));
+            self.pushed_tasks.extend(keys.map(|key| (key, is_forced(report))));
         }
     }
 
@@ -38,6 +45,7 @@ impl Watch {
             return Ok(Vec::new());
         }
         let mut signals = self.orders(conn)?;
+        signals.extend(self.orders_to_tasks(conn)?);
         let ready: Vec<Partition> = conn
             .prepare_cached("SELECT DISTINCT partition FROM runs WHERE ready_at IS NOT NULL AND ready_at <= ?1")?
             .query_map([now], |row| row.get(0))?
@@ -66,6 +74,34 @@ impl Watch {
         }
         self.pushed = known;
         signals.extend(lost);
+        Ok(signals)
+    }
+
+    fn orders_to_tasks(&mut self, conn: &Connection) -> rusqlite::Result<Vec<Signal>> {
+        let rows = i64::try_from(ORDERS_MAX).unwrap_or(i64::MAX);
+        let read = |row: &rusqlite::Row<'_>| {
+            let task = TaskId { step: row.get(1)?, node: row.get(2)?, item: row.get(3)? };
+            Ok(((row.get(0)?, task), row.get::<_, Json<TaskOrder>>(4)?.0.report()))
+        };
+        let open: Vec<((RunId, TaskId), StopReport)> = conn
+            .prepare_cached(
+                "SELECT runs.id, tasks.step, node, item, task_orders.json FROM task_orders \
+                 JOIN tasks ON tasks.seq = task_orders.task JOIN runs ON runs.seq = tasks.run \
+                 WHERE tasks.state = 'stopping' LIMIT ?1",
+            )?
+            .query_map([rows], read)?
+            .collect::<rusqlite::Result<_>>()?;
+        let mut known = BTreeMap::new();
+        let mut signals = Vec::new();
+        for ((run, task), report) in open {
+            let (key, forced) = ((run, task), is_forced(&report));
+            if self.pushed_tasks.get(&key) != Some(&forced) {
+                let (run, tasks) = (key.0.clone(), vec![key.1.clone()]);
+                signals.push(Signal::StopTasks { run, tasks, report: Box::new(report) });
+            }
+            known.insert(key, forced);
+        }
+        self.pushed_tasks = known;
         Ok(signals)
     }
 }

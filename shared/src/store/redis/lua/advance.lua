@@ -3,7 +3,7 @@
 -- ARGV: run id, expected revision, nonce, checkpoint's step or '', checkpoint, its versions (channel@version …), number
 -- of values, then channel@version, value, …; then what follows:
 --   step STEP CHUNKS is-staged TASKS, for how long a locator's answer holds in ms, CHILDREN then run id, when its locator
---   was asked, … of each, then #0, names, #0p, policies, and other field, value, … | pause STEP | succeed
+--   was asked, … of each, GROUPS then each as scope.lua has it, then #0, names, #0p, policies, and other field, value, … | pause STEP | succeed
 --   fail FAILURE CAUSE or '' GRACE FORCE ACTOR has-reason REASON ORDER
 -- Returns: ok | conflict | frozen | unstaged (stage the tasks again) | late (ask the locators again).
 
@@ -61,7 +61,7 @@ local function enlist(step, names, policies, children)
   local due = {}
   local next_policy = string.gmatch(policies, '[^\n]+')
   for name in string.gmatch(names, '[^\n]+') do
-    local dispatch, length = string.match(next_policy(), '^(%a+)|.*|(%d+)$')
+    local dispatch, length = string.match(next_policy(), '^(%a+)|[^|]*|%d+|%d+|%d+|%d+|%d|(%d+)')
     if dispatch == 'human' then
       put(run, 'humans', run.humans + 1)
     elseif dispatch ~= 'settled' then
@@ -101,7 +101,8 @@ end
 
 local function make_step()
   local step = ARGV[place + 1]
-  local key, fields = P .. 'step:' .. id .. ':' .. step, children_end + 1
+  local groups = tonumber(ARGV[children_end + 1])
+  local key, fields = P .. 'step:' .. id .. ':' .. step, children_end + groups + 2
   if is_staged then
     redis.call('RENAME', staged, key)
     redis.call('PERSIST', key)
@@ -111,6 +112,7 @@ local function make_step()
   for first = fields + 1000, #ARGV, 1000 do
     redis.call('HSET', key, unpack(ARGV, first, math.min(first + 999, #ARGV)))
   end
+  for group = 1, groups do redis.call('HSET', key, '&' .. group - 1, ARGV[children_end + 1 + group]) end
   put(run, 'step', tonumber(step))
   put(run, 'status', 'running')
   put(run, 'open', 0)

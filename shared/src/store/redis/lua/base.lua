@@ -9,7 +9,7 @@ local PARTITION = string.match(P, '{(%d+)}')
 local AGENDA, READY, DEADLINES = P .. 'agenda', P .. 'ready', P .. 'deadlines'
 local FORGET, LIVE, INDEX = P .. 'forget', P .. 'live', P .. 'idx'
 
-local runs, tasks, nudge = {}, {}, false
+local runs, tasks, nudge, due_nudge = {}, {}, false, false
 local FINAL = { succeeded = true, failed = true, timed_out = true, cancelled = true }
 
 -- The rules of life.lua, made at their first use: most calls need none of them.
@@ -80,10 +80,10 @@ end
 
 -- Tasks: one hash for each step of a run. Per task NODE:ITEM: its record, |p its policy, |d the task as planned,
 -- |r the channels that it reads, |h what a human is shown, |c its child, |o its outcome, |f its last failure,
--- |x the proof of its stop. @ is when the step was made and how many tasks it has; #k names its k-th 500 tasks.
+-- |x the proof of its stop, |s its own stop order (see scope.lua), |a when it got its turn. &N is a group of tasks. @ is when the step was made and how many tasks it has; #k names its k-th 500 tasks.
 
 local RECORD = '^(%a+)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d)|([^|]*)$'
-local POLICY = '^(%a+)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d+)$'
+local POLICY = '^(%a+)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d+)|?(%d*)$'
 
 local function corrupt(task)
   error('COXCORRUPT ' .. task.key .. ' the task ' .. task.name .. ' is no record')
@@ -103,7 +103,7 @@ end
 local function parse_policy(task, field)
   local t, n = task, tonumber
   setmetatable(t, nil)
-  t.dispatch, t.pool, t.timeout, t.queue_timeout, t.grace, t.max_crashes, t.fails_run, t.length =
+  t.dispatch, t.pool, t.timeout, t.queue_timeout, t.grace, t.max_crashes, t.fails_run, t.length, t.group =
     string.match(t.policy, POLICY)
   if not t.dispatch then corrupt(t) end
   t.timeout, t.queue_timeout, t.grace, t.max_crashes = n(t.timeout), n(t.queue_timeout), n(t.grace), n(t.max_crashes)
@@ -136,15 +136,28 @@ local function save(task)
   task.dirty = true
 end
 
--- Keeps a further field of a task: o, f or x.
+local function has_lease(task)
+  return task.state == 'leased' or task.state == 'stopping'
+end
+
+-- Keeps a further field of a task: o, f, x, s or a.
 local function attach(task, field, value)
   task.extra[#task.extra + 1] = task.name .. '|' .. field
   task.extra[#task.extra + 1] = value
   task.dirty = true
 end
 
+-- When the time of a task began: one that waited for its turn began when it got it.
+local function begun_at(task)
+  if task.dispatch ~= 'pending' then return task.made end
+  if not task.admitted then
+    task.admitted = tonumber(redis.call('HGET', task.key, task.name .. '|a') or task.made)
+  end
+  return task.admitted
+end
+
 local function own_deadline(run, task)
-  return math.min(task.made + task.timeout, run.deadline)
+  return math.min(begun_at(task) + task.timeout, run.deadline)
 end
 
 local function queue_deadline(run, task)
@@ -189,7 +202,8 @@ end
 -- Settles a task of a run that is not frozen, with the consequence. `failure` = { json, message } of a bad outcome.
 -- True if that completed the step.
 local function settle_task(run, task, outcome, failure)
-  if task.state == 'leased' then put(run, 'leases', run.leases - 1) end
+  local was_pending = task.state == 'pending'
+  if has_lease(task) then put(run, 'leases', run.leases - 1) end
   if task.state == 'child' then put(run, 'kids', run.kids - 1) else unschedule(task) end
   record_settled(task, outcome)
   put(run, 'open', run.open - 1)
@@ -197,8 +211,12 @@ local function settle_task(run, task, outcome, failure)
     make_ready(run)
     return true
   end
-  if failure and task.fails_run == '1' then life().fail_siblings(run, task, failure) end
-  return false
+  if failure and task.fails_run == '1' then
+    life().fail_siblings(run, task, failure)
+    return false
+  end
+  if task.group ~= '' then life().settled_in_group(run, task, failure, was_pending) end
+  return run.open == 0 and not is_frozen(run)
 end
 
 local function flush_run(run)
@@ -234,5 +252,6 @@ local function done(answer)
     if run and next(run.dirty) then flush_run(run) end
   end
   if nudge then redis.call('PUBLISH', CHANNEL_READY, PARTITION) end
+  if due_nudge then redis.call('PUBLISH', CHANNEL_READY, PARTITION .. ' due') end
   return answer
 end

@@ -46,8 +46,8 @@ if task.state == 'queued' then
   if is_overdue or time_out(run, task) then return done({ 'stale' }) end
   return lease('0')
 end
+if has_lease(task) and task.nonce == nonce then return leased() end
 if task.state ~= 'leased' then return done({ 'stale' }) end
-if task.nonce == nonce then return leased() end
 
 local silent = math.max(now - task.renewed, 0)
 if not patience or silent < patience then return done({ 'busy', task.worker, task.fence, silent }) end

@@ -1,8 +1,6 @@
--- life.lua: the second part of the prelude, for the scripts that may move a run: start, finish, stop, close, settle.
+-- life.lua: the third part of the prelude, for the scripts that may move a run: start, finish, stop, close, settle.
 -- Reads and writes the run, its thread, its parent and its children, all in the partition. See docs/store.md.
--- It is the body of `make_life`, so that only a call that needs it pays for it; END_OF and WORDS come before it.
-
-local give_order
+-- With scope.lua it is the body of `make_life`, so that only a call that needs it pays for it; END_OF and WORDS come before.
 
 local function start(run)
   put(run, 'started', now)
@@ -45,7 +43,7 @@ local close_if_idle
 -- run.
 local function close_task(run, task, outcome, is_confirmed)
   local open = task.state == 'child' and 'kids' or 'leases'
-  if task.state == 'leased' then unschedule(task) end
+  if has_lease(task) then unschedule(task) end
   record_settled(task, outcome)
   put(run, open, run[open] - 1)
   put(run, 'open', run.open - 1)
@@ -65,6 +63,11 @@ local function leave_parent(run)
   local outcome = '{"outcome":"child_ended","run":"' .. run.id .. '","status":"' .. run.status .. '"}'
   if is_frozen(parent) then
     close_task(parent, task, outcome, not run.order or run.unconfirmed == 0)
+    return
+  end
+  local order = run.order and order_of(task)
+  if order and order.is_skip then
+    settle_stopped(parent, task, WORDS.stopped)
     return
   end
   local failure = false
@@ -288,7 +291,8 @@ local function end_early(run, early)
   finish(run, END_OF[early.cause])
 end
 
-return { words = WORDS, end_of = END_OF, start = start, finish = finish, report = report, bear = bear,
+return { words = WORDS, order_of = order_of, report_of = report_of, settle_stopped = settle_stopped, halt_all = halt_all,
+  settled_in_group = settled_in_group, end_of = END_OF, start = start, finish = finish, report = report, bear = bear,
   order_stop = order_stop, own_order = own_order, close_task = close_task, fail_siblings = fail_siblings,
   own_words = own_words, settle_as = settle_as, queue_again = queue_again, crash = crash, parse_new = parse_new,
   make_run = make_run, parse_early = parse_early, early_order = early_order, end_early = end_early }

@@ -10,12 +10,17 @@ if not task then return done({ 'stale' }) end
 local fence = ARGV[3]
 local did, ended = string.match(task.answer, '^release:(%d+):(%d)$')
 if did == fence then return done({ 'accepted', ended }) end
-if task.state ~= 'leased' or task.fence ~= tonumber(fence) then return done({ 'stale' }) end
+if not has_lease(task) or task.fence ~= tonumber(fence) then return done({ 'stale' }) end
 
-if is_frozen(run) then
+if is_frozen(run) or task.state == 'stopping' then
   local outcome, proof, is_confirmed = life().words.stopped, '{"confirmed":true}', true
   if ARGV[4] == '1' then outcome, proof, is_confirmed = ARGV[5], ARGV[6], ARGV[7] == '1' end
   attach(task, 'x', proof)
+  if not is_frozen(run) then
+    life().settle_stopped(run, task, outcome)
+    task.answer = 'release:' .. fence .. ':0'
+    return done({ 'accepted', '0' })
+  end
   local has_ended = life().close_task(run, task, outcome, is_confirmed) and '1' or '0'
   task.answer = 'release:' .. fence .. ':' .. has_ended
   return done({ 'accepted', has_ended })

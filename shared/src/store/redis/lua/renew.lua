@@ -1,15 +1,19 @@
 -- renew.lua: renews leases of one partition.
 -- Reads: the runs and tasks. Writes: the tasks and the agenda.
 -- ARGV: run id, task id, fence, ttl in ms, … of each lease.
--- Returns: for each, in order: held | lost | the report as JSON.
+-- Returns: for each, in order: held | lost | the report as JSON, of the run's order or the task's own.
 
 local function renew(run, task, fence, ttl)
-  if not task or task.state ~= 'leased' or task.fence ~= fence then return 'lost' end
+  if not task or not has_lease(task) or task.fence ~= fence then return 'lost' end
   local answer = 'held'
   if run.status == 'stopping' then
     local grace = run.grace and tonumber(run.grace) or task.grace
     if now >= run.ordered + grace + ttl then return 'lost' end
     answer = life().report(run)
+  elseif task.state == 'stopping' then
+    local order = life().order_of(task)
+    if now >= order.at + (tonumber(order.grace) or task.grace) + ttl then return 'lost' end
+    answer = life().report_of(order, 1)
   elseif now >= own_deadline(run, task) + task.grace + ttl then
     return 'lost'
   end

@@ -1,5 +1,6 @@
 -- settle.lua: writes how an attempt ended.
--- Reads and writes: the run, the task, the agenda, the ready set; by a bad outcome what stop writes.
+-- Reads and writes: the run, the task, its group and the next task of it, the agenda, the ready set; by a bad outcome what
+-- stop writes.
 -- ARGV: run id, task id, fence, then done OUTCOME is-bad FAILURE MESSAGE | retry FAILURE AFTER-ms.
 -- Returns: accepted is-step-complete | stale | frozen.
 
@@ -9,9 +10,9 @@ if not task then return done({ 'stale' }) end
 
 local fence = ARGV[3]
 local did, complete = string.match(task.answer, '^settle:(%d+):(%d)$')
-if task.state ~= 'leased' and did == fence then return done({ 'accepted', complete }) end
-if task.state ~= 'leased' or task.fence ~= tonumber(fence) then return done({ 'stale' }) end
-if is_frozen(run) then return done({ 'frozen' }) end
+if not has_lease(task) and did == fence then return done({ 'accepted', complete }) end
+if not has_lease(task) or task.fence ~= tonumber(fence) then return done({ 'stale' }) end
+if is_frozen(run) or task.state == 'stopping' then return done({ 'frozen' }) end
 
 if ARGV[4] == 'retry' then
   put(run, 'leases', run.leases - 1)

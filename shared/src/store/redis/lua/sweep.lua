@@ -49,6 +49,10 @@ local function handle_due(run, task)
     send_queued(run, task)
   elseif task.state == 'waiting' then
     settle_task(run, task, life().words.waited, false)
+  elseif task.state == 'stopping' then
+    expired = expired + 1
+    task.answer = ''
+    life().settle_stopped(run, task, life().words.stopped)
   elseif task.state == 'leased' then
     expired = expired + 1
     if life().crash(run, task) then
@@ -67,7 +71,7 @@ local function visit(entry)
   local run = run_at(id)
   local task = run and task_at(run, task_id)
   if run and is_frozen(run) then
-    if task and task.state == 'leased' then expire_stopped(run, task) else redis.call('ZREM', AGENDA, entry) end
+    if task and has_lease(task) then expire_stopped(run, task) else redis.call('ZREM', AGENDA, entry) end
   elseif not task or task.step ~= run.step then
     redis.call('ZREM', AGENDA, entry)
   else
