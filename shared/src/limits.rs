@@ -153,6 +153,14 @@ pub const RESPONSE_BYTES_MAX: usize = OUTCOME_BYTES_MAX;
 pub const STREAM_BYTES: usize = 16 * 1024 * 1024;
 /// The longest answer of a model that a node may ask for.
 pub const STREAM_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Matches that a search among vectors may ask for.
+pub const VECTOR_MATCHES_MAX: u64 = 1_000;
+/// Items that one node may put into a collection of vectors.
+pub const VECTOR_ITEMS_MAX: usize = 10_000;
+/// Numbers of one vector.
+pub const VECTOR_LENGTH_MAX: usize = 16_384;
+/// Texts that one request may ask to be made into vectors.
+pub const EMBED_BATCH_MAX: u64 = 2_048;
 /// Bytes of a failure's message; longer ones are cut with a mark.
 pub const FAILURE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of one event's value.

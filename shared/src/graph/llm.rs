@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::model::Expression;
-use super::outside::{Text, json_names};
-use crate::expr::Program;
+use super::outside::{Text, json_names, output_names, text_names};
 use crate::id::ChannelName;
 
 /// A call of a language model.
@@ -113,16 +112,11 @@ impl LlmNode {
     /// The names that its texts and expressions use; nothing if one of them cannot be read.
     pub fn names(&self) -> Option<BTreeSet<String>> {
         let mut names = BTreeSet::new();
-        for text in self.texts().map(|(_, text)| text).chain(self.headers.values()) {
-            names.extend(text.compile("").ok()?.names());
-        }
+        text_names(self.texts().map(|(_, text)| text).chain(self.headers.values()), &mut names)?;
         for json in self.messages.iter().chain(self.extra.values()) {
             json_names(json, &mut names)?;
         }
-        for expression in self.output.iter().flat_map(BTreeMap::values) {
-            let program = Program::compile(expression.0.as_str()).ok()?;
-            names.extend(program.names().filter(|name| !LLM_NAMES.contains(name)).map(str::to_owned));
-        }
+        output_names(self.output.as_ref(), &LLM_NAMES, &mut names)?;
         Some(names)
     }
 }

@@ -17,6 +17,7 @@ mod suggest;
 mod tests;
 mod tree;
 mod validate;
+mod vector;
 
 pub use builder::{GraphBuilder, NodeBuilder};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
@@ -32,3 +33,7 @@ pub use outside::{
 pub use parse::{Format, Source, check, no_files, parse};
 pub use policy::{Backoff, Jitter, OnFailure, Policy, Retry};
 pub use validate::validate;
+pub use vector::{
+    EMBED_BATCH, Embed, Metric, SEARCH_NAMES, TEXT_FIELD, UPSERT_NAMES, VECTOR_LIMIT, VectorCollection,
+    VectorSearchNode, VectorStore, VectorUpsertNode,
+};

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::llm::LlmNode;
 use super::outside::HttpNode;
 use super::policy::Policy;
+use super::vector::{VectorSearchNode, VectorUpsertNode};
 use crate::duration;
 use crate::id::{ChannelName, GraphName, NodeName, PoolName};
 
@@ -115,6 +116,10 @@ pub enum NodeKind {
     Http(HttpNode),
     /// A call of a language model.
     Llm(Box<LlmNode>),
+    /// A search in a collection of vectors.
+    VectorSearch(Box<VectorSearchNode>),
+    /// Items put into a collection of vectors.
+    VectorUpsert(Box<VectorUpsertNode>),
     /// Expressions over the state.
     Set(SetNode),
     /// The passing of time.
@@ -134,6 +139,8 @@ impl NodeKind {
             | Self::Exec(_)
             | Self::Http(_)
             | Self::Llm(_)
+            | Self::VectorSearch(_)
+            | Self::VectorUpsert(_)
             | Self::Set(_)
             | Self::Wait(_)
             | Self::Interrupt(_) => None,
@@ -143,7 +150,7 @@ impl NodeKind {
     /// Whether its work is a call to the outside, which watches the limits of a call itself.
     pub const fn is_outside(&self) -> bool {
         match self {
-            Self::Http(_) | Self::Llm(_) => true,
+            Self::Http(_) | Self::Llm(_) | Self::VectorSearch(_) | Self::VectorUpsert(_) => true,
             Self::Rust(_) | Self::Exec(_) | Self::Set(_) | Self::Wait(_) | Self::Interrupt(_) | Self::Graph(_) => false,
         }
     }
@@ -155,6 +162,8 @@ impl NodeKind {
             Self::Exec(_) => "exec",
             Self::Http(_) => "http",
             Self::Llm(_) => "llm",
+            Self::VectorSearch(_) => "vector_search",
+            Self::VectorUpsert(_) => "vector_upsert",
             Self::Set(_) => "set",
             Self::Wait(_) => "wait",
             Self::Interrupt(_) => "interrupt",

@@ -68,18 +68,35 @@ impl HttpNode {
     /// The names that its texts and expressions use; nothing if one of them cannot be read.
     pub fn names(&self) -> Option<BTreeSet<String>> {
         let mut names = BTreeSet::new();
-        for text in [&self.url].into_iter().chain(self.headers.values()).chain(&self.body) {
-            names.extend(text.compile("").ok()?.names());
-        }
+        text_names([&self.url].into_iter().chain(self.headers.values()).chain(&self.body), &mut names)?;
         json_names(self.json.as_ref().unwrap_or(&Value::Null), &mut names)?;
-        for expression in self.output.iter().flat_map(BTreeMap::values) {
-            let program = Program::compile(expression.0.as_str()).ok()?;
-            names.extend(program.names().filter(|name| !ANSWER_NAMES.contains(name)).map(str::to_owned));
-        }
+        output_names(self.output.as_ref(), &ANSWER_NAMES, &mut names)?;
         Some(names)
     }
 }
 
+/// Adds the names that texts use.
+pub(super) fn text_names<'a>(texts: impl IntoIterator<Item = &'a Text>, names: &mut BTreeSet<String>) -> Option<()> {
+    for text in texts {
+        names.extend(text.compile("").ok()?.names());
+    }
+    Some(())
+}
+
+/// Adds the names that expressions over an answer use, but for the answer's own.
+pub(super) fn output_names(
+    output: Option<&BTreeMap<ChannelName, Expression>>,
+    own: &[&str],
+    names: &mut BTreeSet<String>,
+) -> Option<()> {
+    for expression in output.into_iter().flat_map(BTreeMap::values) {
+        let program = Program::compile(expression.0.as_str()).ok()?;
+        names.extend(program.names().filter(|name| !own.contains(name)).map(str::to_owned));
+    }
+    Some(())
+}
+
+/// Adds the names that the texts within JSON use.
 pub(super) fn json_names(json: &Value, names: &mut BTreeSet<String>) -> Option<()> {
     match json {
         Value::String(text) => names.extend(Text(text.clone()).compile_value("").ok()?.names()),

@@ -143,9 +143,13 @@ impl Maker<'_> {
     fn dispatch(&mut self, id: &TaskId, node: &Node, item: Option<&Value>) -> Result<Dispatch, Failure> {
         let scope = scope(self.values, id, item);
         match &node.kind {
-            NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Http(_) | NodeKind::Llm(_) | NodeKind::Set(_) => {
-                Ok(Dispatch::Queue { pool: node.pool.clone() })
-            }
+            NodeKind::Rust(_)
+            | NodeKind::Exec(_)
+            | NodeKind::Http(_)
+            | NodeKind::Llm(_)
+            | NodeKind::VectorSearch(_)
+            | NodeKind::VectorUpsert(_)
+            | NodeKind::Set(_) => Ok(Dispatch::Queue { pool: node.pool.clone() }),
             NodeKind::Wait(wait) => Ok(Dispatch::Wait { length: wait.length }),
             NodeKind::Interrupt(interrupt) => Ok(Dispatch::Human { payload: payload(id, interrupt, &scope)? }),
             NodeKind::Graph(graph) => {
@@ -162,6 +166,8 @@ impl Maker<'_> {
             (None, NodeKind::Set(set)) => self.named(name, || names(set)),
             (None, NodeKind::Http(http)) => self.named(name, || http.names()),
             (None, NodeKind::Llm(llm)) => self.named(name, || llm.names()),
+            (None, NodeKind::VectorSearch(search)) => self.named(name, || search.names()),
+            (None, NodeKind::VectorUpsert(upsert)) => self.named(name, || upsert.names()),
             (
                 None,
                 NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Wait(_) | NodeKind::Interrupt(_) | NodeKind::Graph(_),

@@ -7,6 +7,7 @@ mod pick;
 mod registry;
 mod rust;
 mod set;
+mod vector;
 mod work;
 
 pub(crate) use exec::ExecKind;
@@ -15,4 +16,5 @@ pub(crate) use llm::LlmKind;
 pub(crate) use registry::Kinds;
 pub(crate) use rust::RustKind;
 pub(crate) use set::SetKind;
+pub(crate) use vector::{VectorSearchKind, VectorUpsertKind};
 pub use work::{Kind, Work};

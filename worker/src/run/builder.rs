@@ -12,9 +12,13 @@ use serde::de::DeserializeOwned;
 use super::worker::{WorkRuntime, Worker};
 use crate::config::Config;
 use crate::handler::{Context, Handler, Handlers, IntoReply, NodeError};
-use crate::kind::{ExecKind, HttpKind, Kind, Kinds, LlmKind, RustKind, SetKind};
+use crate::kind::{ExecKind, HttpKind, Kind, Kinds, LlmKind, RustKind, SetKind, VectorSearchKind, VectorUpsertKind};
 use crate::metrics::Metrics;
 use crate::outside::Caller;
+
+/// Kinds that are added after all others, and whose names are taken therefore.
+const STANDARD: [&str; 5] =
+    [ExecKind::NAME, HttpKind::NAME, LlmKind::NAME, VectorSearchKind::NAME, VectorUpsertKind::NAME];
 
 /// Why a worker cannot be built, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +101,7 @@ impl Builder {
         kinds.add(Arc::new(RustKind::new(self.handlers)));
         for kind in self.kinds {
             let name = kind.name();
-            if [ExecKind::NAME, HttpKind::NAME, LlmKind::NAME].contains(&name) || !kinds.add(kind) {
+            if STANDARD.contains(&name) || !kinds.add(kind) {
                 return Err(Error::KindTwice(name));
             }
         }
@@ -111,7 +115,9 @@ impl Builder {
         kinds.add(Arc::new(ExecKind::new(&self.config, metrics.clone())));
         let caller = Caller::new(self.config.outside.clone(), metrics.clone());
         kinds.add(Arc::new(HttpKind::new(caller.clone())));
-        kinds.add(Arc::new(LlmKind::new(caller)));
+        kinds.add(Arc::new(LlmKind::new(caller.clone())));
+        kinds.add(Arc::new(VectorSearchKind::new(caller.clone())));
+        kinds.add(Arc::new(VectorUpsertKind::new(caller)));
         Ok(Worker::new(self.config, id, kinds, runtime, (store, broker, metrics)))
     }
 }

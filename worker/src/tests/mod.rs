@@ -13,4 +13,5 @@ mod llm_faults;
 mod shutdown;
 mod stops;
 mod upstream;
+mod vector;
 mod warm;

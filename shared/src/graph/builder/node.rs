@@ -15,6 +15,7 @@ use crate::graph::model::{
 use crate::graph::outside::HttpNode;
 use crate::graph::place::Place;
 use crate::graph::policy::{OnFailure, Policy, Retry};
+use crate::graph::vector::{VectorSearchNode, VectorUpsertNode};
 use crate::id::{ChannelName, NodeName, PoolName};
 
 /// A node that is being described; its names are checked when the graph is built.
@@ -64,6 +65,16 @@ impl Node {
     /// A call of a language model, described by its fields: see [`LlmNode`].
     pub fn llm(call: LlmNode) -> NodeBuilder {
         NodeBuilder::new(NodeKind::Llm(Box::new(call)))
+    }
+
+    /// A search in a collection of vectors, described by its fields: see [`VectorSearchNode`].
+    pub fn vector_search(search: VectorSearchNode) -> NodeBuilder {
+        NodeBuilder::new(NodeKind::VectorSearch(Box::new(search)))
+    }
+
+    /// Items put into a collection of vectors, described by its fields: see [`VectorUpsertNode`].
+    pub fn vector_upsert(upsert: VectorUpsertNode) -> NodeBuilder {
+        NodeBuilder::new(NodeKind::VectorUpsert(Box::new(upsert)))
     }
 
     /// Expressions over the state: what each channel is written.

@@ -3,18 +3,23 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::children::Children;
 use super::fields::{self, Fields};
 use crate::graph::finding::Findings;
 use crate::graph::model::{ExecNode, Expression, GraphNode, InterruptNode, NodeKind, RustNode, SetNode, WaitNode};
 use crate::graph::outside::{HttpNode, Method, Text};
+use crate::graph::place::Place;
 use crate::graph::tree::{Branch, Tree};
 use crate::id::NodeName;
 
 /// The names of all kinds, each with the field that gives it away.
-const KINDS: [(&str, &str); 8] = [
+const KINDS: [(&str, &str); 10] = [
     ("rust", "handler"),
     ("exec", "command"),
+    ("vector_search", "query"),
+    ("vector_upsert", "items"),
     ("http", "url"),
     ("llm", "model"),
     ("set", "set"),
@@ -24,7 +29,7 @@ const KINDS: [(&str, &str); 8] = [
 ];
 
 /// The fields that belong to some kind.
-const KIND_FIELDS: [&str; 36] = [
+const KIND_FIELDS: [&str; 49] = [
     "handler",
     "with",
     "command",
@@ -55,6 +60,19 @@ const KIND_FIELDS: [&str; 36] = [
     "tool_choice",
     "schema",
     "extra",
+    "store",
+    "collection",
+    "tenant",
+    "database",
+    "vector_name",
+    "text_field",
+    "query",
+    "vector",
+    "embed",
+    "limit",
+    "filter",
+    "items",
+    "metric",
     "set",
     "for",
     "show",
@@ -91,6 +109,8 @@ pub(super) fn read<'f>(
         "exec" => exec(fields, findings).map(NodeKind::Exec),
         "http" => http(fields, findings).map(NodeKind::Http),
         "llm" => super::llm::read(fields, findings).map(Box::new).map(NodeKind::Llm),
+        "vector_search" => super::vector::search(fields, findings).map(Box::new).map(NodeKind::VectorSearch),
+        "vector_upsert" => super::vector::upsert(fields, findings).map(Box::new).map(NodeKind::VectorUpsert),
         "set" => set(fields, findings).map(NodeKind::Set),
         "wait" => wait(fields, findings).map(NodeKind::Wait),
         "interrupt" => Some(NodeKind::Interrupt(InterruptNode { show: fields.expression("show", findings) })),
@@ -140,8 +160,7 @@ fn exec(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<ExecNode> {
 
 fn http(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<HttpNode> {
     let method: Option<Method> = fields.name("method", findings);
-    let headers =
-        fields.map("headers", findings, |tree, place, findings| fields::text(tree, place, findings).map(Text));
+    let headers = texts(fields, "headers", findings);
     let json = fields.get("json").map(Tree::to_json);
     let body = fields.text("body", findings).map(Text);
     let accept = statuses(fields, "accept", findings).unwrap_or_default();
@@ -152,7 +171,6 @@ fn http(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<HttpNode> {
     if url.is_none() && !fields.has("url") {
         missing(fields, "url", "`url: https://…`", findings);
     }
-    let headers = headers.unwrap_or_default();
     let method = method.unwrap_or_default();
     Some(HttpNode { method, url: Text(url?), headers, json, body, accept, retry_on, max_bytes, output })
 }
@@ -209,4 +227,13 @@ pub(super) fn expressions<K: std::str::FromStr<Err: std::fmt::Display> + Ord>(
     findings: &mut Findings,
 ) -> Option<BTreeMap<K, Expression>> {
     fields.map(name, findings, |tree, place, findings| fields::text(tree, place, findings).map(Expression))
+}
+
+pub(super) fn texts(fields: &mut Fields<'_>, name: &'static str, findings: &mut Findings) -> BTreeMap<String, Text> {
+    let read = |tree: &Tree, place: &Place, findings: &mut Findings| fields::text(tree, place, findings).map(Text);
+    fields.map(name, findings, read).unwrap_or_default()
+}
+
+pub(super) fn jsons(fields: &mut Fields<'_>, name: &'static str, findings: &mut Findings) -> BTreeMap<String, Value> {
+    fields.map(name, findings, |tree, _, _| Some(tree.to_json())).unwrap_or_default()
 }

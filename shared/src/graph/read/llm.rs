@@ -1,9 +1,7 @@
 //! The fields of a node of the kind `llm`.
 
-use std::collections::BTreeMap;
-
 use super::fields::{self, Fields};
-use super::kinds::{expressions, missing};
+use super::kinds::{expressions, jsons, missing, texts};
 use crate::graph::finding::Findings;
 use crate::graph::llm::{LlmNode, Provider};
 use crate::graph::outside::Text;
@@ -30,8 +28,8 @@ pub(super) fn read(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<L
         tools: fields.get("tools").map(Tree::to_json),
         tool_choice: fields.get("tool_choice").map(Tree::to_json),
         schema: fields.get("schema").map(Tree::to_json),
-        extra: extra(fields, findings),
-        headers: headers(fields, findings),
+        extra: jsons(fields, "extra", findings),
+        headers: texts(fields, "headers", findings),
         max_bytes: fields.count("max_bytes", findings),
         output: expressions(fields, "output", findings),
     };
@@ -54,14 +52,4 @@ fn provider(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Provider
         finding.suggest(&name, Provider::ALL.map(Provider::name));
     }
     found
-}
-
-fn extra(fields: &mut Fields<'_>, findings: &mut Findings) -> BTreeMap<String, serde_json::Value> {
-    fields.map("extra", findings, |tree, _, _| Some(tree.to_json())).unwrap_or_default()
-}
-
-fn headers(fields: &mut Fields<'_>, findings: &mut Findings) -> BTreeMap<String, Text> {
-    let headers =
-        fields.map("headers", findings, |tree, place, findings| fields::text(tree, place, findings).map(Text));
-    headers.unwrap_or_default()
 }

@@ -10,5 +10,6 @@ mod kinds;
 mod llm;
 mod node;
 mod policy;
+mod vector;
 
 pub(super) use children::{Session, node_count};

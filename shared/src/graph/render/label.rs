@@ -2,6 +2,7 @@
 
 use crate::duration::show;
 use crate::graph::model::{Condition, Edge, Node, NodeKind};
+use crate::graph::vector::VectorCollection;
 
 /// What a node does, in a few words.
 pub(super) fn node(node: &Node) -> String {
@@ -13,6 +14,8 @@ pub(super) fn node(node: &Node) -> String {
         }
         NodeKind::Http(http) => format!("{} {}", http.method.name(), http.url.0),
         NodeKind::Llm(llm) => llm.model.0.clone(),
+        NodeKind::VectorSearch(search) => collection(&search.collection),
+        NodeKind::VectorUpsert(upsert) => collection(&upsert.collection),
         NodeKind::Set(set) => set.set.keys().map(ToString::to_string).collect::<Vec<_>>().join(", "),
         NodeKind::Wait(wait) => show(wait.length),
         NodeKind::Interrupt(interrupt) => interrupt.show.as_ref().map(|show| show.0.clone()).unwrap_or_default(),
@@ -22,6 +25,12 @@ pub(super) fn node(node: &Node) -> String {
     let what = one_line(&what);
     let into = node.into.as_ref().map(|into| format!(" → {into}")).unwrap_or_default();
     if what.is_empty() { format!("{kind}{into}") } else { format!("{kind} {what}{into}") }
+}
+
+/// Who keeps a collection, and its name.
+fn collection(collection: &VectorCollection) -> String {
+    let name = collection.collection.as_ref().map(|name| format!(" {}", name.0)).unwrap_or_default();
+    format!("{}{name}", collection.store.name())
 }
 
 /// When an edge is taken, and how often; nothing for a plain one.

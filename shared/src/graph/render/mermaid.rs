@@ -80,7 +80,12 @@ impl Chart<'_> {
 fn shape(name: &NodeName, node: &Node) -> String {
     let text = format!("\"<b>{}</b><br/>{}\"", escape(name.as_str()), escape(&cut(&label::node(node), LABEL_MAX)));
     match &node.kind {
-        NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Http(_) | NodeKind::Llm(_) => format!("[{text}]"),
+        NodeKind::Rust(_)
+        | NodeKind::Exec(_)
+        | NodeKind::Http(_)
+        | NodeKind::Llm(_)
+        | NodeKind::VectorSearch(_)
+        | NodeKind::VectorUpsert(_) => format!("[{text}]"),
         NodeKind::Set(_) => format!("[/{text}/]"),
         NodeKind::Wait(_) => format!("({text})"),
         NodeKind::Interrupt(_) => format!("{{{{{text}}}}}"),

@@ -7,6 +7,19 @@ use serde_json::json;
 
 use crate::graph::*;
 
+fn notes() -> VectorCollection {
+    VectorCollection::new(VectorStore::Chroma, "https://b", "notes")
+}
+
+fn near() -> NodeBuilder {
+    let search = VectorSearchNode::new(notes(), "{{ q }}", Embed::new("small"));
+    Node::vector_search(VectorSearchNode { limit: Some(3), ..search }).into("q")
+}
+
+fn keep() -> NodeBuilder {
+    Node::vector_upsert(VectorUpsertNode::new(notes(), json!("{{ log }}"), Some(Embed::new("small"))))
+}
+
 fn built() -> Result<Graph, Diagnostics> {
     let child = Graph::builder("child")
         .channel("q", Channel::last())
@@ -59,10 +72,14 @@ fn built() -> Result<Graph, Diagnostics> {
             Node::llm(LlmNode { temperature: Some(0.5), ..LlmNode::new(Provider::Anthropic, "small", "why {{ q }}?") })
                 .into("q"),
         )
+        .node("near", near())
+        .node("keep", keep())
         .edge(START, "work")
         .edge("mend", "fetch")
         .edge("fetch", "think")
-        .edge("think", END)
+        .edge("think", "near")
+        .edge("near", "keep")
+        .edge("keep", END)
         .edge_if("work", END, "count >= 10")
         .otherwise("work", "nap")
         .edge("mend", "nap")
@@ -93,9 +110,11 @@ nodes:
   sub: {kind: graph, input: {q: q}, output: {q: q}, graph: {name: child, state: {q: }, nodes: {only: {kind: set, set: {q: q ~ '!'}}}, edges: [START -> only -> END]}}
   fetch: {kind: http, method: POST, url: 'https://a/{{ q }}', accept: [404], connect_timeout: 2s, first_byte_timeout: 3s, into: q}
   think: {kind: llm, provider: anthropic, model: small, prompt: 'why {{ q }}?', temperature: 0.5, into: q}
+  near: {kind: vector_search, store: chroma, url: 'https://b', collection: notes, query: '{{ q }}', embed: {model: small}, limit: 3, into: q}
+  keep: {kind: vector_upsert, store: chroma, url: 'https://b', collection: notes, items: '{{ log }}', embed: {model: small}}
 edges:
   - START -> work
-  - mend -> fetch -> think -> END
+  - mend -> fetch -> think -> near -> keep -> END
   - {from: work, to: END, when: count >= 10}
   - {from: work, to: nap, otherwise: true}
   - mend -> nap -> ask

@@ -7,7 +7,7 @@ use super::whole::Doubts;
 use crate::graph::finding::Findings;
 use crate::graph::llm::{LLM_NAMES, LlmNode, Provider};
 use crate::graph::model::{Graph, Node};
-use crate::graph::outside::{Piece, Text};
+use crate::graph::outside::Text;
 use crate::graph::place::Place;
 use crate::id::NodeName;
 use crate::limits::STREAM_BYTES_MAX;
@@ -65,12 +65,7 @@ fn who(llm: &LlmNode, place: &Place, findings: &mut Findings) {
     if let Some(base_url) = &llm.base_url {
         outside::url(base_url, &place.key("base_url"), findings);
     }
-    let is_written =
-        |key: &Text| key.pieces().is_ok_and(|pieces| !pieces.iter().any(|piece| matches!(piece, Piece::Secret(_))));
-    if llm.api_key.as_ref().is_some_and(is_written) {
-        let remedy = format!("refer to it: {}, or ${{file:NAME}}", llm.provider.api_key());
-        findings.error(&place.key("api_key"), "a key is never written in a graph, which is stored").remedy(remedy);
-    }
+    outside::key(llm.api_key.as_ref(), llm.provider.api_key(), place, findings);
 }
 
 fn question(llm: &LlmNode, place: &Place, findings: &mut Findings) {

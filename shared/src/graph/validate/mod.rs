@@ -10,6 +10,7 @@ mod llm;
 mod nodes;
 mod outside;
 mod state;
+mod vector;
 mod whole;
 
 pub(super) use limits::check_policy;

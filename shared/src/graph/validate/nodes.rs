@@ -118,6 +118,12 @@ impl Nodes<'_> {
             NodeKind::Llm(llm) => {
                 super::llm::check(self.graph, self.doubts, (name, node, llm), (place, findings));
             }
+            NodeKind::VectorSearch(search) => {
+                super::vector::search(self.graph, self.doubts, (name, node, search), (place, findings));
+            }
+            NodeKind::VectorUpsert(upsert) => {
+                super::vector::upsert(self.graph, self.doubts, (name, node, upsert), (place, findings));
+            }
             NodeKind::Set(set) => self.set(name, node, set, (place, findings)),
             NodeKind::Wait(_) => {
                 if node.into.is_some() {

@@ -8,7 +8,7 @@ use super::nodes::{known_channel, names};
 use super::whole::Doubts;
 use crate::graph::finding::Findings;
 use crate::graph::model::{Expression, Graph, Node};
-use crate::graph::outside::{ANSWER_NAMES, CompiledText, HttpNode, Text, TextError};
+use crate::graph::outside::{ANSWER_NAMES, CompiledText, HttpNode, Piece, Text, TextError};
 use crate::graph::place::Place;
 use crate::id::{ChannelName, NodeName};
 use crate::limits::RESPONSE_BYTES_MAX;
@@ -65,6 +65,16 @@ pub(super) fn url(url: &Text, place: &Place, findings: &mut Findings) {
     let starts_with_template = url.0.trim_start().starts_with("{{") || url.0.starts_with("${");
     if !starts_with_template && !url.0.starts_with("http://") && !url.0.starts_with("https://") {
         findings.error(place, format!("`{}` is no address", url.0)).remedy("write `https://…` or `http://…`");
+    }
+}
+
+/// Checks that the key in `api_key` is a reference, such as the example.
+pub(super) fn key(key: Option<&Text>, example: &str, place: &Place, findings: &mut Findings) {
+    let is_written =
+        |key: &Text| key.pieces().is_ok_and(|pieces| !pieces.iter().any(|piece| matches!(piece, Piece::Secret(_))));
+    if key.is_some_and(is_written) {
+        let remedy = format!("refer to it: {example}, or ${{file:NAME}}");
+        findings.error(&place.key("api_key"), "a key is never written in a graph, which is stored").remedy(remedy);
     }
 }
 

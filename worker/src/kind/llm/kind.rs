@@ -12,8 +12,8 @@ use crate::kind::set::scope_of;
 use crate::kind::{Kind, Work};
 use crate::outside::Caller;
 
-/// Statuses that may pass: those of any server, of those who stand before one, and of a provider that is overloaded.
-const RETRY_ON: [u16; 14] = [408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529];
+/// Statuses after which a model's provider may be asked again: those of any server, of those who stand before one, and of a provider that is overloaded.
+pub(in crate::kind) const RETRY_ON: [u16; 14] = [408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529];
 
 /// Calls of language models.
 #[derive(Debug)]

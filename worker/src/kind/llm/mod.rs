@@ -26,3 +26,4 @@ mod stream;
 mod tokens;
 
 pub(crate) use kind::LlmKind;
+pub(super) use kind::RETRY_ON;

@@ -1,0 +1,162 @@
+//! Makes vectors of texts: the embeddings of `OpenAI`'s API, and of the many servers that speak it.
+
+use coxswain_shared::graph::{EMBED_BATCH, Embed, Provider, Text};
+use coxswain_shared::outcome::FailureKind;
+use reqwest::Method;
+use reqwest::header::AUTHORIZATION;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::endpoint::Endpoint;
+use super::numbers::Vector;
+use super::wire::{Wire, bad_output};
+use crate::handler::{Context, NodeError};
+use crate::outside::Texts;
+
+/// Bytes of the texts of one request, unless a single text is longer.
+const BATCH_BYTES: usize = 256 * 1024;
+
+/// A model that makes vectors, ready to be asked.
+#[derive(Debug)]
+pub(super) struct Embedder {
+    endpoint: Endpoint,
+    model: String,
+    dimensions: Option<u64>,
+    batch: usize,
+    extra: Map<String, Value>,
+    usage: Map<String, Value>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Embedded {
+    data: Vec<One>,
+    usage: Option<Map<String, Value>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct One {
+    index: Option<usize>,
+    embedding: Vector,
+}
+
+impl Embedder {
+    /// Fills in what a node says.
+    pub(super) fn fill(embed: &Embed, texts: &mut Texts<'_>) -> Result<Self, NodeError> {
+        let base = match &embed.base_url {
+            Some(base_url) => texts.text("embed.base_url", base_url)?,
+            None => Provider::Openai.base_url().to_owned(),
+        };
+        let mut endpoint = Endpoint::new(&base, "embed.base_url")?;
+        // The provider's own key goes to nobody else unless the node says so.
+        let standard = Text(Provider::Openai.api_key().to_owned());
+        if let Some(key) = embed.api_key.as_ref().or_else(|| embed.base_url.is_none().then_some(&standard)) {
+            endpoint.set_key((AUTHORIZATION, "Bearer "), key, "embed.api_key", texts)?;
+        }
+        endpoint.add_headers(&embed.headers, texts)?;
+        let extra = embed.extra.iter().map(|(field, value)| {
+            let value = texts.json(&format!("embed.extra.{field}"), value)?;
+            Ok((field.clone(), value))
+        });
+        Ok(Self {
+            extra: extra.collect::<Result<_, NodeError>>()?,
+            endpoint,
+            model: texts.text("embed.model", &embed.model)?,
+            dimensions: embed.dimensions,
+            batch: usize::try_from(embed.batch.unwrap_or(EMBED_BATCH)).unwrap_or(usize::MAX),
+            usage: Map::new(),
+        })
+    }
+
+    /// How many of these texts belong in one request: at least one.
+    pub(super) fn fitting<'t>(&self, texts: impl Iterator<Item = &'t str>) -> usize {
+        let mut bytes = 0;
+        let fits = |text: &&str| {
+            bytes += text.len();
+            bytes <= BATCH_BYTES
+        };
+        texts.take(self.batch).take_while(fits).count().max(1)
+    }
+
+    /// The vectors of texts, in their order, by one request.
+    pub(super) async fn vectors(&mut self, wire: &mut Wire<'_>, texts: &[&str]) -> Result<Vec<Vector>, NodeError> {
+        let mut body = Map::from_iter([
+            ("model".to_owned(), json!(self.model)),
+            ("input".to_owned(), json!(texts)),
+            ("encoding_format".to_owned(), json!("float")),
+        ]);
+        body.extend(self.dimensions.map(|dimensions| ("dimensions".to_owned(), json!(dimensions))));
+        for (field, value) in &self.extra {
+            match value {
+                Value::Null => body.remove(field),
+                value => body.insert(field.clone(), value.clone()),
+            };
+        }
+        let request = self.endpoint.request(Method::POST, &["embeddings"]);
+        let embedded: Embedded = wire.send(request, &body).await?.answer()?;
+        self.note(embedded.usage);
+        self.in_order(embedded.data, texts.len())
+    }
+
+    /// The vectors in the order of their texts, each checked.
+    fn in_order(&self, data: Vec<One>, wanted: usize) -> Result<Vec<Vector>, NodeError> {
+        let of = &self.model;
+        if data.len() != wanted {
+            return Err(bad_output(format!("the model `{of}` gave {} vectors for {wanted} texts", data.len())));
+        }
+        let mut vectors = vec![None; wanted];
+        for (place, one) in data.into_iter().enumerate() {
+            one.embedding.check().map_err(|error| bad_output(format!("a vector of the model `{of}` {error}")))?;
+            self.check_length(&one.embedding)?;
+            let number = one.index.unwrap_or(place);
+            match vectors.get_mut(number) {
+                Some(slot @ None) => *slot = Some(one.embedding),
+                Some(Some(_)) | None => {
+                    return Err(bad_output(format!("the model `{of}` gave no or two vectors for one of the texts")));
+                }
+            }
+        }
+        Ok(vectors.into_iter().flatten().collect())
+    }
+
+    fn check_length(&self, vector: &Vector) -> Result<(), NodeError> {
+        let length = vector.length();
+        match self.dimensions {
+            // Asking again gives the same.
+            Some(wanted) if wanted != length as u64 => {
+                let of = &self.model;
+                let message =
+                    format!("the model `{of}` gave a vector of {length} numbers, and {wanted} were asked for");
+                Err(NodeError::refused(FailureKind::BadOutput, message))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn note(&mut self, usage: Option<Map<String, Value>>) {
+        for (field, told) in usage.into_iter().flatten() {
+            let Some(told) = told.as_u64() else { continue };
+            let before = self.usage.get(&field).and_then(Value::as_u64).unwrap_or(0);
+            self.usage.insert(field, Value::from(before.saturating_add(told)));
+        }
+    }
+
+    /// What the model's provider told that was used, with `input_tokens` whoever it is; null if nothing was told.
+    pub(super) fn usage(&self) -> Value {
+        if self.usage.is_empty() {
+            return Value::Null;
+        }
+        let mut usage = self.usage.clone();
+        let tokens = ["input_tokens", "prompt_tokens", "total_tokens"].into_iter().find_map(|name| usage.get(name));
+        let tokens = tokens.cloned().unwrap_or_default();
+        usage.insert("input_tokens".to_owned(), tokens);
+        Value::Object(usage)
+    }
+
+    /// Tells what was used, whatever becomes of the vectors.
+    pub(super) fn tell_usage(&self, ctx: &Context) {
+        let Value::Object(mut usage) = self.usage() else { return };
+        usage.insert("provider".to_owned(), json!(Provider::Openai));
+        usage.insert("model".to_owned(), json!(self.model));
+        ctx.emit("usage", usage);
+    }
+}

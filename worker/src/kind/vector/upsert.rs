@@ -1,0 +1,146 @@
+//! The kind `vector_upsert`: items put into a collection, in bounded batches.
+
+use coxswain_shared::graph::{NodeKind, VectorUpsertNode};
+use coxswain_shared::limits::STREAM_BYTES;
+use serde_json::{Value, json};
+
+use super::collection::{Collection, Place};
+use super::embed::Embedder;
+use super::item::{self, Item, Point};
+use super::wire::Wire;
+use crate::handler::{Context, NodeError, Reply};
+use crate::kind::llm::RETRY_ON;
+use crate::kind::pick::pick;
+use crate::kind::set::scope_of;
+use crate::kind::{Kind, Work};
+use crate::outside::{Caller, request};
+
+/// Points of one request to a store.
+const POINTS_MAX: usize = 100;
+/// Bytes of one request to a store, unless a single point is longer: Pinecone takes 2 MB.
+const POINTS_BYTES: usize = 1024 * 1024;
+
+/// Puts items into collections of vectors.
+#[derive(Debug)]
+pub(crate) struct VectorUpsertKind(Caller);
+
+impl VectorUpsertKind {
+    /// Its name.
+    pub(crate) const NAME: &str = "vector_upsert";
+
+    pub(crate) const fn new(caller: Caller) -> Self {
+        Self(caller)
+    }
+}
+
+impl Kind for VectorUpsertKind {
+    fn name(&self) -> &'static str {
+        Self::NAME
+    }
+
+    fn start(&self, ctx: Context) -> Result<Work, NodeError> {
+        let NodeKind::VectorUpsert(node) = &ctx.definition().kind else {
+            unreachable!("the registry hands each kind its own nodes");
+        };
+        let (node, caller) = (node.clone(), self.0.clone());
+        Ok(Work::new(async move { run(&ctx, &node, &caller).await }))
+    }
+}
+
+async fn run(ctx: &Context, node: &VectorUpsertNode, caller: &Caller) -> Result<Reply, NodeError> {
+    let mut texts = caller.texts(scope_of(ctx));
+    let place = Place::fill(&node.collection, &mut texts)?;
+    let mut embedder = node.embed.as_ref().map(|embed| Embedder::fill(embed, &mut texts)).transpose()?;
+    let items = item::read(texts.json("items", &node.items)?, embedder.is_some())?;
+    let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+    if !items.is_empty() {
+        let max_bytes = node.max_bytes.unwrap_or(STREAM_BYTES as u64);
+        let mut wire = Wire::new(ctx, caller.call(ctx, texts, (max_bytes, &RETRY_ON)));
+        let collection = Collection::find_or_make(&place, node.metric.unwrap_or_default(), &mut wire).await?;
+        let put = put(ctx, &mut wire, &collection, (items, embedder.as_mut())).await;
+        if let Some(embedder) = &embedder {
+            embedder.tell_usage(ctx);
+        }
+        put?;
+    }
+    let count = Value::from(ids.len());
+    if let Some(output) = &node.output {
+        let usage = embedder.map_or(Value::Null, |embedder| embedder.usage());
+        return Ok(Reply::update(pick(ctx, output, &[("count", count), ("ids", json!(ids)), ("usage", usage)])?));
+    }
+    Ok(if ctx.definition().into.is_some() { Reply::update(count) } else { Reply::nothing() })
+}
+
+/// Puts items there, batch by batch: no more vectors are held at once than belong in one request to the model.
+async fn put(
+    ctx: &Context,
+    wire: &mut Wire<'_>,
+    collection: &Collection<'_>,
+    (mut items, mut embedder): (Vec<Item>, Option<&mut Embedder>),
+) -> Result<(), NodeError> {
+    let (all, mut done, mut length) = (items.len(), 0, None);
+    while !items.is_empty() {
+        let texts = items.iter().map(|item| if item.vector.is_none() { text_of(item) } else { "" });
+        let fitting = embedder.as_deref().map_or(POINTS_MAX, |embedder| embedder.fitting(texts));
+        let rest = items.split_off(fitting.min(items.len()));
+        let batch = std::mem::replace(&mut items, rest);
+        let points = points(wire, batch, embedder.as_deref_mut()).await?;
+        for point in &points {
+            check_length(point, *length.get_or_insert(point.vector.length()))?;
+        }
+        let mut points = points.as_slice();
+        while !points.is_empty() {
+            let (some, others) = points.split_at(fitting_points(points));
+            collection.put(wire, some).await?;
+            points = others;
+            done += some.len();
+            if all > POINTS_MAX {
+                ctx.progress(json!({"items": done, "of": all}));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Items with their vectors; those that have none get one of their text, by one request.
+async fn points(
+    wire: &mut Wire<'_>,
+    items: Vec<Item>,
+    embedder: Option<&mut Embedder>,
+) -> Result<Vec<Point>, NodeError> {
+    let texts: Vec<&str> = items.iter().filter(|item| item.vector.is_none()).map(text_of).collect();
+    let made = match embedder {
+        Some(embedder) if !texts.is_empty() => embedder.vectors(wire, &texts).await?,
+        Some(_) | None => Vec::new(),
+    };
+    let mut made = made.into_iter();
+    let points = items.into_iter().filter_map(|item| {
+        let Item { id, text, vector, metadata } = item;
+        let vector = vector.or_else(|| made.next())?;
+        Some(Point { id, text, vector, metadata })
+    });
+    Ok(points.collect())
+}
+
+fn text_of(item: &Item) -> &str {
+    item.text.as_deref().unwrap_or_default()
+}
+
+fn check_length(point: &Point, wanted: usize) -> Result<(), NodeError> {
+    let length = point.vector.length();
+    if length == wanted {
+        return Ok(());
+    }
+    let id = &point.id;
+    Err(request::bad(format!("the vector of the item `{id}` has {length} numbers, and those before it {wanted}")))
+}
+
+/// How many of these points belong in one request: at least one.
+fn fitting_points(points: &[Point]) -> usize {
+    let mut bytes = 0;
+    let fits = |point: &&Point| {
+        bytes += point.bytes();
+        bytes <= POINTS_BYTES
+    };
+    points.iter().take(POINTS_MAX).take_while(fits).count().max(1)
+}

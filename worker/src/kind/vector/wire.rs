@@ -1,0 +1,100 @@
+//! The requests of one try, one after another: JSON there, JSON back, and what is wrong with it in words.
+
+use coxswain_shared::outcome::{Failure, FailureKind};
+use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::{Body, Request, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::handler::{Context, NodeError};
+use crate::outside::{Answer, Call, request};
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Characters that are told of an answer of another shape.
+const SHOWN_CHARS: usize = 200;
+
+/// The requests of a try.
+#[derive(Debug)]
+pub(super) struct Wire<'a> {
+    ctx: &'a Context,
+    call: Call<'a>,
+    sent: u64,
+}
+
+/// What comes of a request.
+#[derive(Debug)]
+pub(super) enum Told<T> {
+    /// What was asked for.
+    Answer(T),
+    /// There is no such thing, and what was said.
+    Absent(NodeError),
+    /// There is such a thing already, and what was said.
+    Taken(NodeError),
+}
+
+impl<T> Told<T> {
+    /// The answer; anything else is a failure.
+    pub(super) fn answer(self) -> Result<T, NodeError> {
+        match self {
+            Self::Answer(answer) => Ok(answer),
+            Self::Absent(refusal) | Self::Taken(refusal) => Err(refusal),
+        }
+    }
+}
+
+impl<'a> Wire<'a> {
+    pub(super) const fn new(ctx: &'a Context, call: Call<'a>) -> Self {
+        Self { ctx, call, sent: 0 }
+    }
+
+    /// Sends a request without a body.
+    pub(super) async fn ask<T: DeserializeOwned>(&mut self, request: Request) -> Result<Told<T>, NodeError> {
+        self.exchange(request).await
+    }
+
+    /// Sends a request with a body.
+    pub(super) async fn send<T: DeserializeOwned>(
+        &mut self,
+        mut request: Request,
+        body: &impl Serialize,
+    ) -> Result<Told<T>, NodeError> {
+        let body = serde_json::to_vec(body)
+            .map_err(|error| request::bad(format!("the request cannot be written as JSON: {error}")))?;
+        request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        *request.body_mut() = Some(Body::from(body));
+        self.exchange(request).await
+    }
+
+    async fn exchange<T: DeserializeOwned>(&mut self, mut request: Request) -> Result<Told<T>, NodeError> {
+        // Each request of a try is another one: the key is the same only for the same one of the next try.
+        self.sent += 1;
+        if let Ok(key) = HeaderValue::try_from(format!("{}/{}", self.ctx.idempotency_key(), self.sent)) {
+            request.headers_mut().entry(IDEMPOTENCY_KEY).or_insert(key);
+        }
+        request::send_along(self.ctx, &mut request);
+        let mut answer = self.call.send(request).await?;
+        match answer.status() {
+            StatusCode::NOT_FOUND => Ok(Told::Absent(answer.refusal().await)),
+            StatusCode::CONFLICT => Ok(Told::Taken(answer.refusal().await)),
+            status if !status.is_success() => Err(answer.refusal().await),
+            _ => {
+                let text = answer.text().await?;
+                serde_json::from_str(&text).map(Told::Answer).map_err(|error| misshapen(&answer, &error, &text))
+            }
+        }
+    }
+}
+
+fn misshapen(answer: &Answer<'_>, error: &serde_json::Error, text: &str) -> NodeError {
+    let mut shown: String = text.chars().take(SHOWN_CHARS).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    let failure = answer.wrong(&format!("the answer is not of the expected shape ({error}): `{shown}`"));
+    NodeError::Retryable(Failure { kind: FailureKind::BadOutput, ..failure })
+}
+
+/// The failure of an answer that has its shape, and makes no sense.
+pub(super) fn bad_output(message: impl Into<String>) -> NodeError {
+    NodeError::Retryable(Failure::new(FailureKind::BadOutput, message))
+}
