@@ -40,7 +40,14 @@ fn set(graph: &Graph, node: &str, channel: &str, state: &Value) -> Value {
 #[test]
 fn every_example_is_right_and_has_no_warning() {
     let names: Vec<_> = examples().into_iter().map(|(name, _)| name).collect();
-    for name in ["hello.yaml", "endless-loop.yaml", "document-metrics.yaml", "python.yaml", "financial-metrics.yaml"] {
+    for name in [
+        "hello.yaml",
+        "endless-loop.yaml",
+        "document-metrics.yaml",
+        "python.yaml",
+        "financial-metrics.yaml",
+        "incident-analyzer.yaml",
+    ] {
         assert!(names.iter().any(|found| found == name), "{name} is not among {names:?}");
     }
 }
@@ -72,6 +79,27 @@ fn the_summary_of_figures_names_the_pieces_without_an_answer() {
     let told = |name: &str| summary[name].clone();
     assert_eq!((told("pieces"), told("answered"), told("tokens")), (json!(4), json!(3), json!(41)));
     assert_eq!(told("missing"), json!(["outlook"]));
+}
+
+#[test]
+fn the_report_of_an_incident_says_what_is_missing() {
+    let graph = example("incident-analyzer.yaml");
+    let similar = json!([{"id": "INC-1", "score": 0.91234}, {"id": "INC-2", "score": 0.5}]);
+    let report = set(
+        &graph,
+        "report",
+        "report",
+        &json!({"similar": similar, "analysis": "The pool.", "missing": [], "tokens": 9}),
+    );
+    let told =
+        json!({"analysis": "The pool.", "like": ["INC-1", "INC-2"], "nearest": 0.912, "missing": [], "tokens": 9});
+    assert_eq!(report, told);
+    let report = set(&graph, "report", "report", &json!({"missing": ["the search"], "tokens": 0}));
+    assert_eq!(
+        (&report["like"], &report["nearest"], &report["missing"]),
+        (&json!([]), &Value::Null, &json!(["the search"]))
+    );
+    assert!(report["analysis"].as_str().unwrap().contains("read the logs yourself"), "{report}");
 }
 
 #[test]
