@@ -33,6 +33,23 @@ pub fn promtool() -> PathBuf {
     program("promtool", "prometheus", &[])
 }
 
+/// Returns the folder that `scripts/model-servers` installs a small model and its servers into.
+pub fn models() -> PathBuf {
+    let cache = ["XDG_CACHE_HOME", "HOME"].into_iter().find_map(|name| Some((name, std::env::var_os(name)?)));
+    let cache = match cache {
+        Some(("HOME", home)) => PathBuf::from(home).join(".cache"),
+        Some((_, cache)) => PathBuf::from(cache),
+        None => PathBuf::from("/tmp/.cache"),
+    };
+    let folder = cache.join("coxswain/models");
+    assert!(
+        folder.join("installed").is_file(),
+        "the model's servers are not installed, and live tests are never skipped: run `scripts/model-servers --install`, \
+         or `scripts/test`, which does"
+    );
+    folder
+}
+
 /// Looks in the preferred folders, then the `PATH`, then the system's; panics with the remedy.
 fn program(name: &str, package: &str, preferred: &[&str]) -> PathBuf {
     let path = std::env::var_os("PATH").unwrap_or_default();

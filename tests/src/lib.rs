@@ -15,5 +15,8 @@ pub mod web;
 pub use nix::sys::signal::Signal;
 pub use process::{Cox, Output};
 pub use proxy::{Direction, Mode, Proxy};
-pub use servers::{PrometheusServer, RabbitServer, RedisCluster, RedisOptions, RedisServer};
+pub use servers::{
+    Asked, ChromaServer, LlamaServer, MockModel, PrometheusServer, RabbitServer, RedisCluster, RedisOptions,
+    RedisServer,
+};
 pub use wait::wait_for;

@@ -9,6 +9,15 @@ pub fn client(within: Duration) -> reqwest::Client {
     reqwest::Client::builder().timeout(within).no_proxy().build().expect("a client with a provider can be made")
 }
 
+/// Whether a page answers as it should, for a server that is waited for.
+pub(crate) async fn is_up(url: &str) -> Result<(), String> {
+    match client(Duration::from_secs(5)).get(url).send().await {
+        Ok(answer) if answer.status().is_success() => Ok(()),
+        Ok(answer) => Err(answer.status().to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// The text of a page.
 pub async fn page(url: &str) -> anyhow::Result<String> {
     Ok(client(Duration::from_secs(5)).get(url).send().await?.text().await?)

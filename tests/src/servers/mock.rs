@@ -1,0 +1,75 @@
+//! A private mock of a model: it says what it is told to, and fails as it is told to.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::launched::Launched;
+use super::llama::model_server;
+use crate::{ports, web};
+
+/// It is up within a second on an idle machine.
+const READY_WITHIN: Duration = Duration::from_mins(1);
+
+/// A mock of one's own. Dropped, it is gone.
+#[derive(Debug)]
+pub struct MockModel {
+    // Held for its folder and its end.
+    _server: Launched,
+    url: String,
+}
+
+/// A request that came.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// Where to.
+    pub path: String,
+    /// When.
+    pub at: Duration,
+    /// The status of its answer.
+    pub status: u64,
+    /// Its headers.
+    pub headers: Value,
+}
+
+impl MockModel {
+    /// Starts a mock that gives these answers, one after another, to whoever asks for what holds this text. Each is a
+    /// `response` of aimock's fixtures, with what may stand beside it.
+    pub async fn start(text: &str, answers: &[Value]) -> Self {
+        let (mut server, port) = (Launched::new("aimock"), ports::free());
+        let fixtures = answers.iter().enumerate().map(|(index, answer)| {
+            let mut fixture = answer.clone();
+            fixture["match"] = json!({"userMessage": text, "sequenceIndex": index});
+            fixture
+        });
+        let fixtures = json!({"fixtures": fixtures.collect::<Vec<_>>()});
+        let file = server.folder().join("fixtures.json");
+        std::fs::write(&file, fixtures.to_string()).expect("the mock's fixtures can be written");
+        let mut command = model_server();
+        command.arg("mock").arg(port.to_string()).arg("--strict").arg("--fixtures").arg(file);
+        server.launch(command);
+        let url = format!("http://{}:{port}", Ipv4Addr::LOCALHOST);
+        let journal = format!("{url}/__aimock/journal");
+        server.ready(READY_WITHIN, async || web::is_up(&journal).await).await;
+        Self { _server: server, url }
+    }
+
+    /// Where it is; the API of `OpenAI` is beneath, at `/v1`.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// The requests for an answer so far.
+    pub async fn asked(&self) -> anyhow::Result<Vec<Asked>> {
+        let journal = web::page(&format!("{}/__aimock/journal", self.url)).await?;
+        let entries: Vec<Value> = serde_json::from_str(&journal)?;
+        let asked = entries.iter().map(|entry| Asked {
+            path: entry["path"].as_str().unwrap_or_default().to_owned(),
+            at: Duration::from_millis(entry["timestamp"].as_u64().unwrap_or_default()),
+            status: entry["response"]["status"].as_u64().unwrap_or_default(),
+            headers: entry["headers"].clone(),
+        });
+        Ok(asked.collect())
+    }
+}
