@@ -64,7 +64,7 @@ pub enum TaskEvent {
     Due,
     /// A worker claimed it.
     Claimed,
-    /// The try failed; another one follows later.
+    /// The try failed, or was put off; another one follows later.
     Retried,
     /// Its worker gave it back untried.
     HandedBack,

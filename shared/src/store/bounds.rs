@@ -76,7 +76,9 @@ pub fn advance(advance: &Advance) -> Result<(), Error> {
 pub fn settle(settle: &Settle) -> Result<(), Error> {
     match &settle.verdict {
         Verdict::Done(outcome) => within("the task's outcome", json_bytes(outcome), OUTCOME_BYTES_MAX),
-        Verdict::Retry { failure, .. } => within("the task's failure", json_bytes(failure), OUTCOME_BYTES_MAX),
+        Verdict::Retry { failure, .. } | Verdict::PutOff { failure, .. } => {
+            within("the task's failure", json_bytes(failure), OUTCOME_BYTES_MAX)
+        }
     }
 }
 

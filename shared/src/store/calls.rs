@@ -262,6 +262,13 @@ pub enum Verdict {
         /// How long until the next try.
         after: Duration,
     },
+    /// It was no try: what it needs is not to be had now, and it comes back later.
+    PutOff {
+        /// What it waits for.
+        failure: Failure,
+        /// How long until it is queued again.
+        after: Duration,
+    },
 }
 
 /// The answer to `settle`.

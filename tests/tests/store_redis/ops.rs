@@ -92,6 +92,7 @@ pub(crate) fn verdict(how: u8) -> Verdict {
         0..=2 => Verdict::Done(Outcome::wrote(values(&[("a", json!(how))]))),
         3 => Verdict::Done(Outcome::Failed { failure }),
         4 => Verdict::Done(Outcome::stopped(None)),
+        5 => Verdict::PutOff { failure, after: seconds(how) },
         _ => Verdict::Retry { failure, after: seconds(how) },
     }
 }

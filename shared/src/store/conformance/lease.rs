@@ -153,6 +153,28 @@ pub async fn a_failed_try_is_repeated_after_its_pause(fixture: &Fixture) {
     assert_eq!(fixture.task(&tasks[0]).await.attempts, 2);
 }
 
+pub async fn a_task_that_is_put_off_comes_back_later_and_was_not_tried(fixture: &Fixture) {
+    let (key, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
+    let put_off = || Verdict::PutOff { failure: make::failure(), after: SHORT };
+    for _ in 0..3 {
+        let lease = fixture.lease(&tasks[0]).await;
+        assert_eq!(lease.attempt.get(), 1);
+        assert_eq!(fixture.settle(&tasks[0], &lease, put_off()).await, NOT_YET);
+        assert_eq!(fixture.settle(&tasks[0], &lease, put_off()).await, NOT_YET, "a repeat");
+        let found = fixture.task(&tasks[0]).await;
+        assert_eq!((found.state, found.attempts, found.crashes, found.outcome), (TaskState::Delayed, 0, 0, None));
+        assert_eq!(found.last_failure, Some(make::failure()));
+        let run = fixture.run(&key).await;
+        assert_eq!((run.open_tasks, run.open_leases), (1, 0));
+        assert_eq!(fixture.claim(make::claim(&tasks[0])).await, Claimed::Stale, "not before its time");
+        fixture.pass(SHORT).await;
+        assert_eq!(fixture.sweep(&key).await.send.len(), 1);
+    }
+    let lease = fixture.lease(&tasks[0]).await;
+    fixture.cancel(&key).await;
+    assert_eq!(fixture.settle(&tasks[0], &lease, put_off()).await, Settled::Frozen);
+}
+
 pub async fn a_pause_ends_with_the_tasks_time_at_the_latest(fixture: &Fixture) {
     let (key, tasks) = fixture.dispatched("r", vec![NewTask { timeout: SHORT, ..make::task("1:a:0") }]).await;
     let lease = fixture.lease(&tasks[0]).await;

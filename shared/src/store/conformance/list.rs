@@ -143,6 +143,7 @@ macro_rules! store_conformance {
             the_same_settle_twice_is_answered_alike
             a_write_with_a_fence_that_is_not_the_holders_is_refused
             a_failed_try_is_repeated_after_its_pause
+            a_task_that_is_put_off_comes_back_later_and_was_not_tried
             a_pause_ends_with_the_tasks_time_at_the_latest
             a_failure_stops_its_siblings_and_fails_the_run
             a_failure_without_open_siblings_goes_to_the_plan

@@ -214,6 +214,7 @@ fn judge(verdict: Judgement) -> Verdict {
         Judgement::Done { well: true } => Verdict::Done(Outcome::wrote(Writes::new())),
         Judgement::Done { well: false } => Verdict::Done(Outcome::Failed { failure: failure() }),
         Judgement::Retry { after } => Verdict::Retry { failure: failure(), after },
+        Judgement::PutOff { after } => Verdict::PutOff { failure: failure(), after },
     }
 }
 

@@ -140,6 +140,7 @@ pub(super) enum Kind {
 pub(super) enum Judgement {
     Done { well: bool },
     Retry { after: Duration },
+    PutOff { after: Duration },
 }
 
 /// How a lease is let go.
@@ -248,6 +249,7 @@ fn calls_about_tasks() -> impl Strategy<Value = Operation> {
     let verdict = prop_oneof![
         3 => mostly().prop_map(|well| Judgement::Done { well }),
         1 => span().prop_map(|after| Judgement::Retry { after }),
+        1 => span().prop_map(|after| Judgement::PutOff { after }),
     ];
     let letting = prop_oneof![
         3 => mostly().prop_map(|confirmed| Letting::Stopped { confirmed }),

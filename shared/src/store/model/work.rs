@@ -177,7 +177,7 @@ impl Model {
 
     /// `settle`.
     pub fn settle(&mut self, settle: Settle) -> Settled {
-        let (now, key, fence) = (self.now, settle.task, settle.fence);
+        let (key, fence) = (settle.task, settle.fence);
         if let Some(step_complete) = self.answered(&key, fence, false) {
             return Settled::Accepted { step_complete };
         }
@@ -190,18 +190,25 @@ impl Model {
         }
         let step_complete = match settle.verdict {
             Verdict::Done(outcome) => self.settle_task(&key.run.id, &key.task, outcome),
-            Verdict::Retry { failure, after } => {
-                let run = &self.runs[&key.run.id];
-                let due = now.after(after).min(run.tasks[&key.task].deadline(run));
-                let task = self.task_at(&key.run.id, &key.task);
-                task.shown.state = TaskState::Delayed;
-                task.shown.last_failure = Some(failure);
-                task.due = Some(due);
-                false
+            Verdict::Retry { failure, after } => self.delay(&key, failure, after),
+            Verdict::PutOff { failure, after } => {
+                self.task_at(&key.run.id, &key.task).shown.attempts -= 1;
+                self.delay(&key, failure, after)
             }
         };
         self.answer(&key, fence, false, step_complete);
         Settled::Accepted { step_complete }
+    }
+
+    /// A leased task waits for its next try; never for an answer that completes a step.
+    fn delay(&mut self, key: &TaskKey, failure: Failure, after: Duration) -> bool {
+        let run = &self.runs[&key.run.id];
+        let due = self.now.after(after).min(run.tasks[&key.task].deadline(run));
+        let task = self.task_at(&key.run.id, &key.task);
+        task.shown.state = TaskState::Delayed;
+        task.shown.last_failure = Some(failure);
+        task.due = Some(due);
+        false
     }
 
     /// `release`.

@@ -93,6 +93,9 @@ impl RedisStore {
             Verdict::Retry { failure, after } => {
                 call.arg("retry").arg(json(failure)).arg(ms(*after));
             }
+            Verdict::PutOff { failure, after } => {
+                call.arg("putoff").arg(json(failure)).arg(ms(*after));
+            }
         }
         let mut reply = self.send(&mut call).await?;
         match reply.text()?.as_str() {

@@ -66,6 +66,11 @@ pub(super) fn settle(tx: &mut Tx<'_>, settle: &Settle) -> Result<Settled> {
             retry_later(tx, &run, task, failure, *after)?;
             Ok(Settled::Accepted { step_complete: false })
         }
+        Verdict::PutOff { failure, after } => {
+            task.attempts = task.attempts.saturating_sub(1);
+            retry_later(tx, &run, task, failure, *after)?;
+            Ok(Settled::Accepted { step_complete: false })
+        }
         Verdict::Done(outcome) => {
             // Whether it completes the step is known from the counts, which no one else changes before it is written.
             let completes = run.counts.open_tasks == 1;

@@ -1,7 +1,8 @@
 -- settle.lua: writes how an attempt ended.
 -- Reads and writes: the run, the task, its group and the next task of it, the agenda, the ready set; by a bad outcome what
 -- stop writes.
--- ARGV: run id, task id, fence, then done OUTCOME is-bad FAILURE MESSAGE | retry FAILURE AFTER-ms.
+-- ARGV: run id, task id, fence, then done OUTCOME is-bad FAILURE MESSAGE | retry FAILURE AFTER-ms
+--   | putoff FAILURE AFTER-ms: as retry, but it was no try.
 -- Returns: accepted is-step-complete | stale | frozen.
 
 local run = run_at(ARGV[1], { 'status', 'step', 'open', 'leases' }, 1)
@@ -14,9 +15,10 @@ if not has_lease(task) and did == fence then return done({ 'accepted', complete 
 if not has_lease(task) or task.fence ~= tonumber(fence) then return done({ 'stale' }) end
 if is_frozen(run) or task.state == 'stopping' then return done({ 'frozen' }) end
 
-if ARGV[4] == 'retry' then
+if ARGV[4] ~= 'done' then
   put(run, 'leases', run.leases - 1)
   task.state, task.answer = 'delayed', 'settle:' .. fence .. ':0'
+  if ARGV[4] == 'putoff' then task.attempts = task.attempts - 1 end
   attach(task, 'f', ARGV[5])
   schedule(task, math.min(now + tonumber(ARGV[6]), own_deadline(run, task)))
   return done({ 'accepted', '0' })
