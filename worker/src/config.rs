@@ -173,6 +173,7 @@ impl Config {
                 allow: reader.list(&OUTSIDE_ALLOW),
                 secrets: reader.list(&SECRETS),
                 secrets_dir: reader.optional(&SECRETS_DIR).map(PathBuf::from),
+                ..OutsideConfig::default()
             },
         };
         reader.finish(config)

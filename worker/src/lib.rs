@@ -51,5 +51,5 @@ pub use attempt::{Event as AttemptEvent, IllegalTransition, State as AttemptStat
 pub use config::Config;
 pub use handler::{Context, Handler, IntoReply, NodeError, Policy, Reply};
 pub use kind::{Kind, Work};
-pub use outside::{Allowed, NotAllowed, OutsideConfig, Pattern};
+pub use outside::{Allowed, NotAllowed, OutsideConfig, Pattern, Share, UpstreamLimits, Upstreams};
 pub use run::{Builder, EXIT_STUCK, Ended, Error, Worker};

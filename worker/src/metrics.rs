@@ -15,6 +15,8 @@ pub(crate) struct Metrics {
     slots: IntGaugeVec,
     kills: IntCounterVec,
     warm: IntGaugeVec,
+    upstream_calls: IntGaugeVec,
+    upstream_put_off: IntCounterVec,
     pub(crate) warm_starts: IntCounter,
     pub(crate) leases_lost: IntCounter,
     pub(crate) leases_taken_over: IntCounter,
@@ -31,6 +33,7 @@ pub(crate) enum AttemptEnd {
     Failed,
     TimedOut,
     Retried,
+    PutOff,
     Stopped,
     HandedBack,
     Abandoned,
@@ -63,6 +66,13 @@ pub(crate) enum WarmState {
     Starting,
     Busy,
     Idle,
+}
+
+/// Where a call to the outside stands, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallState {
+    InFlight,
+    Waiting,
 }
 
 /// One of the things that a gauge counts; dropped, it is counted no more.
@@ -102,6 +112,16 @@ impl Metrics {
                 "cox_warm_processes",
                 "Warm processes of `exec` nodes: starting, busy with a task, and idle.",
                 &["state"],
+            ),
+            upstream_calls: registry.gauges(
+                "cox_upstream_calls",
+                "Calls to the outside: in flight, and waiting for their turn; by upstream if it has a name in the settings, else `other`.",
+                &["upstream", "state"],
+            ),
+            upstream_put_off: registry.counters(
+                "cox_upstream_put_off_total",
+                "Calls that were put off, to come back later, by upstream and by what was in the way.",
+                &["upstream", "why"],
             ),
             warm_starts: registry.counter("cox_warm_starts_total", "Warm processes that were started."),
             leases_lost: registry.counter("cox_leases_lost_total", "Leases that were lost while their attempt ran."),
@@ -154,6 +174,17 @@ impl Metrics {
         Counted(gauge)
     }
 
+    /// Counts a call to an upstream in a state, for as long as what it gives is held.
+    pub(crate) fn upstream(&self, upstream: &str, state: CallState) -> Counted {
+        let gauge = self.upstream_calls.with_label_values(&[upstream, state.name()]);
+        gauge.inc();
+        Counted(gauge)
+    }
+
+    pub(crate) fn put_off(&self, upstream: &str, why: &str) {
+        self.upstream_put_off.with_label_values(&[upstream, why]).inc();
+    }
+
     pub(crate) fn slots(&self, all: usize, busy: usize, stuck: usize) {
         for (state, count) in [("all", all), ("busy", busy), ("stuck", stuck)] {
             self.slots.with_label_values(&[state]).set(i64::try_from(count).unwrap_or(i64::MAX));
@@ -168,6 +199,7 @@ impl AttemptEnd {
             Self::Failed => "failed",
             Self::TimedOut => "timed_out",
             Self::Retried => "retried",
+            Self::PutOff => "put_off",
             Self::Stopped => "stopped",
             Self::HandedBack => "handed_back",
             Self::Abandoned => "abandoned",
@@ -196,6 +228,15 @@ impl WarmState {
             Self::Starting => "starting",
             Self::Busy => "busy",
             Self::Idle => "idle",
+        }
+    }
+}
+
+impl CallState {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::InFlight => "in_flight",
+            Self::Waiting => "waiting",
         }
     }
 }

@@ -10,7 +10,8 @@
 //! | stop order | released, result refused | released | released | released | released, unconfirmed |
 //! | lease lost | abandoned | abandoned | abandoned | abandoned | abandoned |
 //!
-//! A fatal error is never tried again, and neither is a try that is stuck: it cannot be ended, and two at once would
+//! An error that puts the task off is no try: whatever the policy says, it comes back later if it still fits, else it has
+//! failed. A fatal error is never tried again, and neither is a try that is stuck: it cannot be ended, and two at once would
 //! be worse than none. `the_table_holds` walks all of it.
 
 use std::fmt::Write as _;
@@ -26,6 +27,9 @@ use coxswain_shared::store::Verdict;
 use rand::Rng;
 
 use crate::handler::{NodeError, Product};
+
+/// Added to a failure.
+const TOO_LATE: &str = "it was not tried again: the next try would begin after the task's timeout";
 
 /// How the work of an attempt ended.
 #[derive(Debug)]
@@ -112,6 +116,7 @@ fn by_itself(finish: Finish, terms: &Terms<'_>, rng: &mut impl Rng) -> Consequen
         Finish::Returned(Err(NodeError::Fatal(failure))) => Consequence::Settle(Verdict::Done(failed(failure))),
         Finish::Returned(Err(NodeError::Retryable(failure))) => again_or(failure, failed, terms, rng),
         Finish::Returned(Err(NodeError::Later { failure, after })) => again_after(failure, failed, (after, terms), rng),
+        Finish::Returned(Err(NodeError::PutOff { failure, after })) => put_off(failure, after, terms),
         Finish::Returned(Err(NodeError::TimedOut { limit, mut failure })) => {
             let _ = write!(failure.message, " (attempt {})", terms.attempt);
             again_or(failure, |failure| Outcome::TimedOut { limit, failure }, terms, rng)
@@ -156,6 +161,17 @@ fn succeeded(product: Product) -> Consequence {
     Consequence::Settle(Verdict::Done(Outcome::Succeeded { writes: product.writes, goto: product.goto }))
 }
 
+/// The task comes back later, and this was no try; else it has failed.
+fn put_off(mut failure: Failure, after: Duration, terms: &Terms<'_>) -> Consequence {
+    let verdict = if retry::fits(after, Limit::AttemptTimeout.floor(), terms.remaining) {
+        Verdict::PutOff { failure, after }
+    } else {
+        failure.chain.push(TOO_LATE.to_owned());
+        Verdict::Done(Outcome::Failed { failure })
+    };
+    Consequence::Settle(verdict)
+}
+
 /// Another try, if the policy has one left and it can start before the task's time is up; else the bad outcome.
 fn again_or(
     failure: Failure,
@@ -179,7 +195,7 @@ fn again_after(
             Verdict::Retry { failure, after }
         }
         Some(_) => {
-            failure.chain.push("it was not tried again: the next try would begin after the task's timeout".to_owned());
+            failure.chain.push(TOO_LATE.to_owned());
             Verdict::Done(done(failure))
         }
     };
@@ -233,6 +249,7 @@ mod tests {
             Consequence::Settle(Verdict::Done(Outcome::Failed { .. })) => "failed",
             Consequence::Settle(Verdict::Done(Outcome::TimedOut { .. })) => "timed out",
             Consequence::Settle(Verdict::Retry { .. }) => "again",
+            Consequence::Settle(Verdict::PutOff { .. }) => "put off",
             Consequence::Settle(Verdict::Done(other)) => panic!("a worker never settles as {other:?}"),
             Consequence::Release { refused_result: true, confirmed: true } => "released, refused",
             Consequence::Release { refused_result: false, confirmed: true } => "released",
@@ -276,6 +293,20 @@ mod tests {
     #[test]
     fn a_fatal_error_is_never_tried_again() {
         assert_eq!(words(&decide(Finish::Returned(Err(NodeError::fatal("no"))), None, 9, 600)), "failed");
+    }
+
+    #[test]
+    fn what_is_put_off_was_no_try_and_comes_back_while_its_time_lasts() {
+        let put_off = || {
+            let failure = Failure::new(FailureKind::Outside, "full");
+            Finish::Returned(Err(NodeError::PutOff { failure, after: Duration::from_secs(9) }))
+        };
+        assert_eq!(words(&decide(put_off(), None, 1, 600)), "put off", "although no try is left");
+        assert_eq!(words(&decide(put_off(), Some(&EndReason::Shutdown), 1, 600)), "handed back");
+        assert_eq!(words(&decide(put_off(), Some(&order()), 1, 600)), "released");
+        let decided = decide(put_off(), None, 5, 9);
+        let Consequence::Settle(Verdict::Done(Outcome::Failed { failure })) = decided else { panic!("{decided:?}") };
+        assert!(failure.message == "full" && failure.chain[0].contains("not tried again"), "{failure}");
     }
 
     #[test]

@@ -59,6 +59,9 @@ impl Consequence {
             Self::Settle(Verdict::Retry { failure, after }) => {
                 settle(Verdict::Retry { failure: failure.at(node), after })
             }
+            Self::Settle(Verdict::PutOff { failure, after }) => {
+                settle(Verdict::PutOff { failure: failure.at(node), after })
+            }
             Self::Settle(Verdict::Done(Outcome::Failed { failure })) => {
                 settle(Verdict::Done(Outcome::Failed { failure: failure.at(node) }))
             }
@@ -96,8 +99,10 @@ impl Closing<'_> {
 
     async fn settle(self, verdict: Verdict) -> Dealt {
         let end = if self.report.is_stuck { AttemptEnd::Stuck } else { end_of(&verdict) };
-        if let Some(failure) = failure_of(&verdict) {
-            let (run, task) = (&self.task.run.id, &self.task.task);
+        let (run, task) = (&self.task.run.id, &self.task.task);
+        if let Verdict::PutOff { failure, after } = &verdict {
+            tracing::debug!(run.id = %run, task = %task, fence = %self.fence, %failure, ?after, "a task is put off");
+        } else if let Some(failure) = failure_of(&verdict) {
             tracing::warn!(run.id = %run, task = %task, fence = %self.fence, %failure, "an attempt ended badly");
         }
         let settle = Settle { task: self.task.clone(), fence: self.fence, verdict };
@@ -287,6 +292,7 @@ impl Closing<'_> {
 const fn end_of(verdict: &Verdict) -> AttemptEnd {
     match verdict {
         Verdict::Retry { .. } => AttemptEnd::Retried,
+        Verdict::PutOff { .. } => AttemptEnd::PutOff,
         Verdict::Done(outcome) => match outcome.kind() {
             OutcomeKind::Succeeded => AttemptEnd::Succeeded,
             OutcomeKind::Failed | OutcomeKind::Crashed => AttemptEnd::Failed,
@@ -298,7 +304,7 @@ const fn end_of(verdict: &Verdict) -> AttemptEnd {
 
 const fn failure_of(verdict: &Verdict) -> Option<&Failure> {
     match verdict {
-        Verdict::Retry { failure, .. } => Some(failure),
+        Verdict::Retry { failure, .. } | Verdict::PutOff { failure, .. } => Some(failure),
         Verdict::Done(outcome) => outcome.failure(),
     }
 }

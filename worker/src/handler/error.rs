@@ -23,6 +23,14 @@ pub enum NodeError {
         /// The shortest pause before the next try.
         after: Duration,
     },
+    /// This was no try: what it needs is not to be had now. The task comes back after about this time, as often as its
+    /// `timeout` allows, whatever its retry policy says. Only for what has done nothing yet.
+    PutOff {
+        /// What it waits for.
+        failure: Failure,
+        /// How long until it is worth coming back.
+        after: Duration,
+    },
     /// A time limit of its own was hit, such as one of a call to the outside: a failed try that ended in time.
     TimedOut {
         /// Which one.
@@ -57,6 +65,7 @@ impl fmt::Display for NodeError {
             Self::Retryable(failure)
             | Self::Fatal(failure)
             | Self::Later { failure, .. }
+            | Self::PutOff { failure, .. }
             | Self::TimedOut { failure, .. } => failure.fmt(f),
             Self::Stopped => f.write_str("it was stopped"),
         }

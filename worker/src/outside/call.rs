@@ -15,6 +15,7 @@ use super::client::Clients;
 use super::failure::{self, Progress};
 use super::guard;
 use super::secrets::Secrets;
+use super::upstream::{Gates, Turn};
 use crate::handler::{Context, NodeError};
 use crate::metrics::Metrics;
 
@@ -50,6 +51,7 @@ impl Limits {
 pub(crate) struct Call<'a> {
     pub(super) ctx: &'a Context,
     pub(super) clients: &'a Clients,
+    pub(super) gates: &'a Gates,
     pub(super) metrics: &'a Metrics,
     pub(super) limits: Limits,
     pub(crate) secrets: Secrets,
@@ -64,6 +66,8 @@ pub(crate) struct Call<'a> {
 pub(crate) struct Answer<'a> {
     call: &'a Call<'a>,
     name: String,
+    /// Held until the body was read, or is not wanted.
+    turn: Turn,
     response: Response,
     begun_at: Instant,
     bytes: u64,
@@ -87,21 +91,37 @@ impl Call<'_> {
     pub(crate) async fn send(&self, request: Request) -> Result<Answer<'_>, NodeError> {
         let name = self.name(request.method(), request.url().as_str());
         let begun_at = Instant::now();
-        let progress = || Progress { elapsed: begun_at.elapsed(), status: None, bytes: 0 };
         guard::check(self.clients.config(), request.url()).map_err(|private| failure::private(&private, &name))?;
+        let turn = self.gates.of(request.url()).enter(begun_at + self.patience()).await;
+        let turn = turn.map_err(|put_off| failure::put_off(&put_off, &name))?;
+        let progress = || Progress { elapsed: begun_at.elapsed(), waited: turn.waited, status: None, bytes: 0 };
         let told = |error: reqwest::Error| self.tell(&error, &name, progress());
         let client = self.clients.client(self.limits.connect).map_err(told)?;
-        match timeout(self.limits.first_byte, client.execute(request)).await {
+        match timeout_at(begun_at + self.limits.first_byte, client.execute(request)).await {
             Ok(Ok(response)) => {
                 self.ctx.sign_of_life();
-                Ok(Answer { call: self, name, response, begun_at, bytes: 0, late_for: None })
+                turn.heard();
+                Ok(Answer { call: self, name, turn, response, begun_at, bytes: 0, late_for: None })
             }
             Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
+                turn.unheard();
                 Err(self.hit(Limit::ConnectTimeout, self.limits.connect, &name, progress()))
             }
-            Ok(Err(error)) => Err(told(error)),
-            Err(_) => Err(self.hit(Limit::FirstByteTimeout, self.limits.first_byte, &name, progress())),
+            Ok(Err(error)) => {
+                // A refusal to connect is an answer too.
+                turn.heard();
+                Err(told(error))
+            }
+            Err(_) => {
+                turn.unheard();
+                Err(self.hit(Limit::FirstByteTimeout, self.limits.first_byte, &name, progress()))
+            }
         }
+    }
+
+    /// How long it may wait for its turn: so that enough of its time is left for an answer.
+    fn patience(&self) -> Duration {
+        self.limits.first_byte.min(self.ctx.remaining()) / 2
     }
 
     fn name(&self, method: &Method, url: &str) -> String {
@@ -135,7 +155,7 @@ impl Answer<'_> {
         let piece = match timeout(call.limits.idle, self.response.chunk()).await {
             Ok(Ok(piece)) => piece,
             Ok(Err(error)) => return Err(call.tell(&error, &self.name, self.progress())),
-            Err(_) => return Err(call.hit(Limit::IdleTimeout, call.limits.idle, &self.name, self.progress())),
+            Err(_) => return Err(self.hit(Limit::IdleTimeout, call.limits.idle)),
         };
         piece.map(|piece| self.count(&piece)).transpose()
     }
@@ -151,7 +171,7 @@ impl Answer<'_> {
         let due = since + length;
         // What keeps coming without progress is never waited for; one piece may have come while nobody looked.
         if self.late_for == Some(due) {
-            return Err(call.hit(limit, length, &self.name, self.progress()));
+            return Err(self.hit(limit, length));
         }
         let until = wake.map_or(due, |wake| wake.min(due));
         match timeout_at(until, self.response.chunk()).await {
@@ -162,12 +182,18 @@ impl Answer<'_> {
             Ok(Ok(None)) => Ok(Next::End),
             Ok(Err(error)) => Err(call.tell(&error, &self.name, self.progress())),
             Err(_) if until < due => Ok(Next::Woken),
-            Err(_) => Err(call.hit(limit, length, &self.name, self.progress())),
+            Err(_) => Err(self.hit(limit, length)),
         }
+    }
+
+    fn hit(&self, limit: Limit, length: Duration) -> NodeError {
+        self.turn.unheard();
+        self.call.hit(limit, length, &self.name, self.progress())
     }
 
     fn count(&mut self, piece: &[u8]) -> Result<Vec<u8>, NodeError> {
         self.call.ctx.sign_of_life();
+        self.turn.heard();
         self.bytes += piece.len() as u64;
         if self.bytes > self.call.max_bytes {
             return Err(failure::too_long(self.call.max_bytes, &self.name));
@@ -235,7 +261,7 @@ impl Answer<'_> {
 
     fn progress(&self) -> Progress {
         let status = Some(self.response.status().as_u16());
-        Progress { elapsed: self.begun_at.elapsed(), status, bytes: self.bytes }
+        Progress { elapsed: self.begun_at.elapsed(), waited: self.turn.waited, status, bytes: self.bytes }
     }
 }
 

@@ -8,6 +8,7 @@ use super::call::{Call, Limits};
 use super::client::Clients;
 use super::config::OutsideConfig;
 use super::texts::Texts;
+use super::upstream::Gates;
 use crate::handler::Context;
 use crate::metrics::Metrics;
 
@@ -15,12 +16,15 @@ use crate::metrics::Metrics;
 #[derive(Debug, Clone)]
 pub(crate) struct Caller {
     clients: Arc<Clients>,
+    gates: Arc<Gates>,
     metrics: Metrics,
 }
 
 impl Caller {
-    pub(crate) fn new(config: OutsideConfig, metrics: Metrics) -> Self {
-        Self { clients: Arc::new(Clients::new(config)), metrics }
+    /// What a worker with so many slots makes its calls from.
+    pub(crate) fn new(config: OutsideConfig, slots: u16, metrics: Metrics) -> Self {
+        let gates = Gates::new(config.upstreams.clone(), usize::from(slots), metrics.clone());
+        Self { clients: Arc::new(Clients::new(config)), gates: Arc::new(gates), metrics }
     }
 
     /// Begins to fill in what a call sends.
@@ -36,7 +40,7 @@ impl Caller {
         (max_bytes, retry_on): (u64, &'a [u16]),
     ) -> Call<'a> {
         let limits = Limits::of(&ctx.definition().policy);
-        let (clients, metrics, secrets) = (&self.clients, &self.metrics, texts.into_secrets());
-        Call { ctx, clients, metrics, limits, secrets, max_bytes, retry_on }
+        let (clients, gates, metrics, secrets) = (&self.clients, &self.gates, &self.metrics, texts.into_secrets());
+        Call { ctx, clients, gates, metrics, limits, secrets, max_bytes, retry_on }
     }
 }

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use super::address::is_public;
+use super::upstream::Upstreams;
 
 /// What calls to the outside may do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +19,8 @@ pub struct OutsideConfig {
     pub secrets: Vec<Pattern>,
     /// The folder whose files graphs may refer to. `COX_SECRETS_DIR`, default none.
     pub secrets_dir: Option<PathBuf>,
+    /// What calls to one upstream may take of the worker.
+    pub upstreams: Upstreams,
 }
 
 impl Default for OutsideConfig {
@@ -26,6 +29,7 @@ impl Default for OutsideConfig {
             allow: Vec::new(),
             secrets: ["*_API_KEY", "*_BASE_URL"].map(|name| Pattern(name.to_owned())).into(),
             secrets_dir: None,
+            upstreams: Upstreams::default(),
         }
     }
 }

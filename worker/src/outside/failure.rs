@@ -9,6 +9,7 @@ use coxswain_shared::outcome::{Failure, FailureKind};
 
 use super::client::NotFollowed;
 use super::guard::Private;
+use super::upstream::{PutOff, Why};
 use crate::handler::NodeError;
 
 /// The longest chain of causes that is looked through.
@@ -19,6 +20,8 @@ const CHAIN_MAX: usize = 16;
 pub(super) struct Progress {
     /// Since the call began.
     pub(super) elapsed: Duration,
+    /// How much of that it waited for its turn.
+    pub(super) waited: Duration,
     /// The status, once there is one.
     pub(super) status: Option<u16>,
     /// Bytes of the body so far.
@@ -28,7 +31,11 @@ pub(super) struct Progress {
 impl Progress {
     /// In words: `after 2.1s, status 200 and 512 bytes`.
     pub(super) fn tell(&self) -> String {
-        let elapsed = show(Duration::from_millis(u64::try_from(self.elapsed.as_millis()).unwrap_or(u64::MAX)));
+        let mut elapsed = show(millis(self.elapsed));
+        let waited = millis(self.waited);
+        if !waited.is_zero() {
+            elapsed = format!("{elapsed}, of which it waited for its turn for {}", show(waited));
+        }
         match self.status {
             None => format!("nothing had come after {elapsed}"),
             Some(status) => format!("status {status} and {} bytes had come after {elapsed}", self.bytes),
@@ -40,6 +47,26 @@ impl Progress {
 pub(super) fn timed_out(limit: Limit, length: Duration, call: &str, progress: Progress) -> NodeError {
     let message = format!("{limit} ({}) passed in {call}: {}", show(length), progress.tell());
     NodeError::TimedOut { limit, failure: Failure::new(FailureKind::TimedOut, message) }
+}
+
+/// The call has to come back later: it was not made.
+pub(super) fn put_off(put_off: &PutOff, call: &str) -> NodeError {
+    let PutOff { upstream, in_flight, waiting, quiet_for, waited, after, .. } = put_off;
+    let reason = match put_off.why {
+        Why::Full => format!("and {waiting} wait for their turn"),
+        Why::Silent => format!("and nothing has come of them for {}", show(millis(*quiet_for))),
+        Why::Slow => format!("and its turn did not come within {}", show(millis(*waited))),
+    };
+    let message = format!(
+        "{call} was put off for {}: {in_flight} calls to {upstream} are in flight, as many as may be, {reason}",
+        show(millis(*after))
+    );
+    NodeError::PutOff { failure: Failure::new(FailureKind::Outside, message), after: *after }
+}
+
+/// As it is shown: in whole milliseconds.
+fn millis(span: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The answer is longer than it may be.
@@ -92,15 +119,18 @@ mod tests {
 
     #[test]
     fn a_limit_says_which_how_long_of_what_and_what_came_before() {
-        let progress = Progress { elapsed: Duration::from_millis(2_100), status: Some(200), bytes: 512 };
+        let progress =
+            Progress { elapsed: Duration::from_millis(2_100), waited: Duration::ZERO, status: Some(200), bytes: 512 };
         let error = timed_out(Limit::IdleTimeout, Duration::from_secs(30), "GET http://a/b", progress);
         let NodeError::TimedOut { limit: Limit::IdleTimeout, failure } = error else { panic!("{error}") };
         assert_eq!(
             failure.message,
             "idle_timeout (30s) passed in GET http://a/b: status 200 and 512 bytes had come after 2s100ms"
         );
-        let progress = Progress { elapsed: Duration::from_secs(5), status: None, bytes: 0 };
+        let progress = Progress { elapsed: Duration::from_secs(5), waited: Duration::ZERO, status: None, bytes: 0 };
         let error = timed_out(Limit::ConnectTimeout, Duration::from_secs(5), "GET http://a/b", progress).to_string();
         assert!(error.ends_with("nothing had come after 5s"), "{error}");
+        let late = Progress { waited: Duration::from_millis(1_200), ..progress };
+        assert!(late.tell().ends_with("after 5s, of which it waited for its turn for 1s200ms"), "{}", late.tell());
     }
 }

@@ -8,6 +8,9 @@
 //! clients ─► guard         a connection is made only to an address that may be called, after each look-up and redirect
 //!   │
 //!   ▼
+//! upstream ► gate          its turn among the worker's calls to that host and port, or it is put off
+//!   │
+//!   ▼
 //! call ────► failure       first byte, idle, size: each with its limit and its own words
 //! ```
 //!
@@ -23,9 +26,11 @@ mod guard;
 pub(crate) mod request;
 mod secrets;
 mod texts;
+mod upstream;
 
 pub(crate) use call::{Answer, Call, Next};
 pub(crate) use caller::Caller;
 pub use config::{Allowed, NotAllowed, OutsideConfig, Pattern};
 pub(crate) use secrets::Secrets;
 pub(crate) use texts::Texts;
+pub use upstream::{Share, UpstreamLimits, Upstreams};

@@ -8,6 +8,7 @@ mod deliveries;
 mod examples;
 mod exec;
 mod http;
+mod isolation;
 mod llm;
 mod llm_faults;
 mod shutdown;

@@ -121,6 +121,7 @@ impl Process {
             NodeError::Retryable(failure)
             | NodeError::Fatal(failure)
             | NodeError::Later { failure, .. }
+            | NodeError::PutOff { failure, .. }
             | NodeError::TimedOut { failure, .. } => failure.chain.extend(self.errors.whole().await),
             NodeError::Stopped => {}
         }
