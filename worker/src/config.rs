@@ -7,7 +7,7 @@ use coxswain_shared::config::{Mistakes, Reader, Source, Variable};
 use coxswain_shared::id::{PoolName, WorkerId};
 use coxswain_shared::limits::{HEARTBEAT, LEASE_TTL};
 
-use crate::outside::OutsideConfig;
+use crate::outside::{OutsideConfig, Upstreams};
 
 const ID: Variable = Variable {
     name: "COX_WORKER_ID",
@@ -63,6 +63,11 @@ const OUTSIDE_ALLOW: Variable = Variable {
     name: "COX_OUTSIDE_ALLOW",
     default: "",
     meaning: "private addresses, networks and hosts that nodes may call, separated by commas, such as 127.0.0.1, 10.0.0.0/8 or chroma; the public internet is open",
+};
+const UPSTREAMS: Variable = Variable {
+    name: "COX_UPSTREAMS",
+    default: "",
+    meaning: "limits of calls by upstream, see docs/upstreams.md: the path of a YAML or JSON file, or the text itself, such as {api.openai.com: {concurrency: 8}}",
 };
 const SECRETS: Variable = Variable {
     name: "COX_SECRETS",
@@ -128,7 +133,7 @@ impl Default for Config {
 
 impl Config {
     /// The variables it reads.
-    pub const VARIABLES: [Variable; 14] = [
+    pub const VARIABLES: [Variable; 15] = [
         ID,
         POOLS,
         SLOTS,
@@ -141,6 +146,7 @@ impl Config {
         WARM_START,
         WARM_IDLE,
         OUTSIDE_ALLOW,
+        UPSTREAMS,
         SECRETS,
         SECRETS_DIR,
     ];
@@ -173,7 +179,7 @@ impl Config {
                 allow: reader.list(&OUTSIDE_ALLOW),
                 secrets: reader.list(&SECRETS),
                 secrets_dir: reader.optional(&SECRETS_DIR).map(PathBuf::from),
-                ..OutsideConfig::default()
+                upstreams: upstreams(&mut reader),
             },
         };
         reader.finish(config)
@@ -199,6 +205,16 @@ impl Config {
 
 fn number(reader: &mut Reader<'_>, variable: &Variable, range: std::ops::RangeInclusive<u64>) -> u16 {
     u16::try_from(reader.number(variable, range)).expect("the ranges of this module fit a u16")
+}
+
+fn upstreams(reader: &mut Reader<'_>) -> Upstreams {
+    let read = reader.optional(&UPSTREAMS).map_or_else(|| Ok(Upstreams::default()), |text| Upstreams::read(&text));
+    read.unwrap_or_else(|mistakes| {
+        for why in mistakes {
+            reader.check(false, &UPSTREAMS, why);
+        }
+        Upstreams::default()
+    })
 }
 
 fn optional<T>(reader: &mut Reader<'_>, variable: &Variable, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
@@ -228,11 +244,24 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_told_at_once() {
-        let told =
-            read(&[("COX_SLOTS", "0"), ("COX_POOLS", "a,b:c"), ("COX_HEARTBEAT", "4s"), ("COX_WORKER_ID", "a b")])
-                .unwrap_err()
-                .to_string();
-        for part in ["4 mistake(s)", "COX_SLOTS", "pool name `b:c`", "three heartbeats", "worker id `a b`"] {
+        let told = read(&[
+            ("COX_SLOTS", "0"),
+            ("COX_POOLS", "a,b:c"),
+            ("COX_HEARTBEAT", "4s"),
+            ("COX_WORKER_ID", "a b"),
+            ("COX_UPSTREAMS", "{h: {queu: 1, share: 101%}}"),
+        ])
+        .unwrap_err()
+        .to_string();
+        for part in [
+            "6 mistake(s)",
+            "h: `queu`",
+            "h: `share`",
+            "COX_SLOTS",
+            "pool name `b:c`",
+            "three heartbeats",
+            "worker id `a b`",
+        ] {
             assert!(told.contains(part), "{part} is missing in: {told}");
         }
     }

@@ -115,7 +115,7 @@ impl Metrics {
             ),
             upstream_calls: registry.gauges(
                 "cox_upstream_calls",
-                "Calls to the outside: in flight, and waiting for their turn; by upstream if it has a name in the settings, else `other`.",
+                "Calls to the outside: in flight, and waiting for their turn; by upstream if it has a name in `COX_UPSTREAMS`, else `other`.",
                 &["upstream", "state"],
             ),
             upstream_put_off: registry.counters(

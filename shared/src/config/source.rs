@@ -44,8 +44,12 @@ impl Source {
                 serde_json::Value::String(text) => text,
                 serde_json::Value::Number(number) => number.to_string(),
                 serde_json::Value::Bool(flag) => flag.to_string(),
-                serde_json::Value::Null | serde_json::Value::Array(_) | serde_json::Value::Object(_) => {
-                    return Err(mistake(format!("{path}: {name} must be a text, a number, true or false")));
+                // A setting that is a structure reads it as text.
+                serde_json::Value::Object(_) => value.to_string(),
+                serde_json::Value::Null | serde_json::Value::Array(_) => {
+                    return Err(mistake(format!(
+                        "{path}: {name} must be a text, a number, true or false, or, for a setting that is one, a map"
+                    )));
                 }
             };
             self.values.entry(format!("{PREFIX}{}", name.to_uppercase())).or_insert(value);
@@ -99,6 +103,8 @@ mod tests {
         assert_eq!(source.get("COX_LEASE_TTL"), Some("20s"));
         assert_eq!(source.get("COX_LOG"), Some("debug"));
         assert_eq!(source.get("PATH"), None);
+        let source = Source::default().over_file("cox.yaml", "upstreams:\n  h: {queue: 1}\n").unwrap();
+        assert_eq!(source.get("COX_UPSTREAMS"), Some("{\"h\":{\"queue\":1}}"));
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl UpstreamLimits {
 /// The limits of all upstreams: of those with a name, and of the others, each for itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Upstreams {
-    /// By `host` or `host:port`.
+    /// By `host` or `host:port`, in small letters. An address of version 6 stands in brackets.
     pub named: BTreeMap<String, UpstreamLimits>,
     /// Of each of the others.
     pub others: UpstreamLimits,

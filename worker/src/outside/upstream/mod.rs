@@ -14,6 +14,7 @@
 mod gate;
 mod limits;
 mod load;
+mod read;
 mod registry;
 
 pub(super) use gate::{PutOff, Turn, Why};
