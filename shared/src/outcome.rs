@@ -169,6 +169,8 @@ pub enum FailureKind {
     Outside,
     /// A child run ended badly.
     Child,
+    /// Fewer items of a fan-out succeeded than it needs.
+    FanOut,
     /// The run used up a limit of its graph.
     Exhausted,
     /// The run was stopped.
@@ -192,6 +194,7 @@ impl FailureKind {
             Self::Unknown => "unknown",
             Self::Outside => "outside",
             Self::Child => "child",
+            Self::FanOut => "fan_out",
             Self::Exhausted => "exhausted",
             Self::Stopped => "stopped",
         }

@@ -3,6 +3,7 @@
 mod builder;
 pub mod canonical;
 mod diagnostic;
+mod fan_out;
 mod finding;
 mod llm;
 mod model;
@@ -21,6 +22,7 @@ mod vector;
 
 pub use builder::{GraphBuilder, NodeBuilder};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
+pub use fan_out::{FanOut, FanOutPolicy};
 pub use llm::{LLM_NAMES, LlmNode, Provider};
 pub use model::{
     Channel, Condition, END, Edge, EdgeTarget, ExecNode, Expression, Graph, GraphLimits, GraphNode, InterruptNode,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::fan_out::FanOut;
 use super::llm::LlmNode;
 use super::outside::HttpNode;
 use super::policy::Policy;
@@ -258,6 +259,9 @@ pub struct Edge {
     /// Fans the target out over the list that this expression gives: one task an item.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_each: Option<Expression>,
+    /// How the items of that fan-out are dealt with together.
+    #[serde(default, skip_serializing_if = "FanOut::is_plain")]
+    pub fan_out: FanOut,
 }
 
 /// Where an edge leads.

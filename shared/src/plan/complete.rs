@@ -6,8 +6,9 @@ use super::decide::{Pause, follow, step_after};
 use super::dispatch::Carried;
 use super::edges::{self, Arrivals};
 use super::error::Error;
+use super::fan_out;
 use super::input::PlanInput;
-use super::judge::{FAILURE_CHANNEL, Judged, judge};
+use super::judge::{FAILURE_CHANNEL, Judged};
 use super::then::{Planned, Then};
 use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Ran, Source};
 use crate::graph::Reducer;
@@ -25,8 +26,7 @@ pub(super) fn plan(input: &PlanInput<'_>, before: &Checkpoint) -> Result<Planned
     let tasks = in_order(input, before, step)?;
     let settled: Vec<_> = tasks.iter().filter_map(|task| Some((*task, task.outcome.as_ref()?))).collect();
     let waits = settled.len() < tasks.len();
-    let judged: Result<Vec<_>, _> = settled.iter().map(|(task, outcome)| judge(input, task, outcome)).collect();
-    Ok(match judged {
+    Ok(match fan_out::judge_all(input, before, &settled) {
         Err(failure) => Planned::only(Then::from(failure)),
         Ok(_) if waits => Planned::only(Then::Pause { step }),
         Ok(judged) => {

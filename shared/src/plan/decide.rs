@@ -75,8 +75,8 @@ pub(super) fn follow(
     if step.get() > max_steps {
         return exhausted(Cause::Loop, loop_message(max_steps, checkpoint));
     }
-    let tasks = match dispatch::tasks(input, step, &checkpoint.next, values, carried) {
-        Ok(tasks) => tasks,
+    let (tasks, groups) = match dispatch::tasks(input, step, &checkpoint.next, values, carried) {
+        Ok(made) => made,
         Err(failure) => return failure.into(),
     };
     let due = u64::try_from(tasks.len()).unwrap_or(u64::MAX);
@@ -90,7 +90,7 @@ pub(super) fn follow(
     if pause == Pause::AsAsked && pauses(input.spec, checkpoint) {
         return Then::Pause { step };
     }
-    Then::Step { step, tasks, groups: Vec::new() }
+    Then::Step { step, tasks, groups }
 }
 
 /// The step after this one. The last number there is follows itself, and is far above every limit.

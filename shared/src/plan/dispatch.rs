@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::child;
 use super::edges;
+use super::fan_out;
 use super::input::{Base, PlanInput};
 use crate::checkpoint::{Due, Values};
 use crate::expr::{Program, Scope};
@@ -13,10 +14,19 @@ use crate::graph::{Graph, InterruptNode, Node, NodeKind, OnFailure, SetNode, can
 use crate::id::{ChannelName, GraphHash, NodeName, Step, TaskId};
 use crate::limits::FAN_OUT_MAX;
 use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
-use crate::task::{Dispatch, NewTask};
+use crate::task::{Dispatch, Group, NewTask};
 
-/// One task to be: a node, the number of its item, and the item if it is one of a fan-out.
-type Visit = (NodeName, u32, Option<Value>);
+/// One task to be.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Visit {
+    pub(super) node: NodeName,
+    /// Of its item, counted over all ways in which the node is due.
+    pub(super) number: u32,
+    /// The item, if it is one of a fan-out.
+    item: Option<Value>,
+    /// The place of that fan-out's edge.
+    pub(super) edge: Option<usize>,
+}
 
 /// What the unfinished step of another run had settled well, by node and item.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +47,7 @@ impl Carried {
         }
         // What cannot be listed on the old values is done again.
         let visits = visits(graph, &base.checkpoint.next, &base.values).unwrap_or_default();
-        let carried = visits.into_iter().filter_map(|(node, number, item)| {
+        let carried = visits.into_iter().filter_map(|Visit { node, number, item, .. }| {
             let place = (node, number);
             let outcome = succeeded.get(&place)?.clone();
             Some((place, (item, outcome)))
@@ -46,32 +56,34 @@ impl Carried {
     }
 
     /// The outcome of a visit, if it was made from the same item.
-    fn outcome(&self, (node, number, item): &Visit) -> Option<Outcome> {
-        let (old_item, outcome) = self.0.get(&(node.clone(), *number))?;
-        (old_item == item).then(|| outcome.clone())
+    fn outcome(&self, visit: &Visit) -> Option<Outcome> {
+        let (old_item, outcome) = self.0.get(&(visit.node.clone(), visit.number))?;
+        (*old_item == visit.item).then(|| outcome.clone())
     }
 }
 
-/// The tasks of a step.
+/// The tasks of a step, and those of them that are dealt with together.
 pub(super) fn tasks(
     input: &PlanInput<'_>,
     step: Step,
     due: &[Due],
     values: &Values,
     carried: &Carried,
-) -> Result<Vec<NewTask>, Failure> {
+) -> Result<(Vec<NewTask>, Vec<Group>), Failure> {
     let mut maker = Maker { input, step, values, reads: BTreeMap::new(), hashes: BTreeMap::new() };
-    let visits = visits(input.graph, due, values)?.into_iter();
-    visits
-        .map(|visit| {
-            let done = carried.outcome(&visit);
-            maker.task(visit, done)
-        })
-        .collect()
+    let visits = visits(input.graph, due, values)?;
+    let spans = fan_out::spans(input.graph, &visits);
+    let make = |visit: Visit| {
+        let done = carried.outcome(&visit);
+        maker.task(visit, done)
+    };
+    let mut tasks = visits.into_iter().map(make).collect::<Result<Vec<_>, _>>()?;
+    let groups = fan_out::arrange(&spans, &mut tasks)?;
+    Ok((tasks, groups))
 }
 
 /// Every visit, by node, then number: a plain visit first, then the items of each `for_each` edge in the order of the edges.
-fn visits(graph: &Graph, due: &[Due], values: &Values) -> Result<Vec<Visit>, Failure> {
+pub(super) fn visits(graph: &Graph, due: &[Due], values: &Values) -> Result<Vec<Visit>, Failure> {
     let mut by_node: BTreeMap<&NodeName, (bool, BTreeSet<usize>)> = BTreeMap::new();
     for due in due {
         let (plain, for_each) = by_node.entry(&due.node).or_default();
@@ -80,12 +92,13 @@ fn visits(graph: &Graph, due: &[Due], values: &Values) -> Result<Vec<Visit>, Fai
     }
     let mut visits = Vec::new();
     for (node, (plain, for_each)) in by_node {
-        let mut items: Vec<Option<Value>> = plain.then_some(None).into_iter().collect();
+        let mut items: Vec<(Option<Value>, Option<usize>)> = plain.then_some((None, None)).into_iter().collect();
         for place in for_each {
-            items.extend(edges::list(edges::fan_out(graph, place, node)?, values)?.into_iter().map(Some));
+            let list = edges::list(edges::fan_out(graph, place, node)?, values)?;
+            items.extend(list.into_iter().map(|item| (Some(item), Some(place))));
             check_width(visits.len() + items.len(), node)?;
         }
-        visits.extend((0..).zip(items).map(|(number, item)| (node.clone(), number, item)));
+        visits.extend((0..).zip(items).map(|(number, (item, edge))| Visit { node: node.clone(), number, item, edge }));
     }
     Ok(visits)
 }
@@ -111,7 +124,8 @@ struct Maker<'a> {
 }
 
 impl Maker<'_> {
-    fn task(&mut self, (name, number, item): Visit, done: Option<Outcome>) -> Result<NewTask, Failure> {
+    fn task(&mut self, visit: Visit, done: Option<Outcome>) -> Result<NewTask, Failure> {
+        let Visit { node: name, number, item, .. } = visit;
         let Some(node) = self.input.graph.nodes.get(&name) else {
             let message = edges::known(self.input.graph, name.as_str(), "the checkpoint has due the node")
                 .err()

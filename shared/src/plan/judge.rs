@@ -18,7 +18,7 @@ use crate::task::Task;
 pub(super) const FAILURE_CHANNEL: &str = "failure";
 
 /// What becomes of one task's outcome.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Judged<'a> {
     /// The task.
     pub(super) task: &'a Task,
@@ -67,17 +67,29 @@ impl Judged<'_> {
     }
 }
 
-/// Judges one outcome. The error is a failure that ends the run.
+/// Judges one outcome by itself. The error is a failure that ends the run.
 pub(super) fn judge<'a>(input: &PlanInput<'a>, task: &'a Task, outcome: &'a Outcome) -> Result<Judged<'a>, Failure> {
     let name = &task.id.node;
     let Some(node) = input.graph.nodes.get(name) else {
         let message = known(input.graph, name.as_str(), "a task has run the node").err().unwrap_or_default();
         return Err(Failure::new(FailureKind::BadInput, message));
     };
-    let result = match outcome {
+    resolve(input, task, outcome)?
+        .or_else(|failure| went_badly(input, node, failure.at(name), without_writes(task, outcome)))
+}
+
+/// What an outcome comes to: the task as it went, or its failure, of which its node has yet to say what it means. The
+/// outer error ends the run.
+pub(super) fn resolve<'a>(
+    input: &PlanInput<'a>,
+    task: &'a Task,
+    outcome: &'a Outcome,
+) -> Result<Result<Judged<'a>, Failure>, Failure> {
+    let name = &task.id.node;
+    Ok(match outcome {
         Outcome::Succeeded { writes, goto } => {
             let goto = goto_targets(input, name, goto)?;
-            return Ok(Judged { goto, ..went_well(task, outcome, Cow::Borrowed(writes)) });
+            Ok(Judged { goto, ..went_well(task, outcome, Cow::Borrowed(writes)) })
         }
         Outcome::ChildEnded { status: RunStatus::Succeeded, run } => {
             child::output(input, &task.id, run).map(|writes| went_well(task, outcome, Cow::Owned(writes)))
@@ -89,15 +101,17 @@ pub(super) fn judge<'a>(input: &PlanInput<'a>, task: &'a Task, outcome: &'a Outc
         Outcome::Failed { failure } | Outcome::TimedOut { failure, .. } | Outcome::Crashed { failure } => {
             Err(failure.clone())
         }
-        Outcome::Stopped { skipped: true, .. } => return Ok(went_well(task, outcome, Cow::Owned(Writes::new()))),
+        Outcome::Stopped { skipped: true, .. } => Ok(without_writes(task, outcome)),
         Outcome::Stopped { why: None, .. } => Err(Failure::new(FailureKind::Stopped, "it was stopped")),
         Outcome::Stopped { why: Some(why), .. } => {
             Err(Failure::new(FailureKind::Stopped, format!("it was stopped {why}")))
         }
-    };
-    result.or_else(|failure| {
-        went_badly(input, node, failure.at(name), went_well(task, outcome, Cow::Owned(Writes::new())))
     })
+}
+
+/// A task that has written nothing.
+pub(super) const fn without_writes<'a>(task: &'a Task, outcome: &'a Outcome) -> Judged<'a> {
+    went_well(task, outcome, Cow::Owned(Writes::new()))
 }
 
 const fn went_well<'a>(task: &'a Task, outcome: &'a Outcome, writes: Cow<'a, Writes>) -> Judged<'a> {
@@ -105,7 +119,7 @@ const fn went_well<'a>(task: &'a Task, outcome: &'a Outcome, writes: Cow<'a, Wri
 }
 
 /// Does with a failure what its node asks for; `bare` is the task without writes.
-fn went_badly<'a>(
+pub(super) fn went_badly<'a>(
     input: &PlanInput<'a>,
     node: &'a Node,
     failure: Failure,

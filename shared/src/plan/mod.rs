@@ -9,6 +9,7 @@ mod decide;
 mod dispatch;
 mod edges;
 mod error;
+mod fan_out;
 mod first;
 mod input;
 mod judge;

@@ -4,6 +4,7 @@ mod case;
 mod children;
 mod edges;
 mod failures;
+mod fan_out;
 mod limits;
 mod pauses;
 mod random;

@@ -8,6 +8,7 @@ mod crashes;
 mod deadlines;
 mod drains;
 mod failures;
+mod fan_outs;
 mod messages;
 mod outages;
 mod partitions;

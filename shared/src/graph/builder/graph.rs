@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::node::NodeBuilder;
 use crate::graph::diagnostic::Diagnostics;
+use crate::graph::fan_out::FanOut;
 use crate::graph::finding::Findings;
 use crate::graph::model::{Channel, Condition, END, Edge, EdgeTarget, Expression, Graph, GraphLimits, START};
 use crate::graph::place::Place;
@@ -29,6 +30,7 @@ struct Draft {
     to: String,
     when: Condition,
     for_each: Option<Expression>,
+    fan_out: FanOut,
 }
 
 impl Graph {
@@ -119,6 +121,22 @@ impl GraphBuilder {
         self.draft(vec![from.into()], to.into(), Condition::Always, Some(Expression(list.into())))
     }
 
+    /// The same, and says how the items are dealt with together.
+    #[must_use]
+    pub fn for_each_with(
+        self,
+        from: impl Into<String>,
+        to: impl Into<String>,
+        list: impl Into<String>,
+        fan_out: FanOut,
+    ) -> Self {
+        let mut builder = self.for_each(from, to, list);
+        if let Some(edge) = builder.edges.last_mut() {
+            edge.fan_out = fan_out;
+        }
+        builder
+    }
+
     /// Checks everything, and gives the graph or the list of its mistakes. Warnings alone do not keep it back.
     pub fn build(self) -> Result<Graph, Diagnostics> {
         let mut findings = Findings::default();
@@ -149,7 +167,7 @@ impl GraphBuilder {
     }
 
     fn draft(mut self, from: Vec<String>, to: String, when: Condition, for_each: Option<Expression>) -> Self {
-        self.edges.push(Draft { from, to, when, for_each });
+        self.edges.push(Draft { from, to, when, for_each, fan_out: FanOut::default() });
         self
     }
 }
@@ -168,7 +186,7 @@ impl Draft {
             END => Some(EdgeTarget::End),
             name => node(name, place, findings).map(EdgeTarget::Node),
         };
-        Some(Edge { from: from?, to: to?, when: self.when, for_each: self.for_each })
+        Some(Edge { from: from?, to: to?, when: self.when, for_each: self.for_each, fan_out: self.fan_out })
     }
 }
 

@@ -1,6 +1,8 @@
 //! Edges: chains such as `a -> b & c -> END`, and mappings with `from`, `to` and their conditions.
 
+use super::fan_out;
 use super::fields::{self, Fields};
+use crate::graph::fan_out::FanOut;
 use crate::graph::finding::Findings;
 use crate::graph::model::{Condition, END, Edge, EdgeTarget, Expression, START};
 use crate::graph::place::Place;
@@ -54,7 +56,7 @@ fn chain(text: &str, place: &Place, findings: &mut Findings) -> Option<Vec<Edge>
     }
     let groups: Vec<Option<Vec<End>>> = stops.into_iter().map(|stop| group(stop, place, findings)).collect();
     let groups: Vec<Vec<End>> = groups.into_iter().collect::<Option<_>>()?;
-    let plain = Extras { when: Condition::Always, for_each: None };
+    let plain = Extras { when: Condition::Always, for_each: None, fan_out: FanOut::default() };
     let pairs = groups.windows(2).map(|pair| connect(&pair[0], &pair[1], &plain, place, findings));
     pairs.collect::<Option<Vec<_>>>().map(|edges| edges.concat())
 }
@@ -82,9 +84,11 @@ fn end(name: &str, place: &Place, findings: &mut Findings) -> Option<End> {
     }
 }
 
+#[derive(Debug, Clone)]
 struct Extras {
     when: Condition,
     for_each: Option<Expression>,
+    fan_out: FanOut,
 }
 
 /// The edges from one stop to the next: one join if there are several origins, and one edge for each target.
@@ -114,7 +118,8 @@ fn connect(from: &[End], to: &[End], extras: &Extras, place: &Place, findings: &
                 return None;
             }
         };
-        edges.push(Edge { from: origins.clone(), to, when: extras.when.clone(), for_each: extras.for_each.clone() });
+        let Extras { when, for_each, fan_out } = extras.clone();
+        edges.push(Edge { from: origins.clone(), to, when, for_each, fan_out });
     }
     Some(edges)
 }
@@ -126,6 +131,7 @@ fn mapping(tree: &Tree, place: &Place, findings: &mut Findings) -> Option<Vec<Ed
     let when = fields.expression("when", findings);
     let otherwise = fields.truth("otherwise", findings).unwrap_or_default();
     let for_each = fields.expression("for_each", findings);
+    let fan_out = fan_out::read(&mut fields, findings);
     let both = when.is_some() && otherwise;
     if both {
         let message = "an edge has either `when` or `otherwise`";
@@ -137,7 +143,7 @@ fn mapping(tree: &Tree, place: &Place, findings: &mut Findings) -> Option<Vec<Ed
         None if otherwise => Condition::Otherwise,
         None => Condition::Always,
     };
-    let edges = connect(&from?, &to?, &Extras { when: condition, for_each }, place, findings)?;
+    let edges = connect(&from?, &to?, &Extras { when: condition, for_each, fan_out }, place, findings)?;
     (!both).then_some(edges)
 }
 

@@ -4,6 +4,7 @@
 mod channel;
 mod children;
 mod edges;
+mod fan_out;
 mod fields;
 mod graph;
 mod kinds;

@@ -1,6 +1,7 @@
 //! What is written at nodes and edges.
 
 use crate::duration::show;
+use crate::graph::fan_out::FanOut;
 use crate::graph::model::{Condition, Edge, Node, NodeKind};
 use crate::graph::vector::VectorCollection;
 
@@ -40,11 +41,20 @@ pub(super) fn edge(edge: &Edge) -> Option<String> {
         Condition::If(expression) => Some(format!("if {}", one_line(&expression.0))),
         Condition::Otherwise => Some("otherwise".to_owned()),
     };
-    let each = edge.for_each.as_ref().map(|list| format!("for each of {}", one_line(&list.0)));
+    let each = edge.for_each.as_ref().map(|list| format!("for each of {}{}", one_line(&list.0), together(edge)));
     match (when, each) {
         (Some(when), Some(each)) => Some(format!("{when}, {each}")),
         (one, other) => one.or(other),
     }
+}
+
+/// How the items of a fan-out are dealt with together.
+fn together(edge: &Edge) -> String {
+    let FanOut { concurrency, policy, results } = &edge.fan_out;
+    let turns = concurrency.map(|concurrency| format!(", {concurrency} at once")).unwrap_or_default();
+    let policy = if policy.is_each() { String::new() } else { format!(", {}", policy.show()) };
+    let results = results.as_ref().map(|channel| format!(" → {channel}")).unwrap_or_default();
+    format!("{turns}{policy}{results}")
 }
 
 /// A text without line breaks and runs of spaces.

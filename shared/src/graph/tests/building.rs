@@ -87,6 +87,7 @@ fn built() -> Result<Graph, Diagnostics> {
         .edge("nap", "sub")
         .join(["ask", "sub"], "work")
         .for_each("work", "each", "log")
+        .for_each_with("nap", "each", "log", FanOut { concurrency: Some(8), policy: FanOutPolicy::Race, results: None })
         .edge("each", "judge")
         .edge("judge", END)
         .build()
@@ -121,6 +122,7 @@ edges:
   - nap -> sub
   - ask & sub -> work
   - {from: work, to: each, for_each: log}
+  - {from: nap, to: each, for_each: log, concurrency: 8, policy: race}
   - each -> judge -> END
 ";
     let from_file = parse(&Source::new("built.yaml", file), &no_files).unwrap();

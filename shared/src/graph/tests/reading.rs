@@ -66,6 +66,7 @@ edges:
   - {from: c, to: [END, d], when: n > 1}
   - {from: c, to: d, otherwise: true}
   - {from: START, to: d, for_each: list}
+  - {from: START, to: c, for_each: list, policy: {quorum: 2}, results: list}
 ";
     let text = text.replace("n: 0x10", "n: ");
     assert_eq!(
@@ -80,6 +81,7 @@ edges:
             r#"{"from":["c"],"to":{"node":"d"},"when":{"if":"n > 1"}}"#,
             r#"{"from":["c"],"to":{"node":"d"},"when":"otherwise"}"#,
             r#"{"from":[],"to":{"node":"d"},"for_each":"list"}"#,
+            r#"{"from":[],"to":{"node":"c"},"for_each":"list","fan_out":{"policy":{"quorum":2},"results":"list"}}"#,
         ]
     );
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::expressions::Names;
+use super::fan_out;
 use super::whole::Doubts;
 use crate::graph::finding::Findings;
 use crate::graph::model::{Condition, Edge, EdgeTarget, Graph};
@@ -22,7 +23,7 @@ pub(super) fn check(graph: &Graph, doubts: &Doubts, findings: &mut Findings) {
     for (index, edge) in graph.edges.iter().enumerate() {
         let place = Place::root().key("edges").index(index);
         ends(graph, doubts, edge, (&place, findings));
-        fan_out(edge, &place, findings);
+        fan_out::check(graph, doubts, edge, (&place, findings));
         if let Condition::If(expression) = &edge.when {
             names.check(expression, &place.key("when"), findings);
         }
@@ -71,23 +72,6 @@ fn ends(graph: &Graph, doubts: &Doubts, edge: &Edge, (place, findings): (&Place,
             let message = format!("the edge {} names the node `{name}`, which does not exist", show(edge));
             findings.error(place, message).suggest(name.as_str(), known);
         }
-    }
-}
-
-fn fan_out(edge: &Edge, place: &Place, findings: &mut Findings) {
-    if edge.for_each.is_none() {
-        return;
-    }
-    let place = place.key("for_each");
-    if edge.to == EdgeTarget::End {
-        findings
-            .error(&place, "END cannot be fanned out")
-            .remedy("lead the edge to the node that does the work of an item");
-    }
-    if edge.from.len() > 1 {
-        findings
-            .error(&place, "a join cannot fan out")
-            .remedy("join into a node first, such as one of kind `set`, and fan out from there");
     }
 }
 

@@ -4,6 +4,7 @@ mod arrows;
 mod children;
 mod edges;
 mod expressions;
+mod fan_out;
 mod flow;
 mod limits;
 mod llm;

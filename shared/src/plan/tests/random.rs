@@ -51,9 +51,18 @@ fn any_edge(wild: bool) -> impl Strategy<Value = Value> {
         3 => Just(None),
         1 => prop::sample::select(lists[..sane_lists].to_vec()).prop_map(Some),
     ];
-    (from, to, when, for_each).prop_map(|(from, to, mut more, for_each)| {
+    let fan_out = prop_oneof![
+        2 => Just(json!({})),
+        1 => Just(json!({"concurrency": 1})),
+        1 => Just(json!({"policy": "collect", "results": "log"})),
+        1 => Just(json!({"policy": "fail_fast"})),
+        1 => Just(json!({"policy": "race", "results": "log"})),
+        1 => Just(json!({"policy": {"quorum": 2}, "concurrency": 2})),
+    ];
+    (from, to, when, for_each, fan_out).prop_map(|(from, to, mut more, for_each, fan_out)| {
         if let Some(list) = for_each.filter(|_| !to.is_null()) {
             more["for_each"] = json!(list);
+            more["fan_out"] = fan_out;
         }
         json!([from, to, more])
     })
