@@ -19,6 +19,7 @@ pub mod stop;
 pub mod submission;
 pub mod task;
 pub mod time;
+pub mod upstream;
 pub mod wire;
 
 pub mod backend;

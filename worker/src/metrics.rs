@@ -17,6 +17,7 @@ pub(crate) struct Metrics {
     warm: IntGaugeVec,
     upstream_calls: IntGaugeVec,
     upstream_put_off: IntCounterVec,
+    upstream_refused: IntCounterVec,
     pub(crate) warm_starts: IntCounter,
     pub(crate) leases_lost: IntCounter,
     pub(crate) leases_taken_over: IntCounter,
@@ -123,6 +124,11 @@ impl Metrics {
                 "Calls that were put off, to come back later, by upstream and by what was in the way.",
                 &["upstream", "why"],
             ),
+            upstream_refused: registry.counters(
+                "cox_upstream_refused_total",
+                "Calls that failed without being made, since the upstream's breaker was open.",
+                &["upstream"],
+            ),
             warm_starts: registry.counter("cox_warm_starts_total", "Warm processes that were started."),
             leases_lost: registry.counter("cox_leases_lost_total", "Leases that were lost while their attempt ran."),
             leases_taken_over: registry
@@ -183,6 +189,10 @@ impl Metrics {
 
     pub(crate) fn put_off(&self, upstream: &str, why: &str) {
         self.upstream_put_off.with_label_values(&[upstream, why]).inc();
+    }
+
+    pub(crate) fn refused(&self, upstream: &str) {
+        self.upstream_refused.with_label_values(&[upstream]).inc();
     }
 
     pub(crate) fn slots(&self, all: usize, busy: usize, stuck: usize) {

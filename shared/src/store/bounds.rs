@@ -4,7 +4,9 @@
 
 use serde::Serialize;
 
-use super::{Advance, Error, NewEvent, NewRun, Release, Resume, Settle, Start, StopTasks, StoredGraph, Verdict};
+use super::{
+    Advance, BreakerCall, Error, NewEvent, NewRun, Release, Resume, Settle, Start, StopTasks, StoredGraph, Verdict,
+};
 use crate::limits::{
     EVENT_BYTES_MAX, FAN_OUT_MAX, GRAPH_BYTES_MAX, GROUPS_MAX, LABELS_MAX, OUTCOME_BYTES_MAX, PAGE_MAX,
     STATE_BYTES_MAX, TEXT_BYTES_MAX,
@@ -48,6 +50,11 @@ pub fn order(order: &NewOrder) -> Result<(), Error> {
 pub fn stop_tasks(stop: &StopTasks) -> Result<(), Error> {
     within("the order's list of items", stop.items.len(), FAN_OUT_MAX)?;
     order(&stop.order)
+}
+
+/// Checks what is told of an upstream.
+pub fn breaker(call: &BreakerCall) -> Result<(), Error> {
+    within("the last failure", call.last.as_ref().map_or(0, String::len), TEXT_BYTES_MAX)
 }
 
 /// Checks a change of a plan: the state, the number of tasks, what each is handed, and its child runs.

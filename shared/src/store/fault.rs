@@ -8,9 +8,9 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
-    Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer,
-    StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, NewEvent,
+    NewRun, Page, Ready, Release, Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal,
+    SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::fault::{Fault, Faults};
@@ -19,6 +19,7 @@ use crate::lifecycle::Tasks;
 use crate::stop::NewOrder;
 use crate::task::Task;
 use crate::time::Timestamp;
+use crate::upstream::{Admission, Rate, UpstreamName};
 
 /// What can fail: every call of the port that can answer with an error.
 pub const METHODS: &[&str] = &[
@@ -50,6 +51,8 @@ pub const METHODS: &[&str] = &[
     "events",
     "audit",
     "ends",
+    "admit",
+    "breaker",
     "now",
 ];
 
@@ -202,6 +205,14 @@ impl Store for FaultyStore {
 
     async fn ends(&self) -> Result<Ends, Error> {
         self.through("ends", self.inner.ends()).await
+    }
+
+    async fn admit(&self, upstream: &UpstreamName, rate: &Rate) -> Result<Admission, Error> {
+        self.through("admit", self.inner.admit(upstream, rate)).await
+    }
+
+    async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error> {
+        self.through("breaker", self.inner.breaker(call)).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -19,8 +19,10 @@ mod port;
 mod records;
 pub mod redis;
 pub mod sqlite;
+mod upstreams;
 
 pub use calls::*;
 pub use error::Error;
 pub use port::{SignalReceiver, Store};
 pub use records::*;
+pub use upstreams::{BreakerCall, BreakerView};

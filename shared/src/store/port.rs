@@ -6,15 +6,16 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
-    Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, StopAnswer, StopTasks,
-    StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, NewEvent,
+    NewRun, Page, Ready, Release, Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal,
+    StopAnswer, StopTasks, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId};
 use crate::stop::NewOrder;
 use crate::task::Task;
 use crate::time::Timestamp;
+use crate::upstream::{Admission, Rate, UpstreamName};
 
 /// Receives what a store pushes. One that lags reads `Lagged`, and treats it as [`Signal::Lost`].
 pub type SignalReceiver = broadcast::Receiver<Signal>;
@@ -129,6 +130,14 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// How many runs have ended since the store was made, of all partitions together.
     async fn ends(&self) -> Result<Ends, Error>;
+
+    /// Whether an upstream may be called now, at this rate of all who ask; if so, the call counts. Of a repeated call both
+    /// count: rather too few calls than too many.
+    async fn admit(&self, upstream: &UpstreamName, rate: &Rate) -> Result<Admission, Error>;
+
+    /// Moves the breaker of an upstream by an event, and answers where it stands then. What was reported in a call that is
+    /// repeated counts twice.
+    async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error>;
 
     /// How many partitions there are.
     fn partitions(&self) -> u16;

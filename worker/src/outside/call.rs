@@ -92,31 +92,33 @@ impl Call<'_> {
         let name = self.name(request.method(), request.url().as_str());
         let begun_at = Instant::now();
         guard::check(self.clients.config(), request.url()).map_err(|private| failure::private(&private, &name))?;
-        let turn = self.gates.of(request.url()).enter(begun_at + self.patience()).await;
-        let turn = turn.map_err(|put_off| failure::put_off(&put_off, &name))?;
-        let progress = || Progress { elapsed: begun_at.elapsed(), waited: turn.waited, status: None, bytes: 0 };
+        let turn = self.gates.of(request.url()).enter(begun_at + self.patience(), self.ctx.deadline()).await;
+        let turn = turn.map_err(|refusal| failure::refused(&refusal, &name))?;
+        let progress = || Progress { elapsed: begun_at.elapsed(), waited: turn.waited(), status: None, bytes: 0 };
         let told = |error: reqwest::Error| self.tell(&error, &name, progress());
         let client = self.clients.client(self.limits.connect).map_err(told)?;
-        match timeout_at(begun_at + self.limits.first_byte, client.execute(request)).await {
+        let error = match timeout_at(begun_at + self.limits.first_byte, client.execute(request)).await {
             Ok(Ok(response)) => {
                 self.ctx.sign_of_life();
-                turn.heard();
-                Ok(Answer { call: self, name, turn, response, begun_at, bytes: 0, late_for: None })
+                turn.answered(response.status().as_u16()).await;
+                return Ok(Answer { call: self, name, turn, response, begun_at, bytes: 0, late_for: None });
             }
             Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
-                turn.unheard();
-                Err(self.hit(Limit::ConnectTimeout, self.limits.connect, &name, progress()))
+                turn.unheard(Limit::ConnectTimeout.name());
+                self.hit(Limit::ConnectTimeout, self.limits.connect, &name, progress())
             }
             Ok(Err(error)) => {
-                // A refusal to connect is an answer too.
-                turn.heard();
-                Err(told(error))
+                // A refusal to connect is a sign of life, if no more.
+                turn.broke(if error.is_connect() { "no connection" } else { "it broke off" });
+                told(error)
             }
             Err(_) => {
-                turn.unheard();
-                Err(self.hit(Limit::FirstByteTimeout, self.limits.first_byte, &name, progress()))
+                turn.unheard(Limit::FirstByteTimeout.name());
+                self.hit(Limit::FirstByteTimeout, self.limits.first_byte, &name, progress())
             }
-        }
+        };
+        turn.tell_probe().await;
+        Err(error)
     }
 
     /// How long it may wait for its turn: so that enough of its time is left for an answer.
@@ -154,7 +156,7 @@ impl Answer<'_> {
         let call = self.call;
         let piece = match timeout(call.limits.idle, self.response.chunk()).await {
             Ok(Ok(piece)) => piece,
-            Ok(Err(error)) => return Err(call.tell(&error, &self.name, self.progress())),
+            Ok(Err(error)) => return Err(self.broke(&error)),
             Err(_) => return Err(self.hit(Limit::IdleTimeout, call.limits.idle)),
         };
         piece.map(|piece| self.count(&piece)).transpose()
@@ -180,15 +182,20 @@ impl Answer<'_> {
                 self.count(&piece).map(Next::Piece)
             }
             Ok(Ok(None)) => Ok(Next::End),
-            Ok(Err(error)) => Err(call.tell(&error, &self.name, self.progress())),
+            Ok(Err(error)) => Err(self.broke(&error)),
             Err(_) if until < due => Ok(Next::Woken),
             Err(_) => Err(self.hit(limit, length)),
         }
     }
 
     fn hit(&self, limit: Limit, length: Duration) -> NodeError {
-        self.turn.unheard();
+        self.turn.unheard(limit.name());
         self.call.hit(limit, length, &self.name, self.progress())
+    }
+
+    fn broke(&self, error: &reqwest::Error) -> NodeError {
+        self.turn.broke("it broke off");
+        self.call.tell(error, &self.name, self.progress())
     }
 
     fn count(&mut self, piece: &[u8]) -> Result<Vec<u8>, NodeError> {
@@ -261,7 +268,7 @@ impl Answer<'_> {
 
     fn progress(&self) -> Progress {
         let status = Some(self.response.status().as_u16());
-        Progress { elapsed: self.begun_at.elapsed(), waited: self.turn.waited, status, bytes: self.bytes }
+        Progress { elapsed: self.begun_at.elapsed(), waited: self.turn.waited(), status, bytes: self.bytes }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coxswain_shared::expr::Scope;
+use coxswain_shared::store::Store;
 
 use super::call::{Call, Limits};
 use super::client::Clients;
@@ -21,9 +22,9 @@ pub(crate) struct Caller {
 }
 
 impl Caller {
-    /// What a worker with so many slots makes its calls from.
-    pub(crate) fn new(config: OutsideConfig, slots: u16, metrics: Metrics) -> Self {
-        let gates = Gates::new(config.upstreams.clone(), usize::from(slots), metrics.clone());
+    /// What a worker with so many slots makes its calls from; the store knows what the fleet's other workers do.
+    pub(crate) fn new(config: OutsideConfig, slots: u16, store: Arc<dyn Store>, metrics: Metrics) -> Self {
+        let gates = Gates::new(config.upstreams.clone(), usize::from(slots), store, metrics.clone());
         Self { clients: Arc::new(Clients::new(config)), gates: Arc::new(gates), metrics }
     }
 

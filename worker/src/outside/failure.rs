@@ -9,7 +9,7 @@ use coxswain_shared::outcome::{Failure, FailureKind};
 
 use super::client::NotFollowed;
 use super::guard::Private;
-use super::upstream::{PutOff, Why};
+use super::upstream::{Open, PutOff, Refusal, Why};
 use crate::handler::NodeError;
 
 /// The longest chain of causes that is looked through.
@@ -49,19 +49,35 @@ pub(super) fn timed_out(limit: Limit, length: Duration, call: &str, progress: Pr
     NodeError::TimedOut { limit, failure: Failure::new(FailureKind::TimedOut, message) }
 }
 
-/// The call has to come back later: it was not made.
-pub(super) fn put_off(put_off: &PutOff, call: &str) -> NodeError {
-    let PutOff { upstream, in_flight, waiting, quiet_for, waited, after, .. } = put_off;
-    let reason = match put_off.why {
-        Why::Full => format!("and {waiting} wait for their turn"),
-        Why::Silent => format!("and nothing has come of them for {}", show(millis(*quiet_for))),
-        Why::Slow => format!("and its turn did not come within {}", show(millis(*waited))),
-    };
-    let message = format!(
-        "{call} was put off for {}: {in_flight} calls to {upstream} are in flight, as many as may be, {reason}",
-        show(millis(*after))
-    );
-    NodeError::PutOff { failure: Failure::new(FailureKind::Outside, message), after: *after }
+/// The call was not made: it has to come back later, or its upstream's breaker is open.
+pub(super) fn refused(refusal: &Refusal, call: &str) -> NodeError {
+    match refusal {
+        Refusal::PutOff(put_off) => {
+            let (after, reason) = (put_off.after, reason_of(put_off));
+            let message = format!("{call} was put off for {}: {reason}", show(millis(after)));
+            NodeError::PutOff { failure: Failure::new(FailureKind::Outside, message), after }
+        }
+        Refusal::Open(upstream, Open { left, calls, failed, last }) => {
+            let last = last.as_ref().map(|last| format!(", the last by: {last}")).unwrap_or_default();
+            let message = format!(
+                "{call} was not made: the breaker of {upstream} is open for {} more, since {failed} of its last {calls} calls failed{last}",
+                show(millis(*left))
+            );
+            NodeError::Later { failure: Failure::new(FailureKind::Outside, message), after: *left }
+        }
+    }
+}
+
+fn reason_of(put_off: &PutOff) -> String {
+    let PutOff { upstream, in_flight, waiting, quiet_for, waited, .. } = put_off;
+    let full = format!("{in_flight} calls to {upstream} are in flight, as many as may be");
+    match put_off.why {
+        Why::Full => format!("{full}, and {waiting} wait for their turn"),
+        Why::Silent => format!("{full}, and nothing has come of them for {}", show(millis(*quiet_for))),
+        Why::Slow => format!("{full}, and its turn did not come within {}", show(millis(*waited))),
+        Why::Rate => format!("the fleet calls {upstream} as often as its rate allows"),
+        Why::Tried => format!("the breaker of {upstream} was open, and one call tries now whether it is back"),
+    }
 }
 
 /// As it is shown: in whole milliseconds.

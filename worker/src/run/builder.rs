@@ -113,7 +113,7 @@ impl Builder {
         // Nothing fails from here on: what is registered stays registered.
         let metrics = Metrics::new(metrics);
         kinds.add(Arc::new(ExecKind::new(&self.config, metrics.clone())));
-        let caller = Caller::new(self.config.outside.clone(), self.config.slots, metrics.clone());
+        let caller = Caller::new(self.config.outside.clone(), self.config.slots, Arc::clone(&store), metrics.clone());
         kinds.add(Arc::new(HttpKind::new(caller.clone())));
         kinds.add(Arc::new(LlmKind::new(caller.clone())));
         kinds.add(Arc::new(VectorSearchKind::new(caller.clone())));

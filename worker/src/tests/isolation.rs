@@ -31,10 +31,10 @@ fn get(url: &str) -> Value {
 }
 
 /// Does what a scheduler does, for as long as what it gives is held: sends delayed tasks again once they are due.
-struct Sweeping(Tasks);
+pub(super) struct Sweeping(Tasks);
 
 impl Sweeping {
-    fn start(bench: &Bench) -> Self {
+    pub(super) fn start(bench: &Bench) -> Self {
         let (tasks, store, broker) = (Tasks::new(), Arc::clone(&bench.store), bench.broker.clone());
         let limits = SweepLimits { tasks: 500, runs: 10, resend_after: Duration::from_secs(30), ahead: Duration::ZERO };
         tasks.spawn(async move {
@@ -77,7 +77,7 @@ async fn median(bench: &Bench, node: &Value) -> Duration {
     all[all.len() / 2]
 }
 
-async fn begin_many(bench: &Bench, node: &Value, count: usize) -> Vec<RunKey> {
+pub(super) async fn begin_many(bench: &Bench, node: &Value, count: usize) -> Vec<RunKey> {
     let mut runs = Vec::new();
     for _ in 0..count {
         runs.push(bench.prepare(node.clone(), values(json!({})), None).await);

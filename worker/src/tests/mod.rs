@@ -4,6 +4,7 @@ mod bench;
 mod model;
 
 mod attempts;
+mod breaker;
 mod deliveries;
 mod examples;
 mod exec;

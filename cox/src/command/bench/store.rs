@@ -12,12 +12,13 @@ use coxswain_shared::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, Task
 use coxswain_shared::plan::Then;
 use coxswain_shared::stop::NewOrder;
 use coxswain_shared::store::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
-    Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, SignalReceiver, StopAnswer,
-    StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, NewEvent,
+    NewRun, Page, Ready, Release, Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled,
+    SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
 };
 use coxswain_shared::task::Task;
 use coxswain_shared::time::Timestamp;
+use coxswain_shared::upstream::{Admission, Rate, UpstreamName};
 
 use super::board::Board;
 
@@ -190,6 +191,14 @@ impl Store for Watched {
 
     async fn ends(&self) -> Result<Ends, Error> {
         self.timed("ends", self.inner.ends()).await
+    }
+
+    async fn admit(&self, upstream: &UpstreamName, rate: &Rate) -> Result<Admission, Error> {
+        self.timed("admit", self.inner.admit(upstream, rate)).await
+    }
+
+    async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error> {
+        self.timed("breaker", self.inner.breaker(call)).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

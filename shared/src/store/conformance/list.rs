@@ -197,6 +197,16 @@ macro_rules! store_conformance {
             an_order_with_a_novel_as_its_reason_is_refused
             answers_events_and_graphs_have_limits_too
         );
+        $crate::store_conformance!(@group $make upstreams:
+            a_burst_is_admitted_and_then_as_many_as_the_rate_allows
+            who_comes_back_when_it_was_told_is_admitted
+            a_rate_that_was_raised_holds_at_once
+            a_breaker_opens_for_all_when_too_many_calls_have_failed
+            one_probe_of_the_whole_fleet_closes_a_breaker_or_keeps_it_open
+            a_probe_that_is_lost_gives_way_to_another
+            a_breaker_goes_as_the_pure_function_says
+            a_reason_that_is_too_long_is_refused
+        );
     };
     (@group $make:ident $group:ident: $($case:ident)*) => {
         mod $group {

@@ -20,6 +20,7 @@ pub mod sizes;
 pub mod stop;
 pub mod sweep;
 pub mod threads;
+pub mod upstreams;
 
 mod fixture;
 mod list;

@@ -2,7 +2,7 @@
 
 const LIST: &str = include_str!("list.rs");
 
-const GROUPS: [(&str, &str); 14] = [
+const GROUPS: [(&str, &str); 15] = [
     ("create", include_str!("create.rs")),
     ("threads", include_str!("threads.rs")),
     ("stop", include_str!("stop.rs")),
@@ -17,6 +17,7 @@ const GROUPS: [(&str, &str); 14] = [
     ("resume", include_str!("resume.rs")),
     ("reads", include_str!("reads.rs")),
     ("sizes", include_str!("sizes.rs")),
+    ("upstreams", include_str!("upstreams.rs")),
 ];
 
 #[test]

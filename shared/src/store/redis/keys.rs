@@ -11,11 +11,13 @@
 //! | `P:{p}:idx`, `live`, `end:STATUS`, `audit`, `early:RUN` | listings, the audit trail, orders for runs to come |
 //! | `P:{p}:ends` | how many runs have ended, by `STATUS|CAUSE`, a hash |
 //! | `P:loc:{RUN}` | where a run is: its locator |
+//! | `P:up:{HOST:PORT}:rate`, `P:up:{HOST:PORT}:breaker` | when an upstream may be called, and whether |
 //! | `P:graph:{HASH}`, `P:{workers}:…`, `P:{store}:meta` | graphs, workers, what the database was made with |
 
 use std::fmt;
 
 use crate::id::{GraphHash, Partition, RunId, RunKey, Step, ThreadId};
+use crate::upstream::UpstreamName;
 
 /// Makes the names under one prefix.
 #[derive(Debug, Clone)]
@@ -77,6 +79,11 @@ impl Keys {
 
     pub(super) fn worker_records(&self) -> String {
         format!("{}:{{workers}}:records", self.0)
+    }
+
+    /// What is kept of an upstream.
+    pub(super) fn upstream(&self, upstream: &UpstreamName, what: &str) -> String {
+        format!("{}:up:{{{upstream}}}:{what}", self.0)
     }
 
     pub(super) fn meta(&self) -> String {

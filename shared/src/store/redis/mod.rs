@@ -58,6 +58,7 @@ mod reply;
 mod script;
 mod store;
 mod tending;
+mod upstreams;
 mod words;
 
 pub use config::RedisConfig;

@@ -47,6 +47,8 @@ pub(super) struct Scripts {
     pub(super) emit: Script,
     pub(super) report_worker: Script,
     pub(super) workers: Script,
+    pub(super) admit: Script,
+    pub(super) breaker: Script,
 }
 
 /// How the scripts know the time: from the server, and from a test.
@@ -94,6 +96,8 @@ impl Scripts {
             emit: script("emit", &[BASE], include_str!("lua/emit.lua")),
             report_worker: script("report_worker", &[], include_str!("lua/report_worker.lua")),
             workers: script("workers", &[], include_str!("lua/workers.lua")),
+            admit: script("admit", &[], include_str!("lua/admit.lua")),
+            breaker: script("breaker", &[], include_str!("lua/breaker.lua")),
         }
     }
 }

@@ -17,12 +17,14 @@ use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, Threa
 use crate::lifecycle::Tasks;
 use crate::stop::NewOrder;
 use crate::store::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
-    Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer,
-    StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord, bounds,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, NewEvent,
+    NewRun, Page, Ready, Release, Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal,
+    SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
+    bounds,
 };
 use crate::task::Task;
 use crate::time::{Clock, Timestamp};
+use crate::upstream::{Admission, Rate, UpstreamName};
 
 pub use super::check::Persistence;
 
@@ -243,6 +245,15 @@ impl Store for RedisStore {
 
     async fn ends(&self) -> Result<Ends, Error> {
         self.read_ends().await
+    }
+
+    async fn admit(&self, upstream: &UpstreamName, rate: &Rate) -> Result<Admission, Error> {
+        self.admit_call(upstream, rate).await
+    }
+
+    async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error> {
+        bounds::breaker(&call)?;
+        self.move_breaker(&call).await
     }
 
     fn partitions(&self) -> u16 {

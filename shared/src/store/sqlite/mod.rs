@@ -39,6 +39,7 @@ mod sweep;
 mod task_row;
 mod threads;
 mod tx;
+mod upstreams;
 mod watch;
 mod writer;
 

@@ -1,6 +1,6 @@
 //! The store itself: a handle that turns each method of the port into a call.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +12,7 @@ use super::engine::Engine;
 use super::fault::Result as Inner;
 use super::reader::Readers;
 use super::tx::{Setting, Tx};
+use super::upstreams::Upstreams;
 use super::watch::Watch;
 use super::writer::Writer;
 use super::{
@@ -22,12 +23,14 @@ use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
 use crate::stop::NewOrder;
 use crate::store::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Ends, Error, Event, NewEvent, NewRun, Page, Ready, Release,
-    Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer,
-    StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord, bounds,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, NewEvent,
+    NewRun, Page, Ready, Release, Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal,
+    SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
+    bounds,
 };
 use crate::task::Task;
 use crate::time::{Clock, Timestamp};
+use crate::upstream::{Admission, Rate, UpstreamName};
 
 /// Signals that a slow subscriber may be behind before it loses some.
 const SIGNALS_MAX: usize = 4_096;
@@ -42,6 +45,7 @@ struct Shared {
     clock: Clock,
     partitions: u16,
     signals: broadcast::Sender<Signal>,
+    upstreams: Mutex<Upstreams>,
 }
 
 #[derive(Debug)]
@@ -76,7 +80,11 @@ impl SqliteStore {
                 writer: Writer::start(engine, config.queue_max, config.batch_max)?,
             },
         };
-        Ok(Self(Arc::new(Shared { backend, clock: config.clock, partitions, signals })))
+        Ok(Self(Arc::new(Shared { backend, clock: config.clock, partitions, signals, upstreams: Mutex::default() })))
+    }
+
+    fn upstreams(&self) -> MutexGuard<'_, Upstreams> {
+        self.0.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T, Error>
@@ -263,6 +271,15 @@ impl Store for SqliteStore {
 
     async fn ends(&self) -> Result<Ends, Error> {
         self.read(finish::ends).await
+    }
+
+    async fn admit(&self, upstream: &UpstreamName, rate: &Rate) -> Result<Admission, Error> {
+        Ok(self.upstreams().admit(upstream, rate, self.0.clock.now()))
+    }
+
+    async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error> {
+        bounds::breaker(&call)?;
+        Ok(self.upstreams().breaker(call, self.0.clock.now()))
     }
 
     fn partitions(&self) -> u16 {

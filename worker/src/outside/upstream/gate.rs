@@ -1,286 +1,209 @@
-//! The gate of one upstream: a call goes through at once, waits for its turn, or is put off.
+//! The gate of one upstream: what a call passes before it is made. Its breaker, then its places, then its rate; and last,
+//! where the breaker was open, whether this is the call that tries.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rand::RngExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, sleep_until};
+use coxswain_shared::id::Nonce;
+use coxswain_shared::upstream::{Admission, Breaker, Rate};
+use tokio::time::{Instant, sleep};
 
+use super::fleet::Fleet;
 use super::limits::UpstreamLimits;
-use super::load::Load;
-use crate::metrics::{CallState, Counted, Metrics};
+use super::places::{Place, Places};
+use super::refusal::{PutOff, Refusal, Why};
+use super::watch::{Watch, Word};
+
+/// The longest that a call waits in its place for the upstream's rate.
+const RATE_WAIT: Duration = Duration::from_millis(250);
 
 /// The gate of one upstream.
 #[derive(Debug)]
 pub(in crate::outside) struct Gate {
-    /// `host:port`.
-    name: String,
-    /// Its name in metrics.
-    label: String,
-    limits: UpstreamLimits,
-    places: usize,
-    waiters: usize,
-    free: Arc<Semaphore>,
-    load: Mutex<Load>,
-    metrics: Metrics,
+    places: Arc<Places>,
+    rate: Option<Rate>,
+    /// Absent where there is no breaker.
+    watch: Option<Mutex<Watch>>,
+    fleet: Fleet,
 }
 
-/// The right to a call, and a place among those in flight: until it is dropped.
+/// The right to a call: until it is dropped.
 #[derive(Debug)]
 pub(in crate::outside) struct Turn {
     gate: Arc<Gate>,
-    /// How long it was waited for.
-    pub(in crate::outside) waited: Duration,
-    unheard: AtomicBool,
-    #[expect(dead_code, reason = "it is held for its end")]
-    permit: OwnedSemaphorePermit,
-    #[expect(dead_code, reason = "it is held for its end")]
-    counted: Counted,
+    place: Place,
+    /// When its try is over.
+    deadline: Instant,
+    /// Set if it is the call that tries whether the upstream is back.
+    probe: Mutex<Option<Nonce>>,
+    fate: Mutex<Fate>,
 }
 
-/// What is in the way of a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::outside) enum Why {
-    /// As many as may wait do so already.
-    Full,
-    /// Nothing comes of the calls in flight.
-    Silent,
-    /// Its turn did not come in time.
-    Slow,
-}
-
-/// A call that is put off.
+/// What a call came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::outside) struct PutOff {
-    pub(in crate::outside) why: Why,
-    /// `host:port`.
-    pub(in crate::outside) upstream: String,
-    pub(in crate::outside) in_flight: usize,
-    /// How many others wait.
-    pub(in crate::outside) waiting: usize,
-    /// For how long nothing has come of the calls in flight.
-    pub(in crate::outside) quiet_for: Duration,
-    /// How long this one has waited.
-    pub(in crate::outside) waited: Duration,
-    /// When it should come back.
-    pub(in crate::outside) after: Duration,
-}
-
-impl Why {
-    /// Its name in metrics.
-    pub(in crate::outside) const fn name(self) -> &'static str {
-        match self {
-            Self::Full => "full",
-            Self::Silent => "silent",
-            Self::Slow => "slow",
-        }
-    }
+enum Fate {
+    /// Nothing yet.
+    Open,
+    Well,
+    Failed(String),
 }
 
 impl Gate {
-    pub(super) fn new(name: String, (label, limits): (&str, &UpstreamLimits), slots: usize, metrics: Metrics) -> Self {
-        let (places, waiters) = (limits.places(slots), limits.waiters(slots));
-        Self {
-            name,
-            label: label.to_owned(),
-            limits: limits.clone(),
-            places,
-            waiters,
-            free: Arc::new(Semaphore::new(places)),
-            load: Mutex::new(Load::new(Instant::now())),
-            metrics,
-        }
+    pub(super) fn new(places: Places, limits: &UpstreamLimits, fleet: Fleet) -> Self {
+        let watch = limits.breaker.map(|limits| Mutex::new(Watch::new(limits)));
+        Self { places: Arc::new(places), rate: limits.rate, watch, fleet }
     }
 
-    /// Gives a call its turn: now, or by `until` or the upstream's own `wait` at the latest. Cancel safe: who drops it
-    /// waits no more.
-    pub(in crate::outside) async fn enter(self: &Arc<Self>, until: Instant) -> Result<Turn, PutOff> {
+    /// Gives a call its turn by `until`; `deadline` is when its try is over. Cancel safe: who drops it waits no more.
+    pub(in crate::outside) async fn enter(
+        self: &Arc<Self>,
+        until: Instant,
+        deadline: Instant,
+    ) -> Result<Turn, Refusal> {
         let begun_at = Instant::now();
-        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
-            return Ok(self.turn(permit, begun_at));
+        self.look().await;
+        let word = self.word(begun_at)?;
+        let place = self.places.enter(until).await.map_err(Refusal::PutOff)?;
+        self.keep_rate(begun_at, until).await.map_err(Refusal::PutOff)?;
+        let probe = if word == Word::Ask { Some(self.ask(begun_at).await?) } else { None };
+        let (probe, fate) = (Mutex::new(probe), Mutex::new(Fate::Open));
+        Ok(Turn { gate: Arc::clone(self), place, deadline, probe, fate })
+    }
+
+    /// Tells the store what has happened, and learns where the breaker stands, if it is time.
+    async fn look(&self) {
+        let Some(watch) = &self.watch else { return };
+        let (tally, limits) = {
+            let mut watch = lock(watch);
+            let Some(tally) = watch.due(Instant::now()) else { return };
+            (tally, watch.limits())
+        };
+        let view = self.fleet.report(&tally, limits).await;
+        let mut watch = lock(watch);
+        match view {
+            Some(view) => watch.see(view, Instant::now()),
+            None => watch.untold(tally),
         }
-        let Some(waiter) = self.join() else { return Err(self.put_off(Why::Full, begun_at)) };
-        let until = until.min(begun_at + self.limits.wait);
-        let turn = Arc::clone(&self.free).acquire_owned();
-        tokio::pin!(turn);
+    }
+
+    fn word(&self, begun_at: Instant) -> Result<Word, Refusal> {
+        let Some(watch) = &self.watch else { return Ok(Word::Go) };
+        let word = lock(watch).word(Instant::now());
+        match word {
+            Word::Go | Word::Ask => Ok(word),
+            Word::Tried { left } => Err(Refusal::PutOff(self.tried(begun_at, left))),
+            Word::Open(open) => {
+                self.places.refused();
+                Err(Refusal::Open(self.fleet.upstream().clone(), open))
+            }
+        }
+    }
+
+    fn tried(&self, begun_at: Instant, left: Duration) -> PutOff {
+        let put_off = self.places.put_off(Why::Tried, begun_at, Duration::ZERO);
+        PutOff { after: put_off.after.min(left.max(RATE_WAIT)), ..put_off }
+    }
+
+    /// Waits for the fleet's rate, as long as that takes a moment.
+    async fn keep_rate(&self, begun_at: Instant, until: Instant) -> Result<(), PutOff> {
+        let Some(rate) = &self.rate else { return Ok(()) };
         loop {
-            let silent_at = self.load().silent_at(self.limits.silence, begun_at);
-            tokio::select! {
-                biased;
-                permit = &mut turn => {
-                    let permit = permit.expect("the places of a gate are never closed");
-                    return Ok(self.turn(permit, begun_at));
-                }
-                () = sleep_until(silent_at.min(until)) => {}
+            let Some(Admission::After(wait)) = self.fleet.admit(rate).await else { return Ok(()) };
+            if wait > RATE_WAIT || Instant::now() + wait > until {
+                let put_off = self.places.put_off(Why::Rate, begun_at, rate.interval());
+                return Err(PutOff { after: put_off.after.max(wait), ..put_off });
             }
-            let now = Instant::now();
-            let is_silent = self.load().quiet_for(now) >= self.limits.silence;
-            if is_silent || now >= until {
-                drop(waiter);
-                return Err(self.put_off(if is_silent { Why::Silent } else { Why::Slow }, begun_at));
-            }
+            sleep(wait).await;
         }
     }
 
-    /// Counts one that waits, unless as many do as may.
-    fn join(self: &Arc<Self>) -> Option<Waiter> {
-        let mut load = self.load();
-        if load.waiting >= self.waiters {
-            return None;
+    /// Asks for the one call that tries.
+    async fn ask(&self, begun_at: Instant) -> Result<Nonce, Refusal> {
+        let watch = self.watch.as_ref().expect("who is told to ask has a breaker");
+        let (probe, limits) = (Nonce::fresh(), lock(watch).limits());
+        // Without an answer it is made: somebody has to find out.
+        let Some(view) = self.fleet.ask(&probe, limits).await else { return Ok(probe) };
+        let is_mine = match &view.breaker {
+            Breaker::HalfOpen { probe: granted, .. } => *granted == probe,
+            // Another has tried meanwhile, and it went well.
+            Breaker::Closed { .. } => true,
+            Breaker::Open { .. } => false,
+        };
+        lock(watch).see(view, Instant::now());
+        if is_mine {
+            return Ok(probe);
         }
-        load.waiting += 1;
-        let counted = self.metrics.upstream(&self.label, CallState::Waiting);
-        Some(Waiter { gate: Arc::clone(self), counted })
-    }
-
-    fn turn(self: &Arc<Self>, permit: OwnedSemaphorePermit, begun_at: Instant) -> Turn {
-        let now = Instant::now();
-        self.load().begin(now);
-        Turn {
-            gate: Arc::clone(self),
-            waited: now - begun_at,
-            unheard: AtomicBool::new(false),
-            permit,
-            counted: self.metrics.upstream(&self.label, CallState::InFlight),
-        }
-    }
-
-    fn put_off(&self, why: Why, begun_at: Instant) -> PutOff {
-        let now = Instant::now();
-        self.metrics.put_off(&self.label, why.name());
-        let mut load = self.load();
-        let after = load.put_off(now, self.places);
-        PutOff {
-            why,
-            upstream: self.name.clone(),
-            in_flight: load.in_flight,
-            waiting: load.waiting,
-            quiet_for: load.quiet_for(now),
-            waited: now - begun_at,
-            after: rand::rng().random_range(after * 3 / 4..=after * 5 / 4),
-        }
-    }
-
-    fn load(&self) -> MutexGuard<'_, Load> {
-        self.load.lock().unwrap_or_else(PoisonError::into_inner)
+        self.word(begun_at)?;
+        Err(Refusal::PutOff(self.tried(begun_at, RATE_WAIT)))
     }
 }
 
 impl Turn {
-    /// Something has come of the call.
-    pub(in crate::outside) fn heard(&self) {
-        self.gate.load().heard(Instant::now());
+    /// How long it was waited for.
+    pub(in crate::outside) const fn waited(&self) -> Duration {
+        self.place.waited
     }
 
-    /// The call ends since nothing came of it in time.
-    pub(in crate::outside) fn unheard(&self) {
-        self.unheard.store(true, Ordering::Relaxed);
+    /// Something has come of the call.
+    pub(in crate::outside) fn heard(&self) {
+        self.place.heard();
+    }
+
+    /// The head of the answer has come, with this status. The breaker is told at once if this is the call that tries.
+    pub(in crate::outside) async fn answered(&self, status: u16) {
+        self.heard();
+        let fate = if status >= 500 { Fate::Failed(format!("status {status}")) } else { Fate::Well };
+        *lock(&self.fate) = fate;
+        self.tell_probe().await;
+    }
+
+    /// The call has failed, and something had come: a refusal, or an end.
+    pub(in crate::outside) fn broke(&self, failure: &str) {
+        self.heard();
+        *lock(&self.fate) = Fate::Failed(failure.to_owned());
+    }
+
+    /// The call has failed since nothing came of it in time.
+    pub(in crate::outside) fn unheard(&self, failure: &str) {
+        self.place.unheard();
+        *lock(&self.fate) = Fate::Failed(failure.to_owned());
+    }
+
+    /// Tells the store how the call went, if it is the one that tries whether the upstream is back.
+    pub(in crate::outside) async fn tell_probe(&self) {
+        let (Some(watch), Some(probe)) = (&self.gate.watch, lock(&self.probe).take()) else { return };
+        let fate = std::mem::replace(&mut *lock(&self.fate), Fate::Open);
+        let failure = match &fate {
+            Fate::Open => return,
+            Fate::Well => None,
+            Fate::Failed(failure) => Some(failure.clone()),
+        };
+        let limits = lock(watch).limits();
+        if let Some(view) = self.gate.fleet.probed(probe, failure, limits).await {
+            lock(watch).see(view, Instant::now());
+        }
     }
 }
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.gate.load().end(Instant::now(), self.gate.places, self.unheard.load(Ordering::Relaxed));
-    }
-}
-
-/// One that waits; counted until it is dropped.
-#[derive(Debug)]
-struct Waiter {
-    gate: Arc<Gate>,
-    #[expect(dead_code, reason = "it is held for its end")]
-    counted: Counted,
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        self.gate.load().waiting -= 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use coxswain_shared::telemetry;
-
-    use super::*;
-
-    fn gate(concurrency: u16, queue: u16) -> Arc<Gate> {
-        let limits = UpstreamLimits { concurrency, queue, ..UpstreamLimits::default() };
-        let metrics = Metrics::new(&telemetry::Metrics::new());
-        Arc::new(Gate::new("h:80".to_owned(), ("other", &limits), 16, metrics))
-    }
-
-    fn far() -> Instant {
-        Instant::now() + Duration::from_hours(1)
-    }
-
-    fn in_flight_and_waiting(gate: &Gate) -> (usize, usize) {
-        let load = gate.load();
-        (load.in_flight, load.waiting)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_waits_for_its_turn_while_the_upstream_shows_life() {
-        let gate = gate(1, 1);
-        let first = gate.enter(far()).await.unwrap();
-        let wait = gate.enter(far());
-        tokio::pin!(wait);
-        for _ in 0..3 {
-            assert!(tokio::time::timeout(Duration::from_millis(900), &mut wait).await.is_err());
-            first.heard();
-        }
-        assert_eq!(in_flight_and_waiting(&gate), (1, 1));
-        let refused = gate.enter(far()).await.unwrap_err();
-        assert_eq!((refused.why, refused.in_flight, refused.waiting), (Why::Full, 1, 1));
-        drop(first);
-        let second = wait.await.unwrap();
-        assert_eq!(second.waited, Duration::from_millis(2_700));
-        assert_eq!(in_flight_and_waiting(&gate), (1, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_an_upstream_that_is_silent() {
-        let gate = gate(1, 9);
-        let _stalled = gate.enter(far()).await.unwrap();
-        let refused = gate.enter(far()).await.unwrap_err();
-        assert_eq!((refused.why, refused.waited), (Why::Silent, Duration::from_secs(1)));
-        let refused = gate.enter(far()).await.unwrap_err();
-        assert_eq!(
-            (refused.why, refused.waited, refused.waiting),
-            (Why::Silent, Duration::ZERO, 0),
-            "at once from then on"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_call_waits_no_longer_than_it_may() {
-        let gate = gate(1, 9);
-        let first = gate.enter(far()).await.unwrap();
-        let alive = async {
-            loop {
-                tokio::time::sleep(Duration::from_millis(500)).await;
-                first.heard();
+        let fate = std::mem::replace(&mut *lock(&self.fate), Fate::Open);
+        let ended = match fate {
+            Fate::Well => Some(None),
+            Fate::Failed(failure) => Some(Some(failure)),
+            // It was dropped before anything came: by its deadline, which is the upstream's doing, or by a stop, which is not.
+            Fate::Open if Instant::now() >= self.deadline => {
+                self.place.unheard();
+                Some(Some("no answer by the end of the try".to_owned()))
             }
+            Fate::Open => None,
         };
-        let refused = tokio::select! {
-            refused = gate.enter(far()) => refused.unwrap_err(),
-            () = alive => unreachable!("it lives for ever"),
-        };
-        assert_eq!((refused.why, refused.waited), (Why::Slow, Duration::from_secs(5)));
-        let refused = gate.enter(Instant::now() + Duration::from_millis(300)).await.unwrap_err();
-        assert_eq!((refused.why, refused.waited), (Why::Slow, Duration::from_millis(300)));
+        if let (Some(watch), Some(failure)) = (&self.gate.watch, ended) {
+            lock(watch).ended(failure);
+        }
     }
+}
 
-    #[tokio::test(start_paused = true)]
-    async fn who_is_dropped_while_it_waits_leaves_nothing_behind() {
-        let gate = gate(1, 9);
-        let first = gate.enter(far()).await.unwrap();
-        assert!(tokio::time::timeout(Duration::from_millis(10), gate.enter(far())).await.is_err());
-        assert_eq!(in_flight_and_waiting(&gate), (1, 0));
-        drop(first);
-        assert_eq!(in_flight_and_waiting(&gate), (0, 0));
-        drop(gate.enter(far()).await.unwrap());
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

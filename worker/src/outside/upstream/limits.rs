@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use coxswain_shared::upstream::{BreakerLimits, Rate};
+
 /// A part of the worker's slots, in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Share(u8);
@@ -11,6 +13,11 @@ impl Share {
     /// From 1 to 100 percent; none else.
     pub const fn percent(percent: u8) -> Option<Self> {
         if percent >= 1 && percent <= 100 { Some(Self(percent)) } else { None }
+    }
+
+    /// The number.
+    pub(super) const fn as_percent(self) -> u8 {
+        self.0
     }
 
     /// So many of these slots: rounded down, and at least one.
@@ -32,6 +39,10 @@ pub struct UpstreamLimits {
     pub wait: Duration,
     /// After how long without a sign of life nobody waits for the upstream. Default 1 s.
     pub silence: Duration,
+    /// Calls of the whole fleet. Default: no limit.
+    pub rate: Option<Rate>,
+    /// When calls are not even tried, by the whole fleet. Default: [`BreakerLimits::default`].
+    pub breaker: Option<BreakerLimits>,
 }
 
 impl Default for UpstreamLimits {
@@ -42,6 +53,8 @@ impl Default for UpstreamLimits {
             share: Share(75),
             wait: Duration::from_secs(5),
             silence: Duration::from_secs(1),
+            rate: None,
+            breaker: Some(BreakerLimits::default()),
         }
     }
 }

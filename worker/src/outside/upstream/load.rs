@@ -65,10 +65,14 @@ impl Load {
         self.quiet_since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since))
     }
 
-    /// When a call that is put off should come back: they come one after another, at the pace at which places come free.
-    pub(super) fn put_off(&mut self, now: Instant, places: usize) -> Duration {
+    /// How long it takes until one of `places` comes free, as far as is known.
+    pub(super) fn gap(&self, now: Instant, places: usize) -> Duration {
         let places = u32::try_from(places.max(1)).unwrap_or(u32::MAX);
-        let gap = self.gap.max(self.quiet_for(now) / places);
+        self.gap.max(self.quiet_for(now) / places)
+    }
+
+    /// When a call that is put off should come back: they come one after another, so far apart.
+    pub(super) fn put_off(&mut self, now: Instant, gap: Duration) -> Duration {
         let turn = (self.last_turn + gap.min(LATEST)).clamp(now + SOONEST, now + LATEST);
         self.last_turn = turn;
         turn - now
@@ -119,7 +123,7 @@ mod tests {
             load.end(now, 1, false);
             load.begin(now);
         }
-        let turns = [(); 4].map(|()| load.put_off(now, 1).as_millis());
+        let turns = [(); 4].map(|()| load.put_off(now, load.gap(now, 1)).as_millis());
         assert_eq!(turns[0], 500, "not sooner than a sweep finds it");
         for (before, after) in turns.into_iter().zip(turns.into_iter().skip(1)) {
             assert!((390..=410).contains(&(after - before)), "{turns:?}");
@@ -133,9 +137,9 @@ mod tests {
         load.begin(now);
         let later = now + Duration::from_hours(1);
         for _ in 0..1_000 {
-            assert!(load.put_off(later, 12) <= LATEST);
+            assert!(load.put_off(later, load.gap(later, 12)) <= LATEST);
         }
         load.heard(later + LATEST);
-        assert_eq!(load.put_off(later + LATEST, 12), SOONEST);
+        assert_eq!(load.put_off(later + LATEST, load.gap(later + LATEST, 12)), SOONEST);
     }
 }

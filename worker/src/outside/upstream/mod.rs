@@ -1,22 +1,29 @@
-//! Upstreams: how many calls of this worker one host and port may have at a time, so that one that stalls does not take
-//! the slots of runs that do not use it.
+//! Upstreams: what a call passes before it is made, so that one host that stalls, limits or breaks harms no run that does
+//! not use it, and is not harmed further itself.
 //!
 //! ```text
-//!               a free place                                   the answer was read, or dropped
-//! call ──► gate ────────────────► in flight ─────────────────────────────────────────────────► next
-//!            │ none                   │ a sign of life
-//!            ├──► waits, in its slot, while the upstream shows life and its turn may come soon
-//!            └──► is put off: gives its slot back, and comes back later; that was no try
+//!       gate
+//! call ──► breaker ──► places ──────► rate ──────► in flight ──► next
+//!            │ open      │ none free    │ used up      │ signs of life, ends, failures
+//!            ▼           ▼              ▼              └──► load (this worker's), watch (told to the fleet)
+//!          fails       waits in its slot while its turn may come soon, else is put off:
+//!                      gives its slot back, and comes back later; that was no try
 //! ```
 //!
-//! `load` decides, `gate` waits. What an operator sees of it: `docs/upstreams.md`.
+//! `load` and `watch` decide, `places` and `gate` wait, `fleet` asks the store. What an operator sees: `docs/upstreams.md`.
 
+mod fleet;
 mod gate;
 mod limits;
 mod load;
+mod places;
 mod read;
+mod refusal;
 mod registry;
+mod watch;
 
-pub(super) use gate::{PutOff, Turn, Why};
+pub(super) use gate::Turn;
 pub use limits::{Share, UpstreamLimits, Upstreams};
+pub(super) use refusal::{PutOff, Refusal, Why};
 pub(super) use registry::Gates;
+pub(super) use watch::Open;

@@ -1,9 +1,11 @@
 //! Reads the limits of upstreams, as an operator writes them: a file, or the setting itself; with all mistakes at once.
 
-use std::fs;
+use std::ops::RangeInclusive;
 use std::time::Duration;
+use std::{fmt, fs};
 
 use coxswain_shared::duration;
+use coxswain_shared::upstream::{BreakerLimits, NotARate, Rate};
 use serde_json::{Map, Value};
 
 use super::limits::{Share, UpstreamLimits, Upstreams};
@@ -16,7 +18,11 @@ const NAMES_MAX: usize = 200;
 /// What stands for all the others.
 const OTHERS: &str = "*";
 /// What an upstream may be given.
-const FIELDS: [&str; 5] = ["concurrency", "queue", "share", "silence", "wait"];
+const FIELDS: [&str; 8] = ["breaker", "burst", "concurrency", "queue", "rate", "share", "silence", "wait"];
+/// What a breaker may be given.
+const BREAKER_FIELDS: [&str; 4] = ["failures", "of", "open_for", "within"];
+/// The most calls at once, and of a breaker's window.
+const CALLS_MAX: u32 = 1_000_000;
 
 impl Upstreams {
     /// Reads them from the path of a file, or from YAML or JSON: `{HOST: {concurrency: 32}, "*": {…}}`. What an upstream
@@ -95,11 +101,49 @@ impl Reading {
             }
         };
         for (field, value) in fields {
-            if let Err(why) = set(&mut limits, field, value) {
-                self.note(format!("{name}: `{field}`: {why}"));
+            match field.as_str() {
+                // It is a part of the rate, which may come after it.
+                "burst" => {}
+                "breaker" => limits.breaker = self.breaker(name, value, limits.breaker),
+                _ => {
+                    if let Err(why) = set(&mut limits, field, value) {
+                        self.note(format!("{name}: `{field}`: {why}"));
+                    }
+                }
             }
         }
+        match (fields.get("burst").map(|burst| number(burst, 1..=CALLS_MAX)), &mut limits.rate) {
+            (None, _) => {}
+            (Some(Ok(burst)), Some(rate)) => *rate = rate.with_burst(burst),
+            (Some(Ok(_)), None) => self.note(format!("{name}: `burst`: it is part of a rate: give it a `rate` too")),
+            (Some(Err(why)), _) => self.note(format!("{name}: `burst`: {why}")),
+        }
         limits
+    }
+
+    fn breaker(&mut self, name: &str, value: &Value, before: Option<BreakerLimits>) -> Option<BreakerLimits> {
+        let Value::Object(fields) = value else {
+            if !is_off(value) {
+                self.note(format!(
+                    "{name}: `breaker`: {value} is neither off nor a map: write {{failures: 50%, of: 20}}"
+                ));
+            }
+            return None;
+        };
+        let mut limits = before.unwrap_or_default();
+        for (field, value) in fields {
+            let set = match field.as_str() {
+                "failures" => share(value).map(|share| limits.failures = share.as_percent()),
+                "of" => number(value, 1..=CALLS_MAX).map(|calls| limits.of = calls),
+                "within" => span(value, Duration::from_secs(1)).map(|span| limits.within = span),
+                "open_for" => span(value, Duration::from_secs(1)).map(|span| limits.open_for = span),
+                other => Err(format!("there is no such limit{}", hint(other, BREAKER_FIELDS))),
+            };
+            if let Err(why) = set {
+                self.note(format!("{name}: `breaker.{field}`: {why}"));
+            }
+        }
+        Some(limits)
     }
 }
 
@@ -107,6 +151,7 @@ fn set(limits: &mut UpstreamLimits, field: &str, value: &Value) -> Result<(), St
     match field {
         "concurrency" => limits.concurrency = number(value, 1..=10_000)?,
         "queue" => limits.queue = number(value, 0..=10_000)?,
+        "rate" => limits.rate = rate(value)?,
         "share" => limits.share = share(value)?,
         "wait" => limits.wait = span(value, Duration::ZERO)?,
         "silence" => limits.silence = span(value, Duration::from_millis(10))?,
@@ -115,9 +160,22 @@ fn set(limits: &mut UpstreamLimits, field: &str, value: &Value) -> Result<(), St
     Ok(())
 }
 
-fn number(value: &Value, range: std::ops::RangeInclusive<u16>) -> Result<u16, String> {
-    let read = value.as_u64().and_then(|number| u16::try_from(number).ok()).filter(|number| range.contains(number));
+fn number<N: TryFrom<u64> + PartialOrd + fmt::Display>(value: &Value, range: RangeInclusive<N>) -> Result<N, String> {
+    let read = value.as_u64().and_then(|number| N::try_from(number).ok()).filter(|number| range.contains(number));
     read.ok_or_else(|| format!("{value} is not a whole number from {} to {}", range.start(), range.end()))
+}
+
+fn rate(value: &Value) -> Result<Option<Rate>, String> {
+    if is_off(value) {
+        return Ok(None);
+    }
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    text.parse().map(Some).map_err(|error: NotARate| error.to_string())
+}
+
+/// Whether it takes away what `*` has.
+fn is_off(value: &Value) -> bool {
+    value == "off" || *value == Value::Bool(false)
 }
 
 fn share(value: &Value) -> Result<Share, String> {
@@ -153,6 +211,33 @@ mod tests {
         assert_eq!((api.concurrency, api.queue, api.wait), (8, 3, Duration::from_millis(250)));
         assert_eq!(&read.named["h:8080"], others);
         assert_eq!(Upstreams::read("{}").unwrap(), Upstreams::default());
+    }
+
+    #[test]
+    fn a_rate_and_a_breaker_are_those_of_the_others_until_they_are_given_or_taken_away() {
+        let text = "{'*': {rate: 500/m, breaker: {of: 5}}, a: {burst: 20, breaker: {failures: 30%}}, b: {rate: off, breaker: off}}";
+        let read = Upstreams::read(text).unwrap();
+        let (a, b) = (&read.named["a"], &read.named["b"]);
+        assert_eq!(a.rate.map(|rate| (rate.to_string(), rate.burst())), Some(("500/m".to_owned(), 20)));
+        assert_eq!(a.breaker, Some(BreakerLimits { failures: 30, of: 5, ..BreakerLimits::default() }));
+        assert_eq!((b.rate, b.breaker), (None, None));
+        let told = Upstreams::read(
+            "{a: {burst: 2}, b: {rate: 5, burst: 0}, c: {breaker: 7}, d: {breaker: {off: 1, of: 0, within: 1ms}}}",
+        );
+        let told = told.unwrap_err();
+        let parts = [
+            "a: `burst`: it is part of a rate",
+            "b: `burst`: 0 is not",
+            "b: `rate`: `5` is no rate",
+            "c: `breaker`: 7 is neither",
+            "d: `breaker.off`: there is no such limit; did you mean `of`?",
+            "d: `breaker.of`: 0 is not",
+            "d: `breaker.within`: it must be at least 1s",
+        ];
+        assert_eq!(told.len(), parts.len(), "{told:?}");
+        for part in parts {
+            assert!(told.iter().any(|told| told.contains(part)), "{part} is missing in {told:?}");
+        }
     }
 
     #[test]
