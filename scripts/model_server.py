@@ -30,6 +30,8 @@ def llama(model, port):
     params.port = int(port)
     params.n_parallel = SLOTS
     params.n_ctx = CONTEXT
+    # A text that becomes a vector is worked on at once.
+    params.n_batch = params.n_ubatch = CONTEXT // SLOTS
     params.endpoint_slots = True
     params.embedding = True
     params.pooling_type = xllamacpp.llama_pooling_type.LLAMA_POOLING_TYPE_MEAN

@@ -1,7 +1,7 @@
 //! Calls of real servers from end to end: a small model behind llama.cpp, Chroma, and a mock that fails as it is told to,
 //! under a real `cox`. The model answers in the right shape and hardly ever right: what is held is the shape.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use coxswain_tests::process::Launch;
@@ -10,7 +10,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Enough for anything that takes some seconds on an idle machine.
-const SOON: Duration = Duration::from_mins(2);
+const SOON: Duration = Duration::from_mins(5);
+
+/// Limits of the examples, which a busy machine may not keep.
+const LIMITS: [&str; 6] =
+    ["run_timeout", "timeout", "attempt_timeout", "connect_timeout", "first_byte_timeout", "idle_timeout"];
 
 /// A folder with a store, and a graph that says where its servers are by the environment.
 struct Desk(TempDir);
@@ -18,6 +22,15 @@ struct Desk(TempDir);
 impl Desk {
     fn new() -> Self {
         Self(tempfile::tempdir().unwrap())
+    }
+
+    /// Writes an example, with time enough.
+    fn example(&self, name: &str) {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let text = std::fs::read_to_string(root.join("examples").join(name)).unwrap();
+        let mut graph: Value = serde_saphyr::from_str(&text).unwrap();
+        lengthen(&mut graph);
+        self.graph(&graph.to_string());
     }
 
     /// Writes a graph.
@@ -31,9 +44,21 @@ impl Desk {
     }
 }
 
-fn example(name: &str) -> String {
-    let root: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned();
-    root.join("examples").join(name).display().to_string()
+/// Gives everything in a graph the time that a busy machine takes.
+fn lengthen(graph: &mut Value) {
+    match graph {
+        Value::Object(fields) => {
+            for (field, value) in fields {
+                if LIMITS.contains(&field.as_str()) {
+                    *value = json!("4m");
+                } else {
+                    lengthen(value);
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(lengthen),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }
 
 /// The last state of a run that has succeeded.
@@ -56,9 +81,9 @@ async fn busy(model: &LlamaServer, wanted: usize) {
 async fn an_incident_is_analyzed_by_a_real_model_over_a_real_store() {
     let (model, chroma) = (LlamaServer::start().await, ChromaServer::start().await);
     let desk = Desk::new();
-    let run = format!("run {}", example("incident-analyzer.yaml"));
+    desk.example("incident-analyzer.yaml");
     for _ in ["the collection is made", "what is there is replaced"] {
-        let cox = desk.cox(&run, &model.base_url()).env("CHROMA_BASE_URL", chroma.url());
+        let cox = desk.cox("run g.yaml", &model.base_url()).env("CHROMA_BASE_URL", chroma.url());
         let state = state(&cox.run(SOON).await);
         let report = &state["report"];
         assert_eq!(report["missing"], json!([]), "{report}");
@@ -80,8 +105,8 @@ async fn an_incident_is_analyzed_by_a_real_model_over_a_real_store() {
 async fn the_figures_of_a_report_are_found_by_a_real_model() {
     let model = LlamaServer::start().await;
     let desk = Desk::new();
-    let state =
-        state(&desk.cox(&format!("run {}", example("financial-metrics.yaml")), &model.base_url()).run(SOON).await);
+    desk.example("financial-metrics.yaml");
+    let state = state(&desk.cox("run g.yaml", &model.base_url()).run(SOON).await);
     let summary = &state["summary"];
     assert_eq!(
         (&summary["pieces"], &summary["answered"], &summary["missing"]),
@@ -91,6 +116,32 @@ async fn the_figures_of_a_report_are_found_by_a_real_model() {
     let findings = summary["findings"].as_array().unwrap();
     assert!(findings.iter().all(|found| !found["figures"].as_str().unwrap().is_empty()), "{summary}");
     assert!(summary["tokens"].as_u64() >= Some(4), "{summary}");
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_with_another_provider_and_an_answer_keeps_to_its_schema() {
+    let model = LlamaServer::start().await;
+    let desk = Desk::new();
+    desk.graph(
+        r#"
+name: conversation
+state: { talk: messages, said: , colour: }
+defaults: { attempt_timeout: 4m, first_byte_timeout: 4m, idle_timeout: 4m }
+nodes:
+  greet: { kind: llm, provider: anthropic, model: m, base_url: "${env:OPENAI_BASE_URL}", prompt: Say hello., max_tokens: 8, into: talk }
+  ask: { kind: llm, model: m, base_url: "${env:OPENAI_BASE_URL}", messages: ["{{ talk }}", { role: user, content: And goodbye? }], max_tokens: 8,
+    output: { said: "[text, finish_reason, usage.output_tokens]" } }
+  choose: { kind: llm, model: m, base_url: "${env:OPENAI_BASE_URL}", prompt: Name a colour., temperature: 0, max_tokens: 40, into: colour,
+    schema: { type: object, required: [name], properties: { name: { enum: [teal, ochre] } }, additionalProperties: false } }
+edges: [START -> greet -> ask -> choose -> END]
+"#,
+    );
+    let state = state(&desk.cox("run g.yaml", &model.base_url()).run(SOON).await);
+    assert_eq!(state["talk"][0]["role"], "assistant", "{state}");
+    assert!(!state["talk"][0]["content"].as_str().unwrap().is_empty(), "{state}");
+    assert!(["length", "stop"].contains(&state["said"][1].as_str().unwrap()), "{state}");
+    assert!((1..=8).contains(&state["said"][2].as_u64().unwrap()), "{state}");
+    assert!(["teal", "ochre"].contains(&state["colour"]["name"].as_str().unwrap()), "{state}");
 }
 
 /// A model that talks until it is stopped.
@@ -107,7 +158,9 @@ nodes:
     max_tokens: 100000
     extra: { ignore_eos: true }
     into: said
-    attempt_timeout: 5m
+    attempt_timeout: 4m
+    first_byte_timeout: 4m
+    idle_timeout: 4m
 edges: [START -> talk -> END]
 ";
 
@@ -132,7 +185,7 @@ async fn a_cancel_makes_a_model_stop_generating() {
 async fn the_time_limit_of_a_run_makes_a_model_stop_generating() {
     let model = LlamaServer::start().await;
     let desk = Desk::new();
-    desk.graph(&TALK.replace("RUN_TIMEOUT", "3s"));
+    desk.graph(&TALK.replace("RUN_TIMEOUT", "6s"));
     let output = desk.cox("run g.yaml --id a", &model.base_url()).run(SOON).await;
     assert!(!output.status.success() && output.stderr.contains("run_timeout"), "{output:?}");
     busy(&model, 0).await;

@@ -414,6 +414,18 @@ async fn keys_are_not_told_when_a_store_repeats_them() {
     let told = failure(&outcome(&bench, searching("chroma", &upstream, &json!({"api_key": "${file:key}"}))).await);
     assert!(upstream.requests()[0].contains("x-chroma-token: hunter2\r\n"));
     assert!(told.contains("the token *** is wrong") && !told.contains("hunter2"), "{told}");
+
+    // A key of digits alone is no part of a number.
+    std::fs::write(folder.path().join("key"), "2500").unwrap();
+    let matches =
+        json!({"matches": [{"id": "a", "score": 0.25003, "metadata": {"text": "the key 2500", "k 2500": 25001}}]});
+    let upstream = answering(vec![(OK, matches)]).await;
+    let fields = json!({"api_key": "${file:key}", "vector": [1], "query": null, "embed": null});
+    let wanted = json!([{"id": "a", "score": 0.25003, "text": "the key ***", "metadata": {"k ***": 25001}}]);
+    assert_eq!(wrote(&outcome(&bench, searching("pinecone", &upstream, &fields)).await), json!({"other": wanted}));
+    let upstream = answering(vec![(OK, json!({"matches": "the key 2500"}))]).await;
+    let told = failure(&outcome(&bench, searching("pinecone", &upstream, &fields)).await);
+    assert!(told.contains("the key ***") && !told.contains("2500"), "{told}");
     running.drain().await;
 }
 

@@ -5,9 +5,10 @@ use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Body, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::handler::{Context, NodeError};
-use crate::outside::{Answer, Call, request};
+use crate::outside::{Answer, Call, Secrets, request};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Characters that are told of an answer of another shape.
@@ -78,16 +79,51 @@ impl<'a> Wire<'a> {
             StatusCode::CONFLICT => Ok(Told::Taken(answer.refusal().await)),
             status if !status.is_success() => Err(answer.refusal().await),
             _ => {
-                let text = answer.text().await?;
-                serde_json::from_str(&text).map(Told::Answer).map_err(|error| misshapen(&answer, &error, &text))
+                let body = body(&mut answer).await?;
+                let secrets = &self.call.secrets;
+                read(&body, secrets).map(Told::Answer).map_err(|error| misshapen(&answer, &error, &body, secrets))
             }
         }
     }
 }
 
-fn misshapen(answer: &Answer<'_>, error: &serde_json::Error, text: &str) -> NodeError {
-    let mut shown: String = text.chars().take(SHOWN_CHARS).collect();
-    if shown.len() < text.len() {
+async fn body(answer: &mut Answer<'_>) -> Result<String, NodeError> {
+    let mut body = Vec::new();
+    while let Some(piece) = answer.piece().await? {
+        body.extend_from_slice(&piece);
+    }
+    Ok(String::from_utf8_lossy(&body).into_owned())
+}
+
+/// Reads an answer, without secrets that it may repeat. They are taken out of its texts alone: a key may look like a part
+/// of a number.
+fn read<T: DeserializeOwned>(body: &str, secrets: &Secrets) -> Result<T, serde_json::Error> {
+    if secrets.redact(body) == body {
+        return serde_json::from_str(body);
+    }
+    let mut told: Value = serde_json::from_str(body)?;
+    redact(&mut told, secrets);
+    serde_json::from_value(told)
+}
+
+fn redact(told: &mut Value, secrets: &Secrets) {
+    match told {
+        Value::String(text) => *text = secrets.redact(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| redact(item, secrets)),
+        Value::Object(fields) => {
+            let redacted = std::mem::take(fields).into_iter().map(|(key, mut field)| {
+                redact(&mut field, secrets);
+                (secrets.redact(&key), field)
+            });
+            *fields = redacted.collect();
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn misshapen(answer: &Answer<'_>, error: &serde_json::Error, body: &str, secrets: &Secrets) -> NodeError {
+    let mut shown: String = secrets.redact(body).chars().take(SHOWN_CHARS).collect();
+    if shown.len() < body.len() {
         shown.push('…');
     }
     let failure = answer.wrong(&format!("the answer is not of the expected shape ({error}): `{shown}`"));
