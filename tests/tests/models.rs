@@ -259,3 +259,30 @@ async fn a_model_that_fails_three_ways_answers_the_fourth_try_and_none_comes_soo
         assert!(asked.iter().all(|one| key(one).is_string() && key(one) == key(&asked[0])), "{provider}: {asked:?}");
     }
 }
+
+#[tokio::test]
+async fn mocks_of_pinecone_and_qdrant_take_items_and_one_gives_matches() {
+    let found = json!([{"id": "a", "score": 0.9, "metadata": {"text": "one", "k": 1}}, {"id": "b", "score": 0.5}]);
+    let mock = MockModel::of_vectors(&json!([{"name": "notes", "dimension": 1536, "queryResults": found}])).await;
+    let desk = Desk::new();
+    let node = |store: &str, fields: &str| {
+        format!(
+            "{{ store: {store}, url: {}/vector, collection: notes, {fields}, \
+             embed: {{ model: text-embedding-3-small, base_url: {}/v1 }} }}",
+            mock.url(),
+            mock.url()
+        )
+    };
+    let items =
+        "kind: vector_upsert, items: [{ id: a, text: one, metadata: { k: 1 } }, { id: b, text: two }], into: put";
+    desk.graph(&format!(
+        "name: stores\nstate: {{ put: add, found: }}\nnodes:\n  pinecone: {}\n  qdrant: {}\n  search: {}\n\
+         edges: [START -> pinecone & qdrant, pinecone & qdrant -> search, search -> END]\n",
+        node("pinecone", items),
+        node("qdrant", items),
+        node("pinecone", "kind: vector_search, query: one, limit: 1, into: found"),
+    ));
+    let state = state(&desk.cox("run g.yaml", mock.url()).run(SOON).await);
+    let wanted = json!([{"id": "a", "score": 0.9, "text": "one", "metadata": {"k": 1}}]);
+    assert_eq!((&state["put"], &state["found"]), (&json!(4), &wanted), "{state}");
+}

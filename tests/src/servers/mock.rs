@@ -1,4 +1,4 @@
-//! A private mock of a model: it says what it is told to, and fails as it is told to.
+//! A private mock of models and of stores for vectors: it says what it is told to, and fails as it is told to.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -34,10 +34,16 @@ pub struct Asked {
 }
 
 impl MockModel {
+    /// Starts a mock that keeps vectors: these collections, each with the `queryResults` that any search in it gives. It
+    /// makes vectors of texts, too.
+    pub async fn of_vectors(collections: &Value) -> Self {
+        Self::launch(Launched::new("aimock"), &json!({"vector": {"path": "/vector", "collections": collections}})).await
+    }
+
     /// Starts a mock that gives these answers, one after another, to whoever asks for what holds this text. Each is a
     /// `response` of aimock's fixtures, with what may stand beside it.
     pub async fn start(text: &str, answers: &[Value]) -> Self {
-        let (mut server, port) = (Launched::new("aimock"), ports::free());
+        let server = Launched::new("aimock");
         let fixtures = answers.iter().enumerate().map(|(index, answer)| {
             let mut fixture = answer.clone();
             fixture["match"] = json!({"userMessage": text, "sequenceIndex": index});
@@ -46,8 +52,14 @@ impl MockModel {
         let fixtures = json!({"fixtures": fixtures.collect::<Vec<_>>()});
         let file = server.folder().join("fixtures.json");
         std::fs::write(&file, fixtures.to_string()).expect("the mock's fixtures can be written");
+        Self::launch(server, &json!({"strict": true, "llm": {"fixtures": file}})).await
+    }
+
+    async fn launch(mut server: Launched, config: &Value) -> Self {
+        let (file, port) = (server.folder().join("config.json"), ports::free());
+        std::fs::write(&file, config.to_string()).expect("the mock's settings can be written");
         let mut command = model_server();
-        command.arg("mock").arg(port.to_string()).arg("--strict").arg("--fixtures").arg(file);
+        command.arg("mock").arg(file).arg(port.to_string());
         server.launch(command);
         let url = format!("http://{}:{port}", Ipv4Addr::LOCALHOST);
         let journal = format!("{url}/__aimock/journal");
@@ -55,7 +67,7 @@ impl MockModel {
         Self { _server: server, url }
     }
 
-    /// Where it is; the API of `OpenAI` is beneath, at `/v1`.
+    /// Where it is; the API of `OpenAI` is beneath, at `/v1`, and those of stores at `/vector`.
     pub fn url(&self) -> &str {
         &self.url
     }

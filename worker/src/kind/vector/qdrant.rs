@@ -107,11 +107,11 @@ impl<'a> Collection<'a> {
     pub(super) async fn put(&self, wire: &mut Wire<'_>, points: &[Point]) -> Result<(), NodeError> {
         let Some(length) = points.first().map(|point| point.vector.length()) else { return Ok(()) };
         let body = Points { points: points.iter().map(|point| self.point(point)).collect() };
-        match wire.send::<Answered<Value>>(self.request_to_put(), &body).await? {
+        match wire.send::<Value>(self.request_to_put(), &body).await? {
             Told::Absent(_) => self.make(wire, length).await?,
             told @ (Told::Answer(_) | Told::Taken(_)) => return told.answer().map(|_| ()),
         }
-        wire.send::<Answered<Value>>(self.request_to_put(), &body).await?.answer()?;
+        wire.send::<Value>(self.request_to_put(), &body).await?.answer()?;
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl<'a> Collection<'a> {
             Some(name) => json!({name: vectors}),
         };
         let request = self.request(Method::PUT, &[]);
-        match wire.send::<Answered<Value>>(request, &json!({"vectors": vectors})).await? {
+        match wire.send::<Value>(request, &json!({"vectors": vectors})).await? {
             Told::Answer(_) | Told::Taken(_) => Ok(()),
             Told::Absent(refusal) => Err(refusal),
         }
