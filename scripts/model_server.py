@@ -30,6 +30,8 @@ def llama(model, port):
     params.port = int(port)
     params.n_parallel = SLOTS
     params.n_ctx = CONTEXT
+    # Several threads wait for each other, spinning: on a busy machine that is slower by far.
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     # A text that becomes a vector is worked on at once.
     params.n_batch = params.n_ubatch = CONTEXT // SLOTS
     params.endpoint_slots = True
