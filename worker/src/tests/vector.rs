@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::bench::{Bench, wait_for};
 use super::model::{begin, body, config, events, failure, outcome, start, wrote};
 use super::upstream::{Exchange, Upstream};
-use crate::Worker;
+use crate::{UpstreamLimits, Worker};
 
 /// A server that gives these answers, one after another, each a status with its headers, and a body.
 async fn answering(answers: Vec<(&'static str, Value)>) -> Upstream {
@@ -300,6 +300,24 @@ async fn items_are_put_into_a_namespace_of_pinecone() {
         {"id": "a", "values": [0.0, 1.0], "metadata": {"text": "one", "k": 1}}, {"id": "b", "values": [0.0, 2.0]},
     ]});
     assert_eq!(body(&upstream.requests()[0]), put);
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upsert_that_has_begun_waits_for_its_turn_and_does_not_begin_anew() {
+    let done = json!({"result": {"operation_id": 0, "status": "completed"}, "status": "ok", "time": 0.1});
+    let upstream = answering(vec![(OK, done.clone()), (OK, done.clone()), (OK, done)]).await;
+    let rate = "2/s".parse::<coxswain_shared::upstream::Rate>().unwrap().with_burst(1);
+    let mut config = config(None);
+    config.outside.upstreams.others = UpstreamLimits { rate: Some(rate), ..UpstreamLimits::default() };
+    let bench = Bench::new();
+    let running = bench.start(Worker::builder(config));
+    let items = json!([{"id": 1, "vector": [1]}, {"id": 2, "vector": [2]}, {"id": 3, "vector": [3]}]);
+    let one_by_one = json!({"embed": {"model": "small", "base_url": upstream.url("/v1"), "batch": 1}, "into": "count"});
+    let node = putting("qdrant", &upstream, &items, &one_by_one);
+    assert_eq!(wrote(&outcome(&bench, node).await), json!({"count": 3}));
+    let ids = upstream.requests().iter().map(|request| body(request)["points"][0]["id"].clone()).collect::<Vec<_>>();
+    assert_eq!(ids, [1, 2, 3]);
     running.drain().await;
 }
 

@@ -92,6 +92,7 @@ async fn put(
         while !points.is_empty() {
             let (some, others) = points.split_at(fitting_points(points));
             collection.put(wire, some).await?;
+            wire.note_done();
             points = others;
             done += some.len();
             if all > POINTS_MAX {

@@ -6,6 +6,7 @@ use reqwest::{Body, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::sleep;
 
 use crate::handler::{Context, NodeError};
 use crate::outside::{Answer, Call, Secrets, request};
@@ -20,6 +21,8 @@ pub(super) struct Wire<'a> {
     ctx: &'a Context,
     call: Call<'a>,
     sent: u64,
+    /// Whether something was done that a new beginning would do again.
+    has_done: bool,
 }
 
 /// What comes of a request.
@@ -45,7 +48,13 @@ impl<T> Told<T> {
 
 impl<'a> Wire<'a> {
     pub(super) const fn new(ctx: &'a Context, call: Call<'a>) -> Self {
-        Self { ctx, call, sent: 0 }
+        Self { ctx, call, sent: 0, has_done: false }
+    }
+
+    /// Notes that something was done: from here on, a request that finds no place at its upstream waits for one. Before, it
+    /// puts the whole off, which then begins anew.
+    pub(super) const fn note_done(&mut self) {
+        self.has_done = true;
     }
 
     /// Sends a request without a body.
@@ -72,8 +81,7 @@ impl<'a> Wire<'a> {
         if let Ok(key) = HeaderValue::try_from(format!("{}/{}", self.ctx.idempotency_key(), self.sent)) {
             request.headers_mut().entry(IDEMPOTENCY_KEY).or_insert(key);
         }
-        request::send_along(self.ctx, &mut request);
-        let mut answer = self.call.send(request).await?;
+        let mut answer = self.pass(request).await?;
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(Told::Absent(answer.refusal().await)),
             StatusCode::CONFLICT => Ok(Told::Taken(answer.refusal().await)),
@@ -82,6 +90,24 @@ impl<'a> Wire<'a> {
                 let body = body(&mut answer).await?;
                 let secrets = &self.call.secrets;
                 read(&body, secrets).map(Told::Answer).map_err(|error| misshapen(&answer, &error, &body, secrets))
+            }
+        }
+    }
+
+    /// Sends a request, and waits for its turn if it may.
+    async fn pass(&self, mut request: Request) -> Result<Answer<'_>, NodeError> {
+        loop {
+            request::send_along(self.ctx, &mut request);
+            let again = request.try_clone().filter(|_| self.has_done);
+            match (self.call.send(request).await, again) {
+                (Err(NodeError::PutOff { failure, after }), Some(_)) if after >= self.ctx.remaining() => {
+                    return Err(NodeError::Later { failure, after });
+                }
+                (Err(NodeError::PutOff { after, .. }), Some(again)) => {
+                    sleep(after).await;
+                    request = again;
+                }
+                (sent, _) => return sent,
             }
         }
     }
