@@ -125,6 +125,23 @@ async fn a_full_queue_refuses_what_is_too_much_and_loses_nothing_it_took() {
         .await;
 }
 
+/// Such a queue has no leader for some milliseconds, in which the broker refuses what is sent to it.
+#[tokio::test]
+async fn the_first_messages_to_queues_that_are_only_just_made_are_taken() {
+    let server = RabbitServer::start().await;
+    let config = rig::config(&server.url());
+    let (workers, scheduler) = (rig::connected(config.clone()).await, rig::connected(config).await);
+    for number in 0..30 {
+        let pool = pool(&format!("new-{number}"));
+        let messages = [(pool.clone(), task(number))];
+        // Two who make one queue at once may be cut off by the broker: those who consume come again.
+        let consuming = wait_for("a subscription", RECOVERED, async || workers.consume(&pool, 1).await);
+        let (mut consumer, answers) = tokio::join!(consuming, scheduler.publish_confirmed(&messages));
+        assert!(answers[0].is_ok(), "pool {number}: {answers:?}");
+        assert!(next(&mut *consumer).await.ack().await);
+    }
+}
+
 #[tokio::test]
 async fn a_closed_adapter_ends_its_consumers_and_gives_everything_back() {
     let server = RabbitServer::start().await;

@@ -29,6 +29,10 @@ use crate::wire;
 /// Messages that are unconfirmed at a time: enough to keep a broker busy, and little to remember.
 const WINDOW: usize = 1_000;
 
+/// The pauses before messages that the broker would not take are sent again.
+const REFUSED_PAUSES: [Duration; 3] =
+    [Duration::from_millis(20), Duration::from_millis(80), Duration::from_millis(200)];
+
 /// How long the connections may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
@@ -198,14 +202,33 @@ impl Shared {
         match fates.pop() {
             Some(Fate::Confirmed) => Ok(()),
             Some(Fate::Unsure(failure)) => Err(self.fail(failure)),
+            Some(Fate::Refused) => Err(self.fail(refused())),
             Some(Fate::Returned) | None => {
                 Err(self.fail(Failure::passing("the queue of the dead letters is deleted as fast as it is made")))
             }
         }
     }
 
-    /// Publishes a window. Where there is no queue it is declared, and the message sent once more.
+    /// Publishes a window. What is refused is sent again after a moment, a few times: a queue that was declared just now
+    /// refuses its first messages for some milliseconds.
     async fn publish_window(&self, window: &[(PoolName, TaskKey)]) -> Vec<Fate> {
+        let mut fates = self.publish_once(window).await;
+        for pause in REFUSED_PAUSES {
+            let refused: Vec<_> = (0..fates.len()).filter(|index| fates[*index] == Fate::Refused).collect();
+            if refused.is_empty() {
+                break;
+            }
+            tokio::time::sleep(pause).await;
+            let again: Vec<_> = refused.iter().map(|index| window[*index].clone()).collect();
+            for (index, fate) in refused.into_iter().zip(self.publish_once(&again).await) {
+                fates[index] = fate;
+            }
+        }
+        fates
+    }
+
+    /// Publishes a window. Where there is no queue it is declared, and the message sent once more.
+    async fn publish_once(&self, window: &[(PoolName, TaskKey)]) -> Vec<Fate> {
         let batch: Vec<_> = window.iter().map(|(pool, task)| self.outgoing(pool, task)).collect();
         let mut fates = self.publisher.publish(&batch, self.deadline()).await;
         let returned: Vec<_> = (0..batch.len()).filter(|index| fates[*index] == Fate::Returned).collect();
@@ -242,6 +265,7 @@ impl Shared {
         match fate {
             Fate::Confirmed => Ok(()),
             Fate::Returned => Err(Error::Unroutable { place: self.place.clone(), pool: pool.clone() }),
+            Fate::Refused => Err(self.fail(refused())),
             Fate::Unsure(failure) => Err(self.fail(failure)),
         }
     }
@@ -280,6 +304,10 @@ impl Shared {
     fn fail(&self, failure: Failure) -> Error {
         failure.at(&self.place)
     }
+}
+
+fn refused() -> Failure {
+    Failure::passing("it refused the message: the queue is full, or has no leader at the moment")
 }
 
 fn is_not_found(error: &lapin::Error) -> bool {

@@ -41,6 +41,8 @@ pub(super) enum Fate {
     Confirmed,
     /// There is no such queue.
     Returned,
+    /// The broker would not take it: the queue is full, or is only just being made and has no leader yet.
+    Refused,
     /// It is not known to be safe; it may arrive all the same.
     Unsure(Failure),
 }
@@ -117,9 +119,7 @@ async fn send(channel: &Channel, batch: &[Outgoing], deadline: Instant) -> Vec<F
                 returned.extend(back.map(|back| (back.delivery.routing_key.clone(), back.delivery.data)));
                 Fate::Confirmed
             }
-            Ok(Confirmation::Nack(_)) => Fate::Unsure(Failure::passing(
-                "it refused the message: the queue is full, or has no leader at the moment",
-            )),
+            Ok(Confirmation::Nack(_)) => Fate::Refused,
             Ok(Confirmation::NotRequested) => unreachable!("every channel of ours asks for confirms"),
             Err(error) => Fate::Unsure(Failure::of(&error)),
         };
