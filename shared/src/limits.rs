@@ -161,6 +161,8 @@ pub const VECTOR_ITEMS_MAX: usize = 10_000;
 pub const VECTOR_LENGTH_MAX: usize = 16_384;
 /// Texts that one request may ask to be made into vectors.
 pub const EMBED_BATCH_MAX: u64 = 2_048;
+/// Models that a node may name to be asked in place of its own.
+pub const LLM_FALLBACKS_MAX: usize = 8;
 /// Bytes of a failure's message; longer ones are cut with a mark.
 pub const FAILURE_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of one event's value.

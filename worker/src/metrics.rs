@@ -18,6 +18,7 @@ pub(crate) struct Metrics {
     upstream_calls: IntGaugeVec,
     upstream_put_off: IntCounterVec,
     upstream_refused: IntCounterVec,
+    pub(crate) llm_fallbacks: IntCounter,
     pub(crate) warm_starts: IntCounter,
     pub(crate) leases_lost: IntCounter,
     pub(crate) leases_taken_over: IntCounter,
@@ -129,6 +130,8 @@ impl Metrics {
                 "Calls that failed without being made, since the upstream's breaker was open.",
                 &["upstream"],
             ),
+            llm_fallbacks: registry
+                .counter("cox_llm_fallbacks_total", "Times that a model was asked in place of one that was not to be had."),
             warm_starts: registry.counter("cox_warm_starts_total", "Warm processes that were started."),
             leases_lost: registry.counter("cox_leases_lost_total", "Leases that were lost while their attempt ran."),
             leases_taken_over: registry

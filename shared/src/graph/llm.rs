@@ -67,6 +67,70 @@ pub struct LlmNode {
     /// where that channel's reducer is `messages`, else the text, or with `schema` the value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<BTreeMap<ChannelName, Expression>>,
+    /// Other models that are asked in place of this one, in this order, when it is not to be had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fallback: Vec<LlmFallback>,
+}
+
+/// A model that is asked in place of another: what it leaves out is the node's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LlmFallback {
+    /// Whose API is spoken. Absent: that of the node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Provider>,
+    /// The model's name.
+    pub model: Text,
+    /// Where the API is. Absent: with a `provider`, [`Provider::base_url`]; else where the node's is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base_url: Option<Text>,
+    /// The key, by reference. Absent: with a `base_url` none, with a `provider` [`Provider::api_key`]; else the node's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<Text>,
+    /// Further fields of the request's body. With a `provider` or a `base_url` in place of the node's, else beside them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, Value>,
+    /// Further headers, likewise: they may hold a key, which goes to nobody else.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, Text>,
+}
+
+impl LlmFallback {
+    /// A model of the node's own provider.
+    pub fn new(model: impl Into<String>) -> Self {
+        Self {
+            provider: None,
+            model: Text(model.into()),
+            base_url: None,
+            api_key: None,
+            extra: BTreeMap::new(),
+            headers: BTreeMap::new(),
+        }
+    }
+
+    /// The node as it is when this model is asked.
+    fn over(&self, node: &LlmNode) -> LlmNode {
+        let is_elsewhere = self.provider.is_some() || self.base_url.is_some();
+        let provider = self.provider.unwrap_or(node.provider);
+        let mut asked = LlmNode {
+            provider,
+            model: self.model.clone(),
+            // One knows no seed; the other may still have one.
+            seed: node.seed.filter(|_| provider == Provider::Openai),
+            fallback: Vec::new(),
+            ..node.clone()
+        };
+        if is_elsewhere {
+            asked.base_url.clone_from(&self.base_url);
+            asked.api_key.clone_from(&self.api_key);
+            asked.extra.clear();
+            asked.headers.clear();
+        } else if self.api_key.is_some() {
+            asked.api_key.clone_from(&self.api_key);
+        }
+        asked.extra.extend(self.extra.clone());
+        asked.headers.extend(self.headers.clone());
+        asked
+    }
 }
 
 /// The names that an `llm` node's `output` has beside the channels.
@@ -94,7 +158,13 @@ impl LlmNode {
             headers: BTreeMap::new(),
             max_bytes: None,
             output: None,
+            fallback: Vec::new(),
         }
+    }
+
+    /// The node as it is when each of its fallbacks is asked, in their order.
+    pub fn alternatives(&self) -> impl Iterator<Item = Self> {
+        self.fallback.iter().map(|fallback| fallback.over(self))
     }
 
     /// Its texts, each with the field that it stands in, but for those in `messages`, `extra` and `headers`.
@@ -117,6 +187,9 @@ impl LlmNode {
             json_names(json, &mut names)?;
         }
         output_names(self.output.as_ref(), &LLM_NAMES, &mut names)?;
+        for alternative in self.alternatives() {
+            names.extend(alternative.names()?);
+        }
         Some(names)
     }
 }
@@ -177,6 +250,34 @@ mod tests {
         for provider in Provider::ALL {
             assert_eq!(serde_json::to_value(provider).unwrap(), provider.name());
         }
+    }
+
+    #[test]
+    fn a_fallback_has_what_it_says_and_else_what_the_node_has_but_no_key_of_others() {
+        let node = LlmNode {
+            base_url: Some(Text("http://a/v1".to_owned())),
+            api_key: Some(Text("${env:A_API_KEY}".to_owned())),
+            headers: BTreeMap::from([("X-Key".to_owned(), Text("${env:B_API_KEY}".to_owned()))]),
+            extra: BTreeMap::from([("top_k".to_owned(), json!(5))]),
+            seed: Some(7),
+            fallback: vec![
+                LlmFallback { extra: BTreeMap::from([("x".to_owned(), json!(1))]), ..LlmFallback::new("smaller") },
+                LlmFallback { provider: Some(Provider::Anthropic), ..LlmFallback::new("other") },
+                LlmFallback { base_url: Some(Text("http://b/v1".to_owned())), ..LlmFallback::new("{{ third }}") },
+            ],
+            ..LlmNode::new(Provider::Openai, "large", "why?")
+        };
+        let [own, other, third] = &node.alternatives().collect::<Vec<_>>()[..] else { panic!("there are three") };
+        let expected = LlmNode { model: Text("smaller".to_owned()), fallback: Vec::new(), ..node.clone() };
+        let extra = BTreeMap::from([("top_k".to_owned(), json!(5)), ("x".to_owned(), json!(1))]);
+        assert_eq!(*own, LlmNode { extra, ..expected });
+        assert_eq!(*other, LlmNode::new(Provider::Anthropic, "other", "why?"));
+        assert_eq!(
+            (&third.base_url, &third.api_key, third.seed),
+            (&Some(Text("http://b/v1".to_owned())), &None, Some(7))
+        );
+        assert!(third.headers.is_empty() && third.extra.is_empty());
+        assert!(node.names().unwrap().contains("third"));
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod vector;
 pub use builder::{GraphBuilder, NodeBuilder};
 pub use diagnostic::{Diagnostic, Diagnostics, Severity};
 pub use fan_out::{FanOut, FanOutPolicy};
-pub use llm::{LLM_NAMES, LlmNode, Provider};
+pub use llm::{LLM_NAMES, LlmFallback, LlmNode, Provider};
 pub use model::{
     Channel, Condition, END, Edge, EdgeTarget, ExecNode, Expression, Graph, GraphLimits, GraphNode, InterruptNode,
     Node, NodeKind, Reducer, RustNode, START, SetNode, WaitNode,

@@ -33,6 +33,11 @@ impl Caller {
         Texts::new(scope, Arc::clone(self.clients.config()))
     }
 
+    /// Counts a model that is asked in place of another.
+    pub(crate) fn count_fallback(&self) {
+        self.metrics.llm_fallbacks.inc();
+    }
+
     /// A call of an attempt, once its request was filled in: with the limits of its node's policy.
     pub(crate) fn call<'a>(
         &'a self,

@@ -8,6 +8,7 @@ mod breaker;
 mod deliveries;
 mod examples;
 mod exec;
+mod fallback;
 mod http;
 mod isolation;
 mod llm;

@@ -3,9 +3,9 @@
 use super::fields::{self, Fields};
 use super::kinds::{expressions, jsons, missing, texts};
 use crate::graph::finding::Findings;
-use crate::graph::llm::{LlmNode, Provider};
+use crate::graph::llm::{LlmFallback, LlmNode, Provider};
 use crate::graph::outside::Text;
-use crate::graph::tree::Tree;
+use crate::graph::tree::{Branch, Tree};
 
 pub(super) fn read(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<LlmNode> {
     let provider = provider(fields, findings);
@@ -32,12 +32,41 @@ pub(super) fn read(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<L
         headers: texts(fields, "headers", findings),
         max_bytes: fields.count("max_bytes", findings),
         output: expressions(fields, "output", findings),
+        fallback: fallbacks(fields, findings),
     };
     if !fields.has("model") {
         missing(fields, "model", "`model:` and the name that the provider gives it", findings);
         return None;
     }
     provider.map(|_| node)
+}
+
+/// The fallbacks. A text stands for a model of the node's own provider.
+fn fallbacks(fields: &mut Fields<'_>, findings: &mut Findings) -> Vec<LlmFallback> {
+    let place = fields.place("fallback");
+    let Some(tree) = fields.get("fallback") else { return Vec::new() };
+    fields::one_or_many(tree, &place, |item, place| {
+        if !matches!(item.value, Branch::Map(_)) {
+            return fields::text(item, place, findings).map(LlmFallback::new);
+        }
+        let mut fields = Fields::of(item, place, "a fallback", findings)?;
+        let fallback = fallback(&mut fields, findings);
+        fields.finish("a fallback", findings);
+        Some(fallback)
+    })
+}
+
+/// One of them, whatever is wrong with it: the others keep their places.
+fn fallback(fields: &mut Fields<'_>, findings: &mut Findings) -> LlmFallback {
+    let has_provider = fields.has("provider");
+    LlmFallback {
+        provider: provider(fields, findings).filter(|_| has_provider),
+        model: Text(fields.text("model", findings).unwrap_or_default()),
+        base_url: fields.text("base_url", findings).map(Text),
+        api_key: fields.text("api_key", findings).map(Text),
+        extra: jsons(fields, "extra", findings),
+        headers: texts(fields, "headers", findings),
+    }
 }
 
 /// The provider; nothing if there is none of that name.

@@ -10,7 +10,7 @@ use crate::graph::model::{Graph, Node};
 use crate::graph::outside::Text;
 use crate::graph::place::Place;
 use crate::id::NodeName;
-use crate::limits::STREAM_BYTES_MAX;
+use crate::limits::{LLM_FALLBACKS_MAX, STREAM_BYTES_MAX};
 
 /// The roles that a message can have.
 const ROLES: [&str; 5] = ["system", "developer", "user", "assistant", "tool"];
@@ -33,18 +33,7 @@ pub(super) fn check(
     for (field, text) in llm.texts() {
         texts.check(text, &place.key(field), findings);
     }
-    for (header, value) in &llm.headers {
-        let place = place.key("headers").key(header);
-        outside::header_name(header, &place, findings);
-        texts.check(value, &place, findings);
-    }
-    for (field, json) in &llm.extra {
-        let place = place.key("extra").key(field);
-        texts.check_json(json, &place, findings);
-        if let Some((_, instead)) = OWN.iter().find(|(own, _)| own == field) {
-            findings.error(&place, format!("`{field}` is the node's own to say")).remedy(*instead);
-        }
-    }
+    further(&texts, llm.headers.iter(), llm.extra.iter(), (place, findings));
     if let Some(messages) = &llm.messages {
         texts.check_json(messages, &place.key("messages"), findings);
     }
@@ -55,6 +44,55 @@ pub(super) fn check(
     let what = "channel, and none of `text`, `message`, `json`, `usage`, `finish_reason` and `model`";
     texts.output(llm.output.as_ref(), (what, &LLM_NAMES), (place, findings));
     written(node, llm, place, findings);
+    fallbacks(&texts, llm, &place.key("fallback"), findings);
+}
+
+/// Further headers, and further fields of the body.
+fn further<'a>(
+    texts: &Texts<'_>,
+    headers: impl Iterator<Item = (&'a String, &'a Text)>,
+    extra: impl Iterator<Item = (&'a String, &'a Value)>,
+    (place, findings): (&Place, &mut Findings),
+) {
+    for (header, value) in headers {
+        let place = place.key("headers").key(header);
+        outside::header_name(header, &place, findings);
+        texts.check(value, &place, findings);
+    }
+    for (field, json) in extra {
+        let place = place.key("extra").key(field);
+        texts.check_json(json, &place, findings);
+        if let Some((_, instead)) = OWN.iter().find(|(own, _)| own == field) {
+            findings.error(&place, format!("`{field}` is the node's own to say")).remedy(*instead);
+        }
+    }
+}
+
+/// What only a fallback says is checked at its place; what it has of the node is checked there.
+fn fallbacks(texts: &Texts<'_>, llm: &LlmNode, place: &Place, findings: &mut Findings) {
+    if llm.fallback.len() > LLM_FALLBACKS_MAX {
+        let message = format!("there are {} fallbacks, over the limit of {LLM_FALLBACKS_MAX}", llm.fallback.len());
+        findings.error(place, message);
+    }
+    for (index, (fallback, asked)) in llm.fallback.iter().zip(llm.alternatives()).enumerate() {
+        let place = place.index(index);
+        let own = [("base_url", &fallback.base_url), ("api_key", &fallback.api_key)];
+        let own = own.into_iter().filter_map(|(field, text)| Some((field, text.as_ref()?)));
+        for (field, text) in own.chain([("model", &fallback.model)]) {
+            texts.check(text, &place.key(field), findings);
+        }
+        further(texts, fallback.headers.iter(), fallback.extra.iter(), (&place, findings));
+        who(&asked, &place, findings);
+        if asked.provider != llm.provider {
+            bounds(&asked, &place, findings);
+            shapes(&asked, &place, findings);
+            if llm.tools.is_some() {
+                findings
+                    .error(&place.key("provider"), "the node's `tools` are in the words of another provider")
+                    .remedy("take a fallback of the same provider, or one that speaks its API");
+            }
+        }
+    }
 }
 
 /// Who is asked, and with which key.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::gathered::Gathered;
 use super::tokens::Tokens;
-use super::{answer, ask, stream};
+use super::{answer, ask, fallback, stream};
 use crate::handler::{Context, NodeError, Reply};
 use crate::kind::set::scope_of;
 use crate::kind::{Kind, Work};
@@ -38,11 +38,12 @@ impl Kind for LlmKind {
             unreachable!("the registry hands each kind its own nodes");
         };
         let (node, caller) = (node.clone(), self.0.clone());
-        Ok(Work::new(async move { run(&ctx, &node, &caller).await }))
+        Ok(Work::new(async move { fallback::run(&ctx, &node, &caller).await }))
     }
 }
 
-async fn run(ctx: &Context, node: &LlmNode, caller: &Caller) -> Result<Reply, NodeError> {
+/// One call of one model.
+pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Result<Reply, NodeError> {
     let schema = answer::schema(node)?;
     let mut texts = caller.texts(scope_of(ctx));
     let request = ask::ask(ctx, node, &mut texts)?;

@@ -1,6 +1,8 @@
 //! The kind `llm`: one call of a language model, whose answer is streamed, whatever the graph makes of it.
 //!
 //! ```text
+//! fallback        the node's model, and those that stand in for it: each a call
+//!
 //! ask ──► openai, anthropic        the request: one body for all nodes, in the words of the provider
 //!
 //! sse ──► openai, anthropic ──► gathered      the answer: bytes, events, and what they add up to
@@ -18,6 +20,7 @@
 mod answer;
 mod anthropic;
 mod ask;
+mod fallback;
 mod gathered;
 mod kind;
 mod openai;

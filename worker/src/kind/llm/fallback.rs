@@ -1,0 +1,131 @@
+//! Which model answers: the node's own, or one that is asked in its place, one after another in the same try.
+//!
+//! | the model before | the next one is asked |
+//! |---|---|
+//! | is put off, or wants to be left alone for a while | at once |
+//! | failed, and another try may help | when there is no other try |
+//! | failed for good | never |
+//!
+//! A model wants to be left alone if its upstream's breaker is open, or if it answered with a `Retry-After`.
+
+use coxswain_shared::graph::LlmNode;
+use coxswain_shared::outcome::Failure;
+use serde_json::json;
+
+use super::kind::call;
+use crate::handler::{Context, NodeError, Reply};
+use crate::outside::Caller;
+
+/// Asks the node's model, and where it is not to be had, those that stand in for it.
+pub(super) async fn run(ctx: &Context, node: &LlmNode, caller: &Caller) -> Result<Reply, NodeError> {
+    let mut errors = match call(ctx, node, caller).await {
+        Err(error) if !node.fallback.is_empty() => vec![(node.model.0.clone(), error)],
+        done => return done,
+    };
+    let is_last_try = ctx.attempt().get() >= ctx.definition().policy.retry.attempts;
+    for asked in node.alternatives() {
+        let (before, error) = errors.last().expect("one has failed");
+        if !gives_way(error, is_last_try) {
+            break;
+        }
+        caller.count_fallback();
+        let told = json!({
+            "from": before, "to": asked.model.0, "provider": asked.provider, "why": error.to_string(),
+        });
+        ctx.emit("fallback", told);
+        match call(ctx, &asked, caller).await {
+            Err(error) => errors.push((asked.model.0, error)),
+            done => return done,
+        }
+    }
+    Err(together(errors))
+}
+
+/// Whether another model may be asked after this.
+fn gives_way(error: &NodeError, is_last_try: bool) -> bool {
+    match error {
+        NodeError::PutOff { .. } | NodeError::Later { .. } => true,
+        NodeError::Retryable(_) | NodeError::TimedOut { .. } => is_last_try,
+        NodeError::Fatal(_) | NodeError::Stopped => false,
+    }
+}
+
+/// What it comes to when all have failed: what befell the first one that was really asked, with what befell the others.
+/// It was no try only if none was: what has been paid for is not repeated without being counted.
+fn together(mut errors: Vec<(String, NodeError)>) -> NodeError {
+    let asked = errors.iter().position(|(_, error)| !matches!(error, NodeError::PutOff { .. }));
+    let place = asked.unwrap_or_default();
+    let (_, mut error) = errors.remove(place);
+    // That a model that stands in fails for good does not mean that the node's own would.
+    if place > 0
+        && let NodeError::Fatal(failure) = error
+    {
+        error = NodeError::Retryable(failure);
+    }
+    if let Some(failure) = failure_of(&mut error) {
+        failure.chain.extend(errors.iter().map(|(model, error)| format!("the model `{model}`: {error}")));
+    }
+    error
+}
+
+const fn failure_of(error: &mut NodeError) -> Option<&mut Failure> {
+    match error {
+        NodeError::Retryable(failure)
+        | NodeError::Fatal(failure)
+        | NodeError::Later { failure, .. }
+        | NodeError::PutOff { failure, .. }
+        | NodeError::TimedOut { failure, .. } => Some(failure),
+        NodeError::Stopped => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use coxswain_shared::limits::Limit;
+    use coxswain_shared::outcome::FailureKind;
+
+    use super::*;
+
+    fn failure(text: &str) -> Failure {
+        Failure::new(FailureKind::Outside, text)
+    }
+
+    fn put_off(text: &str) -> NodeError {
+        NodeError::PutOff { failure: failure(text), after: Duration::from_secs(1) }
+    }
+
+    fn later(text: &str) -> NodeError {
+        NodeError::Later { failure: failure(text), after: Duration::from_secs(1) }
+    }
+
+    fn timed_out(text: &str) -> NodeError {
+        NodeError::TimedOut { limit: Limit::IdleTimeout, failure: failure(text) }
+    }
+
+    #[test]
+    fn a_model_gives_way_as_the_table_says() {
+        let errors =
+            [put_off(""), later(""), NodeError::retryable(""), timed_out(""), NodeError::fatal(""), NodeError::Stopped];
+        assert_eq!(errors.each_ref().map(|error| gives_way(error, false)), [true, true, false, false, false, false]);
+        assert_eq!(errors.each_ref().map(|error| gives_way(error, true)), [true, true, true, true, false, false]);
+    }
+
+    #[test]
+    fn what_all_come_to_is_no_try_only_if_none_was_asked() {
+        let all = |errors: Vec<NodeError>| {
+            let named = ["a", "b", "c"].map(str::to_owned).into_iter();
+            together(named.zip(errors).collect())
+        };
+        let none = all(vec![put_off("1"), put_off("2")]);
+        let NodeError::PutOff { failure, .. } = none else { panic!("{none:?}") };
+        assert_eq!((failure.message.as_str(), failure.chain), ("1", vec!["the model `b`: 2".to_owned()]));
+        let some = all(vec![put_off("1"), timed_out("2"), put_off("3")]);
+        let NodeError::TimedOut { failure, .. } = some else { panic!("{some:?}") };
+        assert_eq!(failure.chain, ["the model `a`: 1", "the model `c`: 3"]);
+        assert!(matches!(all(vec![put_off("1"), NodeError::fatal("no key")]), NodeError::Retryable(_)));
+        assert!(matches!(all(vec![later("1"), NodeError::fatal("no key")]), NodeError::Later { .. }));
+        assert!(matches!(all(vec![NodeError::fatal("1")]), NodeError::Fatal(_)));
+    }
+}
