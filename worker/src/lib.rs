@@ -43,6 +43,7 @@ mod leases;
 mod metrics;
 mod outside;
 mod pause;
+mod retries;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -51,5 +52,5 @@ pub use attempt::{Event as AttemptEvent, IllegalTransition, State as AttemptStat
 pub use config::Config;
 pub use handler::{Context, Handler, IntoReply, NodeError, Policy, Reply};
 pub use kind::{Kind, Work};
-pub use outside::{Allowed, NotAllowed, OutsideConfig, Pattern, Share, UpstreamLimits, Upstreams};
+pub use outside::{Allowed, NotAllowed, OutsideConfig, Pattern, RetryBudget, Share, UpstreamLimits, Upstreams};
 pub use run::{Builder, EXIT_STUCK, Ended, Error, Worker};

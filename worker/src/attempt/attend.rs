@@ -162,14 +162,21 @@ fn conclude(
     }
     let reason = notice.as_ref().map(|notice| &notice.reason);
     let policy = ctx.map(|ctx| ctx.definition().policy.clone()).unwrap_or_default();
+    let retries = ctx.and_then(Context::retries);
+    let over_budget = retries.as_ref().and_then(|retries| retries.take().err());
+    let is_paid = over_budget.is_none();
     let terms = classify::Terms {
         retry: &policy.retry,
         attempt: lease.attempt,
         remaining: shared.clock.instant_of(lease.task_deadline, gone).saturating_duration_since(gone),
         length: reason.map_or(Duration::ZERO, |reason| length_of(reason, lease, policy.idle_timeout)),
+        over_budget,
     };
     let is_good = finish.is_good();
     let consequence = classify(finish, reason, &terms, &mut rand::rng()).at(&task.task.node);
+    if let Some(retries) = retries.filter(|_| is_paid && !consequence.is_retry()) {
+        retries.give_back();
+    }
     (Report { notice, gone, cleaned, is_good, is_stuck }, consequence)
 }
 

@@ -74,6 +74,13 @@ pub(crate) enum Consequence {
     Abandon,
 }
 
+impl Consequence {
+    /// Whether it is another try.
+    pub(crate) const fn is_retry(&self) -> bool {
+        matches!(self, Self::Settle(Verdict::Retry { .. }))
+    }
+}
+
 /// What the decision needs beside the end and the reason.
 #[derive(Debug)]
 pub(crate) struct Terms<'a> {
@@ -85,6 +92,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) remaining: Duration,
     /// How long each limit was that may have been hit, for the message.
     pub(crate) length: Duration,
+    /// Why there is no other try although the policy has one left: it would have to be paid for.
+    pub(crate) over_budget: Option<String>,
 }
 
 /// Decides what an attempt's end means.
@@ -191,6 +200,10 @@ fn again_after(
 ) -> Consequence {
     let verdict = match retry::after(terms.retry, terms.attempt, rng).map(|after| after.max(shortest)) {
         None => Verdict::Done(done(failure)),
+        Some(_) if terms.over_budget.is_some() => {
+            failure.chain.extend(terms.over_budget.clone());
+            Verdict::Done(done(failure))
+        }
         Some(after) if retry::fits(after, Limit::AttemptTimeout.floor(), terms.remaining) => {
             Verdict::Retry { failure, after }
         }
@@ -223,6 +236,7 @@ mod tests {
             attempt: AttemptNumber::new(1),
             remaining: Duration::from_secs(remaining),
             length: Duration::from_mins(2),
+            over_budget: None,
         };
         classify(finish, reason, &terms, &mut rand::rngs::StdRng::seed_from_u64(1))
     }
@@ -288,6 +302,29 @@ mod tests {
         }
         let deadline = EndReason::DeadlineExceeded(Limit::AttemptTimeout);
         assert_eq!(words(&decide(Finish::Dropped, Some(&deadline), 1, 600)), "timed out");
+    }
+
+    #[test]
+    fn a_try_that_nobody_pays_for_is_not_made_and_the_failure_says_so() {
+        let why = "it was not tried again: retries are over their budget";
+        let retry = retry(5);
+        let decide = |finish, attempts| {
+            let terms = Terms {
+                retry: &Retry { attempts, ..retry.clone() },
+                attempt: AttemptNumber::new(1),
+                remaining: Duration::from_mins(10),
+                length: Duration::ZERO,
+                over_budget: Some(why.to_owned()),
+            };
+            classify(finish, None, &terms, &mut rand::rngs::StdRng::seed_from_u64(1))
+        };
+        for (attempts, chain) in [(5, vec![why.to_owned()]), (1, Vec::new())] {
+            let decided = decide(Finish::Returned(Err(NodeError::retryable("no"))), attempts);
+            let Consequence::Settle(Verdict::Done(Outcome::Failed { failure })) = decided else {
+                panic!("{decided:?}")
+            };
+            assert_eq!(failure.chain, chain, "only where a try was left");
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::NodeError;
 use crate::attempt::Switch;
 use crate::events::Buffer;
 use crate::metrics::Metrics;
+use crate::retries::Retries;
 
 /// Hooks that one attempt may register.
 const HOOKS_MAX: usize = 64;
@@ -65,6 +66,7 @@ struct Inner {
     partial: Mutex<Option<Value>>,
     hooks: Mutex<Vec<Hook>>,
     runs_on: AtomicBool,
+    retries: Mutex<Option<Arc<Retries>>>,
 }
 
 impl std::fmt::Debug for Context {
@@ -92,6 +94,7 @@ impl Context {
             partial: Mutex::default(),
             hooks: Mutex::default(),
             runs_on: AtomicBool::new(false),
+            retries: Mutex::default(),
         }))
     }
 
@@ -276,6 +279,16 @@ impl Context {
     /// Whether something of the attempt may run on.
     pub(crate) fn may_run_on(&self) -> bool {
         self.0.runs_on.load(Ordering::SeqCst)
+    }
+
+    /// Another try has to be paid for here. The first one called says so.
+    pub(crate) fn limit_retries(&self, retries: &Arc<Retries>) {
+        lock(&self.0.retries).get_or_insert_with(|| Arc::clone(retries));
+    }
+
+    /// Where another try has to be paid for.
+    pub(crate) fn retries(&self) -> Option<Arc<Retries>> {
+        lock(&self.0.retries).clone()
     }
 
     /// Waits until work that asked for grace has had it; a lost lease gives none. Cancel safe.

@@ -94,6 +94,9 @@ impl Call<'_> {
         guard::check(self.clients.config(), request.url()).map_err(|private| failure::private(&private, &name))?;
         let turn = self.gates.of(request.url()).enter(begun_at + self.patience(), self.ctx.deadline()).await;
         let turn = turn.map_err(|refusal| failure::refused(&refusal, &name))?;
+        if let Some(retries) = turn.retries() {
+            self.ctx.limit_retries(retries);
+        }
         let progress = || Progress { elapsed: begun_at.elapsed(), waited: turn.waited(), status: None, bytes: 0 };
         let told = |error: reqwest::Error| self.tell(&error, &name, progress());
         let client = self.clients.client(self.limits.connect).map_err(told)?;

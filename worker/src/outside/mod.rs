@@ -33,4 +33,4 @@ pub(crate) use caller::Caller;
 pub use config::{Allowed, NotAllowed, OutsideConfig, Pattern};
 pub(crate) use secrets::Secrets;
 pub(crate) use texts::Texts;
-pub use upstream::{Share, UpstreamLimits, Upstreams};
+pub use upstream::{RetryBudget, Share, UpstreamLimits, Upstreams};

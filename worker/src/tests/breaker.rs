@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::bench::{Bench, Running, values};
 use super::isolation::{Sweeping, begin_many};
 use super::upstream::{Exchange, Upstream};
-use crate::{Config, OutsideConfig, UpstreamLimits, Upstreams, Worker};
+use crate::{Config, OutsideConfig, RetryBudget, Share, UpstreamLimits, Upstreams, Worker};
 
 fn start(bench: &Bench, others: UpstreamLimits) -> Running {
     let upstreams = Upstreams { others, ..Upstreams::default() };
@@ -179,6 +179,24 @@ async fn two_workers_share_one_rate_and_what_waits_for_it_is_no_try() {
     assert!(waiting.iter().all(|why| why.contains("as often as its rate allows")), "{waiting:?}");
     first.drain().await;
     second.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retries_that_the_calls_do_not_pay_for_are_not_made_and_the_failure_says_so() {
+    let (upstream, _) = failing().await;
+    let bench = Bench::new();
+    let _sweeping = Sweeping::start(&bench);
+    let budget = RetryBudget { share: Share::percent(1).unwrap(), reserve: 2 };
+    let limits = UpstreamLimits { breaker: None, retry_budget: Some(budget), ..UpstreamLimits::default() };
+    let running = start(&bench, limits);
+    let mut node = get(&upstream.url("/"));
+    node["retry"] = json!({"attempts": 100, "first": "1ms", "max": "1ms"});
+    let Outcome::Failed { failure } = outcome(&bench, &node).await else { panic!("it does not succeed") };
+    assert!(failure.message.contains("503"), "{failure}");
+    assert!(failure.chain[0].contains("are over their budget of 1% of its calls"), "{failure}");
+    let tries = upstream.requests().len();
+    assert!((3..100).contains(&tries), "two retries beside the first, and what time has filled: {tries}");
+    running.drain().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,10 +9,11 @@ use coxswain_shared::upstream::{Admission, Breaker, Rate};
 use tokio::time::{Instant, sleep};
 
 use super::fleet::Fleet;
-use super::limits::UpstreamLimits;
+use super::limits::{RetryBudget, UpstreamLimits};
 use super::places::{Place, Places};
 use super::refusal::{PutOff, Refusal, Why};
 use super::watch::{Watch, Word};
+use crate::retries::Retries;
 
 /// The longest that a call waits in its place for the upstream's rate.
 const RATE_WAIT: Duration = Duration::from_millis(250);
@@ -25,6 +26,8 @@ pub(in crate::outside) struct Gate {
     /// Absent where there is no breaker.
     watch: Option<Mutex<Watch>>,
     fleet: Fleet,
+    /// Absent where retries are not limited.
+    retries: Option<Arc<Retries>>,
 }
 
 /// The right to a call: until it is dropped.
@@ -51,7 +54,10 @@ enum Fate {
 impl Gate {
     pub(super) fn new(places: Places, limits: &UpstreamLimits, fleet: Fleet) -> Self {
         let watch = limits.breaker.map(|limits| Mutex::new(Watch::new(limits)));
-        Self { places: Arc::new(places), rate: limits.rate, watch, fleet }
+        let retries = limits.retry_budget.map(|RetryBudget { share, reserve }| {
+            Arc::new(Retries::new(fleet.upstream().to_string(), share.as_percent(), reserve))
+        });
+        Self { places: Arc::new(places), rate: limits.rate, watch, fleet, retries }
     }
 
     /// Gives a call its turn by `until`; `deadline` is when its try is over. Cancel safe: who drops it waits no more.
@@ -66,6 +72,9 @@ impl Gate {
         let place = self.places.enter(until).await.map_err(Refusal::PutOff)?;
         self.keep_rate(begun_at, until).await.map_err(Refusal::PutOff)?;
         let probe = if word == Word::Ask { Some(self.ask(begun_at).await?) } else { None };
+        if let Some(retries) = &self.retries {
+            retries.called();
+        }
         let (probe, fate) = (Mutex::new(probe), Mutex::new(Fate::Open));
         Ok(Turn { gate: Arc::clone(self), place, deadline, probe, fate })
     }
@@ -139,6 +148,11 @@ impl Gate {
 }
 
 impl Turn {
+    /// Where another try has to be paid for.
+    pub(in crate::outside) fn retries(&self) -> Option<&Arc<Retries>> {
+        self.gate.retries.as_ref()
+    }
+
     /// How long it was waited for.
     pub(in crate::outside) const fn waited(&self) -> Duration {
         self.place.waited

@@ -43,6 +43,24 @@ pub struct UpstreamLimits {
     pub rate: Option<Rate>,
     /// When calls are not even tried, by the whole fleet. Default: [`BreakerLimits::default`].
     pub breaker: Option<BreakerLimits>,
+    /// Retries of this worker. Default: 20 %, and 100 beside.
+    pub retry_budget: Option<RetryBudget>,
+}
+
+/// How many retries there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// As a part of the calls.
+    pub share: Share,
+    /// Beside these: so many at once, of which a tenth is there again each second.
+    pub reserve: u16,
+}
+
+impl RetryBudget {
+    /// A part of the calls, and 100 beside.
+    pub const fn new(share: Share) -> Self {
+        Self { share, reserve: 100 }
+    }
 }
 
 impl Default for UpstreamLimits {
@@ -55,6 +73,7 @@ impl Default for UpstreamLimits {
             silence: Duration::from_secs(1),
             rate: None,
             breaker: Some(BreakerLimits::default()),
+            retry_budget: Some(RetryBudget::new(Share(20))),
         }
     }
 }

@@ -23,7 +23,7 @@ mod registry;
 mod watch;
 
 pub(super) use gate::Turn;
-pub use limits::{Share, UpstreamLimits, Upstreams};
+pub use limits::{RetryBudget, Share, UpstreamLimits, Upstreams};
 pub(super) use refusal::{PutOff, Refusal, Why};
 pub(super) use registry::Gates;
 pub(super) use watch::Open;

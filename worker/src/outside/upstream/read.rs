@@ -8,7 +8,7 @@ use coxswain_shared::duration;
 use coxswain_shared::upstream::{BreakerLimits, NotARate, Rate};
 use serde_json::{Map, Value};
 
-use super::limits::{Share, UpstreamLimits, Upstreams};
+use super::limits::{RetryBudget, Share, UpstreamLimits, Upstreams};
 use crate::hint::hint;
 
 /// Bytes of a file of upstreams.
@@ -18,7 +18,8 @@ const NAMES_MAX: usize = 200;
 /// What stands for all the others.
 const OTHERS: &str = "*";
 /// What an upstream may be given.
-const FIELDS: [&str; 8] = ["breaker", "burst", "concurrency", "queue", "rate", "share", "silence", "wait"];
+const FIELDS: [&str; 9] =
+    ["breaker", "burst", "concurrency", "queue", "rate", "retry_budget", "share", "silence", "wait"];
 /// What a breaker may be given.
 const BREAKER_FIELDS: [&str; 4] = ["failures", "of", "open_for", "within"];
 /// The most calls at once, and of a breaker's window.
@@ -152,6 +153,8 @@ fn set(limits: &mut UpstreamLimits, field: &str, value: &Value) -> Result<(), St
         "concurrency" => limits.concurrency = number(value, 1..=10_000)?,
         "queue" => limits.queue = number(value, 0..=10_000)?,
         "rate" => limits.rate = rate(value)?,
+        "retry_budget" if is_off(value) => limits.retry_budget = None,
+        "retry_budget" => limits.retry_budget = Some(RetryBudget::new(share(value)?)),
         "share" => limits.share = share(value)?,
         "wait" => limits.wait = span(value, Duration::ZERO)?,
         "silence" => limits.silence = span(value, Duration::from_millis(10))?,
@@ -221,6 +224,9 @@ mod tests {
         assert_eq!(a.rate.map(|rate| (rate.to_string(), rate.burst())), Some(("500/m".to_owned(), 20)));
         assert_eq!(a.breaker, Some(BreakerLimits { failures: 30, of: 5, ..BreakerLimits::default() }));
         assert_eq!((b.rate, b.breaker), (None, None));
+        let read = Upstreams::read("{a: {retry_budget: 5%}, b: {retry_budget: off}}").unwrap();
+        let budget = read.named["a"].retry_budget;
+        assert_eq!((budget, read.named["b"].retry_budget), (Share::percent(5).map(RetryBudget::new), None));
         let told = Upstreams::read(
             "{a: {burst: 2}, b: {rate: 5, burst: 0}, c: {breaker: 7}, d: {breaker: {off: 1, of: 0, within: 1ms}}}",
         );
