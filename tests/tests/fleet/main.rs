@@ -14,4 +14,5 @@ mod outages;
 mod partitions;
 mod rig;
 mod stops;
+mod upstreams;
 mod volume;
