@@ -119,6 +119,12 @@ impl<'a> View<'a> {
                 let word = self.output.paint_err.odd("retrying");
                 self.line(&task.id, &format!("{word}  try {} failed: {}", task.attempts, cut(&why, VALUE_WIDTH)));
             }
+            TaskChange::PutOff => {
+                self.open.remove(&task.id);
+                let why = task.last_failure.as_ref().map(|failure| failure.message.as_str()).unwrap_or_default();
+                let word = self.output.paint_err.odd("put off");
+                self.line(&task.id, &format!("{word}   {}", cut(why, VALUE_WIDTH)));
+            }
             TaskChange::Asking => {
                 let shown = task.payload.as_ref().map(shorten).unwrap_or_default();
                 self.line(&task.id, &format!("{}  {shown}", self.output.paint_err.odd("asks")));

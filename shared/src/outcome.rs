@@ -167,6 +167,8 @@ pub enum FailureKind {
     Unknown,
     /// What it called could not be reached, broke off, or refused.
     Outside,
+    /// What it needs was not to be had, and it was not tried.
+    PutOff,
     /// A child run ended badly.
     Child,
     /// Fewer items of a fan-out succeeded than it needs.
@@ -193,6 +195,7 @@ impl FailureKind {
             Self::Conflict => "conflict",
             Self::Unknown => "unknown",
             Self::Outside => "outside",
+            Self::PutOff => "put_off",
             Self::Child => "child",
             Self::FanOut => "fan_out",
             Self::Exhausted => "exhausted",

@@ -14,6 +14,7 @@ use super::look::find;
 use super::patience::patiently;
 use crate::checkpoint::StoredCheckpoint;
 use crate::id::{Fence, Revision, RunId, Step, TaskId};
+use crate::outcome::FailureKind;
 use crate::run::RunStatus;
 use crate::stop::StopReport;
 use crate::store::{Event, Run, Signal, SignalReceiver, Store};
@@ -72,6 +73,8 @@ pub enum TaskChange {
     Started,
     /// Its try failed, and another one follows.
     Retrying,
+    /// It was put off: what it needs is not to be had now. That was no try, and it comes back.
+    PutOff,
     /// It waits for a human.
     Asking,
     /// It has its outcome.
@@ -271,7 +274,7 @@ impl Seen {
             if before == Some(now) {
                 continue;
             }
-            if let Some(change) = change(task.state) {
+            if let Some(change) = change(&task) {
                 news.push(Progress::Task { change, task: Box::new(task) });
             }
         }
@@ -284,9 +287,11 @@ fn as_ordered(report: &StopReport) -> StopReport {
     StopReport { forced_at: None, released: 0, unconfirmed: 0, closed_at: None, ..report.clone() }
 }
 
-const fn change(state: TaskState) -> Option<TaskChange> {
-    match state {
+fn change(task: &Task) -> Option<TaskChange> {
+    let was_put_off = || task.last_failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::PutOff);
+    match task.state {
         TaskState::Pending | TaskState::Queued => None,
+        TaskState::Delayed if was_put_off() => Some(TaskChange::PutOff),
         TaskState::Delayed => Some(TaskChange::Retrying),
         TaskState::Human => Some(TaskChange::Asking),
         TaskState::Waiting | TaskState::Child | TaskState::Leased | TaskState::Stopping => Some(TaskChange::Started),

@@ -172,6 +172,7 @@ fn succeeded(product: Product) -> Consequence {
 
 /// The task comes back later, and this was no try; else it has failed.
 fn put_off(mut failure: Failure, after: Duration, terms: &Terms<'_>) -> Consequence {
+    failure.kind = FailureKind::PutOff;
     let verdict = if retry::fits(after, Limit::AttemptTimeout.floor(), terms.remaining) {
         Verdict::PutOff { failure, after }
     } else {
@@ -344,6 +345,7 @@ mod tests {
         let decided = decide(put_off(), None, 5, 9);
         let Consequence::Settle(Verdict::Done(Outcome::Failed { failure })) = decided else { panic!("{decided:?}") };
         assert!(failure.message == "full" && failure.chain[0].contains("not tried again"), "{failure}");
+        assert_eq!(failure.kind, FailureKind::PutOff, "whatever the handler called it");
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum NodeError {
     /// This was no try: what it needs is not to be had now. The task comes back after about this time, as often as its
     /// `timeout` allows, whatever its retry policy says. Only for what has done nothing yet.
     PutOff {
-        /// What it waits for.
+        /// What it waits for. It is stored as one of the kind [`FailureKind::PutOff`].
         failure: Failure,
         /// How long until it is worth coming back.
         after: Duration,

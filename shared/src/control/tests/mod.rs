@@ -3,5 +3,6 @@
 mod cancelling;
 mod fleet;
 mod following;
+mod putting_off;
 mod resuming;
 mod submitting;
