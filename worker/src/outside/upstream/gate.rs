@@ -15,7 +15,7 @@ use super::refusal::{PutOff, Refusal, Why};
 use super::watch::{Watch, Word};
 use crate::retries::Retries;
 
-/// The longest that a call waits in its place for the upstream's rate.
+/// The longest that a call waits in its place for the upstream's rate: it asks the store a few times, and no more.
 const RATE_WAIT: Duration = Duration::from_millis(250);
 
 /// The gate of one upstream.
@@ -116,9 +116,10 @@ impl Gate {
     /// Waits for the fleet's rate, as long as that takes a moment.
     async fn keep_rate(&self, begun_at: Instant, until: Instant) -> Result<(), PutOff> {
         let Some(rate) = &self.rate else { return Ok(()) };
+        let until = until.min(Instant::now() + RATE_WAIT);
         loop {
             let Some(Admission::After(wait)) = self.fleet.admit(rate).await else { return Ok(()) };
-            if wait > RATE_WAIT || Instant::now() + wait > until {
+            if Instant::now() + wait > until {
                 let put_off = self.places.put_off(Why::Rate, begun_at, rate.interval());
                 return Err(PutOff { after: put_off.after.max(wait), ..put_off });
             }
