@@ -37,7 +37,8 @@ pub struct UpstreamLimits {
     pub share: Share,
     /// How long a call waits for its turn in its slot, before it is put off. Default 5 s.
     pub wait: Duration,
-    /// After how long without a sign of life nobody waits for the upstream. Default 1 s.
+    /// After how long without a sign of life nobody waits for the upstream. Default 2 s: most models have said
+    /// something by then.
     pub silence: Duration,
     /// Calls of the whole fleet. Default: no limit.
     pub rate: Option<Rate>,
@@ -70,7 +71,7 @@ impl Default for UpstreamLimits {
             queue: 256,
             share: Share(75),
             wait: Duration::from_secs(5),
-            silence: Duration::from_secs(1),
+            silence: Duration::from_secs(2),
             rate: None,
             breaker: Some(BreakerLimits::default()),
             retry_budget: Some(RetryBudget::new(Share(20))),

@@ -181,7 +181,8 @@ mod tests {
     use super::*;
 
     fn places(concurrency: u16, queue: u16) -> Arc<Places> {
-        let limits = UpstreamLimits { concurrency, queue, ..UpstreamLimits::default() };
+        let silence = Duration::from_secs(1);
+        let limits = UpstreamLimits { concurrency, queue, silence, ..UpstreamLimits::default() };
         let metrics = Metrics::new(&telemetry::Metrics::new());
         Arc::new(Places::new(UpstreamName::of("h", 80), ("other", &limits), 16, metrics))
     }
