@@ -12,6 +12,7 @@ mod parse;
 mod place;
 mod policy;
 mod read;
+pub mod reference;
 pub mod render;
 mod suggest;
 #[cfg(test)]

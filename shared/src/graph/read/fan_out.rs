@@ -3,6 +3,7 @@
 use super::fields::Fields;
 use crate::graph::fan_out::{FanOut, FanOutPolicy};
 use crate::graph::finding::Findings;
+use crate::graph::place::Place;
 use crate::graph::tree::Branch;
 
 const FORMS: &str = "write `each`, `collect`, `fail_fast`, `race`, or `{ quorum: 2 }`";
@@ -25,7 +26,7 @@ fn policy(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<FanOutPoli
             "fail_fast" => Some(FanOutPolicy::FailFast),
             "race" => Some(FanOutPolicy::Race),
             "quorum" => {
-                findings.error(&place, "a quorum needs a number").remedy("write `{ quorum: 2 }`");
+                no_number(&place, findings);
                 None
             }
             other => {
@@ -37,6 +38,9 @@ fn policy(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<FanOutPoli
         Branch::Map(_) => {
             let mut inner = Fields::of(tree, &place, "`policy`", findings)?;
             let need = inner.small_count("quorum", findings);
+            if !inner.has("quorum") {
+                no_number(&place, findings);
+            }
             inner.finish("`policy`", findings);
             need.map(FanOutPolicy::Quorum)
         }
@@ -45,4 +49,8 @@ fn policy(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<FanOutPoli
             None
         }
     }
+}
+
+fn no_number(place: &Place, findings: &mut Findings) {
+    findings.error(place, "a quorum needs a number").remedy("write `{ quorum: 2 }`");
 }

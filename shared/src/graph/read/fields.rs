@@ -10,6 +10,15 @@ use crate::graph::model::Expression;
 use crate::graph::place::Place;
 use crate::graph::tree::{Branch, Entry, Tree};
 
+#[cfg(test)]
+thread_local! {
+    /// The fields that were known of each mapping that this thread has read, by what the mapping is called.
+    pub(in crate::graph) static KNOWN: std::cell::RefCell<Known> = const { std::cell::RefCell::new(Known::new()) };
+}
+
+#[cfg(test)]
+type Known = std::collections::BTreeMap<String, std::collections::BTreeSet<&'static str>>;
+
 /// The fields of one mapping. Reading one makes it known; `finish` reports those that nobody read.
 pub(super) struct Fields<'t> {
     entries: &'t [Entry],
@@ -53,13 +62,15 @@ impl<'t> Fields<'t> {
         self.known.extend(names);
     }
 
-    /// Whether a field is there, without making it known.
+    /// Whether a field is there and not empty, without making it known.
     pub(super) fn has(&self, name: &str) -> bool {
-        self.entries.iter().any(|entry| entry.key == name)
+        self.entries.iter().any(|entry| entry.key == name && !matches!(entry.value.value, Branch::Null))
     }
 
     /// Reports the fields that nobody read.
     pub(super) fn finish(self, what: &str, findings: &mut Findings) {
+        #[cfg(test)]
+        KNOWN.with_borrow_mut(|known| known.entry(what.to_owned()).or_default().extend(&self.known));
         for entry in self.entries.iter().filter(|entry| !self.known.contains(&entry.key.as_str())) {
             findings
                 .error(&self.place.key(&entry.key), format!("{what} has no field `{}`", entry.key))

@@ -14,3 +14,5 @@ mod policy;
 mod vector;
 
 pub(super) use children::{Session, node_count};
+#[cfg(test)]
+pub(super) use fields::KNOWN;

@@ -8,6 +8,8 @@ use crate::graph::policy::{Backoff, Jitter, OnFailure, Policy, Retry};
 use crate::graph::tree::Branch;
 use crate::id::PoolName;
 
+const FORMS: &str = "write fail, { continue: { channel: value } } or { goto: node }";
+
 /// A policy as it is written: what is absent is taken from the defaults.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Written {
@@ -138,10 +140,11 @@ fn on_failure(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<OnFail
         Branch::Text(word) if word == "fail" => Some(OnFailure::Fail),
         Branch::Text(word) if word == "continue" => Some(OnFailure::Continue(std::collections::BTreeMap::new())),
         Branch::Map(_) => {
+            let before = findings.len();
             let mut fields = Fields::of(tree, &place, "`on_failure`", findings)?;
             let proceed = fields
                 .map("continue", findings, |value, _, _| Some(value.to_json()))
-                .or_else(|| fields.has("continue").then(std::collections::BTreeMap::new));
+                .or_else(|| fields.get_even_empty("continue").map(|_| std::collections::BTreeMap::new()));
             let goto = fields.name("goto", findings);
             fields.finish("`on_failure`", findings);
             match (proceed, goto) {
@@ -151,12 +154,17 @@ fn on_failure(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<OnFail
                     findings.error(&place, "`on_failure` has both `continue` and `goto`").remedy("keep one of them");
                     None
                 }
-                (None, None) => None,
+                (None, None) => {
+                    if findings.len() == before {
+                        findings.error(&place, "`on_failure` is empty").remedy(FORMS);
+                    }
+                    None
+                }
             }
         }
         _ => {
             let message = format!("`on_failure` cannot be {}", tree.describe());
-            findings.error(&place, message).remedy("write fail, { continue: { channel: value } } or { goto: node }");
+            findings.error(&place, message).remedy(FORMS);
             None
         }
     }
