@@ -3,6 +3,7 @@
 //! What the commands do to runs is in `coxswain_shared::control`; here are flags, words and colours.
 
 mod attach;
+mod budget;
 mod cli;
 mod command;
 mod context;

@@ -201,6 +201,9 @@ impl<'a> View<'a> {
         let took = between(run.started_at.or(Some(run.created_at)), run.ended_at).unwrap_or_default();
         let status = self.output.paint_err.status(run.status);
         self.output.note(format!("run {} {status} in {took}, step {}", run.key.id, run.step));
+        if !run.spent.is_nothing() {
+            self.output.note(format!("  spent {}", run.spent));
+        }
         if let Some(failure) = &run.failure {
             self.output.note(format!("  {failure}"));
         }

@@ -12,6 +12,7 @@ use coxswain_shared::id::{GraphHash, PoolName, RunId};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::Outcome;
 use coxswain_shared::run::RunStatus;
+use coxswain_shared::spend::Spend;
 use coxswain_shared::stop::Cause;
 use coxswain_shared::store::conformance::{Fixture, make};
 use coxswain_shared::store::{
@@ -56,7 +57,10 @@ impl Fleet {
                 if let Ok(Claimed::Leased(lease)) = store.claim(make::claim(&task)).await {
                     let writes = BTreeMap::from([("count".parse().expect("a name"), json!(1))]);
                     let verdict = Verdict::Done(Outcome::wrote(writes));
-                    store.settle(Settle { task, fence: lease.fence, verdict }).await.expect("the store is there");
+                    store
+                        .settle(Settle { task, fence: lease.fence, verdict, spent: Spend::default() })
+                        .await
+                        .expect("the store is there");
                 }
                 delivery.ack().await;
             }

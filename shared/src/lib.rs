@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod plan;
 pub mod retry;
 pub mod run;
+pub mod spend;
 pub mod state;
 pub mod stop;
 pub mod submission;

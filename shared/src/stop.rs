@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::duration;
 use crate::limits::Limit;
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::time::Timestamp;
 
 /// Why a run is stopped. The cause decides how the run ends.
@@ -139,6 +140,9 @@ pub struct StopProof {
     /// What it had written when it stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial: Option<Value>,
+    /// What it had spent when it stopped, as far as it was told.
+    #[serde(default, skip_serializing_if = "Spend::is_nothing")]
+    pub spent: Spend,
 }
 
 /// The state of a stop: the order, and what is known of its carrying out.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Values;
 use crate::duration;
 use crate::id::{GraphHash, GraphName, NodeName, RunId, Step, TaskId, ThreadId};
+use crate::spend::Budget;
 
 /// What a new run does to the one in flight on its thread. The names are LangGraph's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,6 +94,9 @@ pub struct RunSpec {
     /// Overrides the graph's `max_steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_steps: Option<u64>,
+    /// What it may spend at models, its child runs included.
+    #[serde(default, skip_serializing_if = "Budget::is_unlimited")]
+    pub budget: Budget,
 }
 
 /// A run to be made.

@@ -7,7 +7,7 @@ use coxswain_shared::config::{Mistakes, Reader, Source, Variable};
 use coxswain_shared::id::{PoolName, WorkerId};
 use coxswain_shared::limits::{HEARTBEAT, LEASE_TTL};
 
-use crate::outside::{OutsideConfig, Upstreams};
+use crate::outside::{OutsideConfig, Prices, Upstreams};
 
 const ID: Variable = Variable {
     name: "COX_WORKER_ID",
@@ -68,6 +68,11 @@ const UPSTREAMS: Variable = Variable {
     name: "COX_UPSTREAMS",
     default: "",
     meaning: "limits of calls by upstream, see docs/upstreams.md: the path of a YAML or JSON file, or the text itself, such as {api.openai.com: {concurrency: 8}}",
+};
+const PRICES: Variable = Variable {
+    name: "COX_PRICES",
+    default: "",
+    meaning: "what models cost per million tokens, see docs/runaway.md: the path of a YAML or JSON file, or the text itself, such as {gpt-5-mini: {input: 0.25, output: 2}}",
 };
 const SECRETS: Variable = Variable {
     name: "COX_SECRETS",
@@ -179,7 +184,8 @@ impl Config {
                 allow: reader.list(&OUTSIDE_ALLOW),
                 secrets: reader.list(&SECRETS),
                 secrets_dir: reader.optional(&SECRETS_DIR).map(PathBuf::from),
-                upstreams: upstreams(&mut reader),
+                upstreams: listed(&mut reader, &UPSTREAMS, Upstreams::read),
+                prices: listed(&mut reader, &PRICES, Prices::read),
             },
         };
         reader.finish(config)
@@ -207,13 +213,18 @@ fn number(reader: &mut Reader<'_>, variable: &Variable, range: std::ops::RangeIn
     u16::try_from(reader.number(variable, range)).expect("the ranges of this module fit a u16")
 }
 
-fn upstreams(reader: &mut Reader<'_>) -> Upstreams {
-    let read = reader.optional(&UPSTREAMS).map_or_else(|| Ok(Upstreams::default()), |text| Upstreams::read(&text));
+/// A setting that may hold several mistakes.
+fn listed<T: Default>(
+    reader: &mut Reader<'_>,
+    variable: &Variable,
+    read: impl Fn(&str) -> Result<T, Vec<String>>,
+) -> T {
+    let read = reader.optional(variable).map_or_else(|| Ok(T::default()), |text| read(&text));
     read.unwrap_or_else(|mistakes| {
         for why in mistakes {
-            reader.check(false, &UPSTREAMS, why);
+            reader.check(false, variable, why);
         }
-        Upstreams::default()
+        T::default()
     })
 }
 

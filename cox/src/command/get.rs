@@ -50,6 +50,9 @@ fn text(described: &Described, paint: Paint) -> String {
         lines.push(row("failure", &failure.to_string()));
     }
     lines.extend(times(run));
+    if !run.spent.is_nothing() {
+        lines.push(row("spent", &run.spent.to_string()));
+    }
     lines.extend(origin(run));
     if run.thread.as_str() != run.key.id.as_str() {
         let queued = described.thread.as_ref().map_or(0, |thread| thread.queue.len());

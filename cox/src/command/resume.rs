@@ -10,6 +10,7 @@ use coxswain_shared::store::Store;
 
 use super::run::work_and_watch;
 use super::submit::Strategy;
+use crate::budget::BudgetFlags;
 use crate::context::Context;
 use crate::embedded::pools;
 use crate::exit::Exit;
@@ -64,6 +65,8 @@ pub(crate) struct Args {
     /// The steps that the new run may take [default: the old one's]
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<u64>,
+    #[command(flatten)]
+    budget: BudgetFlags,
     /// Watch it until its end, as `cox run` does
     #[arg(long, short)]
     watch: bool,
@@ -105,6 +108,7 @@ impl Args {
             labels: input::labels(&self.label)?,
             run_timeout: self.run_timeout,
             max_steps: self.max_steps,
+            budget: self.budget.budget(),
             reason: self.reason,
             ..Resumption::new(self.run, Context::actor(self.actor))
         })

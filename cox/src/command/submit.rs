@@ -7,6 +7,7 @@ use coxswain_shared::duration;
 use coxswain_shared::id::{NodeName, RunId, ThreadId};
 use coxswain_shared::store::{OnConflict, Store};
 
+use crate::budget::BudgetFlags;
 use crate::context::Context;
 use crate::definition;
 use crate::embedded::pools;
@@ -59,6 +60,8 @@ pub(crate) struct NewRun {
     /// The steps that it may take [default: the graph's]
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<u64>,
+    #[command(flatten)]
+    budget: BudgetFlags,
     /// Pause before a node runs; may be given several times
     #[arg(long, value_name = "NODE")]
     interrupt_before: Vec<NodeName>,
@@ -106,6 +109,7 @@ impl NewRun {
             labels: input::labels(&self.label)?,
             run_timeout: self.run_timeout,
             max_steps: self.max_steps,
+            budget: self.budget.budget(),
             interrupt_before: self.interrupt_before,
             interrupt_after: self.interrupt_after,
             ..Submission::new(graph, Context::actor(self.actor))

@@ -17,6 +17,7 @@ use crate::id::{NodeName, Nonce, RunId, Step, TaskId};
 use crate::limits::PAGE_MAX;
 use crate::outcome::Outcome;
 use crate::run::RunStatus;
+use crate::spend::Budget;
 use crate::state;
 use crate::store::{NewRun, OnConflict, Resume, Resumed, Run, RunSpec, Start, Store};
 use crate::task::{Task, TaskState};
@@ -53,6 +54,8 @@ pub struct Resumption {
     pub run_timeout: Option<Duration>,
     /// For a run that has ended: its bound of steps.
     pub max_steps: Option<u64>,
+    /// Overrides the graph's budget, as far as it says something.
+    pub budget: Budget,
     /// Who resumes it.
     pub actor: String,
     /// Why, in their words.
@@ -72,6 +75,7 @@ impl Resumption {
             labels: BTreeMap::new(),
             run_timeout: None,
             max_steps: None,
+            budget: Budget::default(),
             actor: actor.into(),
             reason: None,
         }
@@ -268,6 +272,7 @@ fn successor(origin: &Run, graph: &Graph, step: Step, wish: Resumption) -> NewRu
             actor: wish.actor,
             reason: wish.reason,
             max_steps: wish.max_steps.or(spec.max_steps),
+            budget: wish.budget.or(spec.budget),
         },
     }
 }

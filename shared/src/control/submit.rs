@@ -11,6 +11,7 @@ use crate::graph::Graph;
 use crate::id::{GraphHash, NodeName, RunId, RunKey, Step, TaskId, ThreadId};
 use crate::limits::{LABELS_MAX, Limit, MAX_STEPS_CEILING, TEXT_BYTES_MAX};
 use crate::run::RunStatus;
+use crate::spend::Budget;
 use crate::state;
 use crate::store::{Created, NewRun, OnConflict, RunSpec, Start, Store};
 
@@ -33,6 +34,8 @@ pub struct Submission {
     pub run_timeout: Option<Duration>,
     /// Overrides the graph's `max_steps`.
     pub max_steps: Option<u64>,
+    /// Overrides the graph's budget, as far as it says something.
+    pub budget: Budget,
     /// Pause before these nodes run.
     pub interrupt_before: Vec<NodeName>,
     /// Pause after these nodes have run.
@@ -53,6 +56,7 @@ impl Submission {
             labels: BTreeMap::new(),
             run_timeout: None,
             max_steps: None,
+            budget: Budget::default(),
             interrupt_before: Vec::new(),
             interrupt_after: Vec::new(),
             actor: actor.into(),
@@ -107,6 +111,7 @@ async fn make(store: &dyn Store, graph_hash: GraphHash, submission: Submission) 
             actor: submission.actor,
             reason: None,
             max_steps: submission.max_steps,
+            budget: submission.budget.or(submission.graph.limits.budget),
         },
     };
     put(store, run).await

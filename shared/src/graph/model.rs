@@ -13,6 +13,7 @@ use super::policy::Policy;
 use super::vector::{VectorSearchNode, VectorUpsertNode};
 use crate::duration;
 use crate::id::{ChannelName, GraphName, NodeName, PoolName};
+use crate::spend::Budget;
 
 /// The name in files of the place before the first node.
 pub const START: &str = "START";
@@ -305,6 +306,9 @@ pub struct GraphLimits {
     pub max_steps: u64,
     /// Node runs; one more ends the run (cause `budget`).
     pub node_runs: u64,
+    /// What may be spent at models; more ends the run (cause `budget`).
+    #[serde(skip_serializing_if = "Budget::is_unlimited")]
+    pub budget: Budget,
 }
 
 impl Default for GraphLimits {
@@ -313,6 +317,7 @@ impl Default for GraphLimits {
             run_timeout: crate::limits::Limit::RunTimeout.default(),
             max_steps: crate::limits::MAX_STEPS,
             node_runs: crate::limits::NODE_RUNS,
+            budget: Budget::default(),
         }
     }
 }

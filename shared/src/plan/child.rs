@@ -59,6 +59,7 @@ pub(super) fn run(place: &Place<'_>, values: &Values, scope: &Scope<'_>) -> Resu
             actor: input.spec.actor.clone(),
             reason: None,
             max_steps: None,
+            budget: graph.graph.limits.budget,
         },
     })
 }

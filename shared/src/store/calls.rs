@@ -10,6 +10,7 @@ use crate::id::{
 use crate::outcome::{Failure, Outcome};
 use crate::plan::Then;
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::stop::{NewOrder, StopProof, StopReport};
 use crate::store::records::Run;
 use crate::task::{NewTask, Task};
@@ -248,6 +249,8 @@ pub struct Settle {
     pub fence: Fence,
     /// How it ended.
     pub verdict: Verdict,
+    /// What it spent, whatever it came to.
+    pub spent: Spend,
 }
 
 /// How an attempt ended, with its consequence.

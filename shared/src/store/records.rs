@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::id::{GraphHash, GraphName, Partition, PoolName, Revision, RunId, RunKey, Step, TaskId, ThreadId, WorkerId};
 use crate::outcome::Failure;
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::stop::{Cause, StopReport};
 pub use crate::submission::{NewRun, OnConflict, Parent, RunSpec, Start};
 use crate::time::Timestamp;
@@ -57,6 +58,9 @@ pub struct Run {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// What it has spent at models, its child runs included.
+    #[serde(default, skip_serializing_if = "Spend::is_nothing")]
+    pub spent: Spend,
     /// The rest.
     pub spec: RunSpec,
 }

@@ -11,6 +11,7 @@ use coxswain_shared::id::{
 use coxswain_shared::outcome::Outcome;
 use coxswain_shared::plan::Then;
 use coxswain_shared::run::RunStatus;
+use coxswain_shared::spend::Spend;
 use coxswain_shared::stop::{Cause, NewOrder, StopProof};
 use coxswain_shared::store::sqlite::{SqliteConfig, SqliteStore};
 use coxswain_shared::store::{
@@ -283,7 +284,7 @@ impl Walk {
             }
             Op::Settle { lease: number, how } => {
                 let Some((task, fence, _)) = lease(self, *number) else { return };
-                let settle = Settle { task, fence, verdict: verdict(*how) };
+                let settle = Settle { task, fence, verdict: verdict(*how), spent: Spend::default() };
                 both!(self, op, store => store.settle(settle.clone()));
             }
             Op::Release { lease: number, how } => {

@@ -7,6 +7,7 @@ use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::limits::FAN_OUT_MAX;
 use coxswain_shared::outcome::Outcome;
 use coxswain_shared::plan::Then;
+use coxswain_shared::spend::Spend;
 use coxswain_shared::store::redis::{RedisConfig, RedisStore};
 use coxswain_shared::store::{Advanced, Claimed, Renewal, Renewed, Settle, Store, SweepLimits, Verdict};
 use coxswain_shared::task::{Dispatch, NewTask, TaskState};
@@ -112,7 +113,10 @@ async fn each_call_is_one_round_trip_and_each_batch_too() {
         assert_eq!(store.renew(&renewals).await.unwrap(), vec![Renewed::Held; 100]);
         store.mark_sent(&vec![task.clone(); 100], Duration::from_mins(1)).await.unwrap();
         let verdict = Verdict::Done(Outcome::wrote(values(&[])));
-        store.settle(Settle { task: task.clone(), fence: lease.fence, verdict }).await.unwrap();
+        store
+            .settle(Settle { task: task.clone(), fence: lease.fence, verdict, spent: Spend::default() })
+            .await
+            .unwrap();
         assert_eq!(store.take_ready(task.run.partition, 10, Duration::from_secs(5)).await.unwrap().len(), 1);
         let end = advance(&task.run, 1, Then::Succeed);
         assert_eq!(store.advance(end).await.unwrap(), Advanced::Ok);

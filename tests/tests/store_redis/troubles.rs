@@ -5,6 +5,7 @@ use std::time::Duration;
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::Outcome;
 use coxswain_shared::plan::Then;
+use coxswain_shared::spend::Spend;
 use coxswain_shared::store::redis::{Persistence, RedisConfig, RedisStore};
 use coxswain_shared::store::{Advanced, Claimed, Error, Settle, Settled, Signal, StopAnswer, Store, Verdict};
 use coxswain_tests::{Direction, Mode, Proxy, RedisOptions, RedisServer, wait_for};
@@ -25,8 +26,12 @@ async fn what_was_acknowledged_survives_a_kill_of_the_server() {
     assert_eq!(store.persistence().warning(), None);
     let (first, second) = (dispatched(&store, "r1").await, dispatched(&store, "r2").await);
     let Claimed::Leased(lease) = store.claim(claim(&first)).await.unwrap() else { panic!("not leased") };
-    let settle =
-        Settle { task: first.clone(), fence: lease.fence, verdict: Verdict::Done(Outcome::wrote(values(&[]))) };
+    let settle = Settle {
+        task: first.clone(),
+        fence: lease.fence,
+        verdict: Verdict::Done(Outcome::wrote(values(&[]))),
+        spent: Spend::default(),
+    };
     let done = Settled::Accepted { step_complete: true };
     assert_eq!(store.settle(settle.clone()).await.unwrap(), done);
     assert!(matches!(store.stop(&second.run.id, order()).await.unwrap(), StopAnswer::Accepted(_)));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use coxswain_shared::outcome::Outcome;
 use coxswain_shared::plan::Then;
 use coxswain_shared::run::RunStatus;
+use coxswain_shared::spend::Spend;
 use coxswain_shared::store::{Advanced, Claimed, Settle, Settled, Signal, StopAnswer, Store, SweepLimits, Verdict};
 use serde_json::json;
 
@@ -32,7 +33,7 @@ async fn a_run_goes_from_its_making_to_its_end() {
     let Claimed::Leased(lease) = store.claim(claim(&task)).await.unwrap() else { panic!("not leased") };
     assert_eq!((&lease.values, lease.attempt.get(), &lease.task), (&input, 1, &queued("1:work:0")));
     let done = Verdict::Done(Outcome::wrote(values(&[("n", json!(2))])));
-    let settle = Settle { task: task.clone(), fence: lease.fence, verdict: done.clone() };
+    let settle = Settle { task: task.clone(), fence: lease.fence, verdict: done.clone(), spent: Spend::default() };
     for _ in 0..2 {
         assert_eq!(store.settle(settle.clone()).await.unwrap(), Settled::Accepted { step_complete: true });
     }
@@ -65,7 +66,7 @@ async fn a_stop_order_freezes_a_run_and_its_sweep_closes_it() {
     assert_eq!((report.leases, report.closed_at), (1, None));
     assert!(matches!(signals.recv().await.unwrap(), Signal::Stop { run, .. } if run == task.run.id));
     let verdict = Verdict::Done(Outcome::wrote(values(&[])));
-    let settle = Settle { task: task.clone(), fence: lease.fence, verdict };
+    let settle = Settle { task: task.clone(), fence: lease.fence, verdict, spent: Spend::default() };
     assert_eq!(store.settle(settle).await.unwrap(), Settled::Frozen);
     assert_eq!(store.claim(claim(&task)).await.unwrap(), Claimed::Stopped);
     let audit = store.audit(Some(&task.run.id), None, 10).await.unwrap();

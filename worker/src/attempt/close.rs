@@ -9,6 +9,7 @@ use coxswain_shared::crashpoint::CrashPoint;
 use coxswain_shared::id::{Fence, NodeName, TaskKey};
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
+use coxswain_shared::spend::Spend;
 use coxswain_shared::stop::{Cause, EndReason, NewOrder, StopProof};
 use coxswain_shared::store::{self, Release, Released, Settle, Settled, StopAnswer, Verdict};
 use coxswain_shared::time::Timestamp;
@@ -105,7 +106,7 @@ impl Closing<'_> {
         } else if let Some(failure) = failure_of(&verdict) {
             tracing::warn!(run.id = %run, task = %task, fence = %self.fence, %failure, "an attempt ended badly");
         }
-        let settle = Settle { task: self.task.clone(), fence: self.fence, verdict };
+        let settle = Settle { task: self.task.clone(), fence: self.fence, verdict, spent: self.spent() };
         let answer = match self.persist(|| self.shared.store.settle(settle.clone())).await {
             // It passed our own limit, and the store's is another: what fails is the node, not the worker.
             Err(store::Error::TooLarge { what, size, max }) => {
@@ -241,7 +242,12 @@ impl Closing<'_> {
             refused_result,
             confirmed: confirmed && !may_run_on,
             partial: self.ctx.as_ref().and_then(Context::take_partial),
+            spent: self.spent(),
         }
+    }
+
+    fn spent(&self) -> Spend {
+        self.ctx.as_ref().map(Context::spent).unwrap_or_default()
     }
 
     /// When the order was given that the attempt has seen.

@@ -10,6 +10,7 @@ use coxswain_shared::graph::{Graph, Node, NodeKind};
 use coxswain_shared::id::{AttemptNumber, Fence, NodeName, RunId, TaskId, TaskKey, ThreadId};
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::FailureKind;
+use coxswain_shared::spend::Spend;
 use coxswain_shared::stop::EndReason;
 use coxswain_shared::store::{Lease, Store};
 use coxswain_shared::time::Timestamp;
@@ -66,6 +67,7 @@ struct Inner {
     partial: Mutex<Option<Value>>,
     hooks: Mutex<Vec<Hook>>,
     runs_on: AtomicBool,
+    spent: Mutex<Spend>,
     retries: Mutex<Option<Arc<Retries>>>,
 }
 
@@ -94,6 +96,7 @@ impl Context {
             partial: Mutex::default(),
             hooks: Mutex::default(),
             runs_on: AtomicBool::new(false),
+            spent: Mutex::default(),
             retries: Mutex::default(),
         }))
     }
@@ -192,6 +195,17 @@ impl Context {
         } else {
             tracing::warn!(node.name = %self.node(), "more than {HOOKS_MAX} cleanup hooks: this one will not run");
         }
+    }
+
+    /// Says what the attempt has spent at those who are paid by use, beside what it said before. It counts against the
+    /// budgets of its run and of those above, also if the attempt fails or is stopped.
+    pub fn spend(&self, spend: Spend) {
+        *lock(&self.0.spent) += spend;
+    }
+
+    /// What the attempt has spent.
+    pub(crate) fn spent(&self) -> Spend {
+        *lock(&self.0.spent)
     }
 
     /// Keeps what was made so far: the partial output, should the run be stopped. Each call replaces the one before.

@@ -8,6 +8,7 @@ use coxswain_shared::store::Store;
 use super::call::{Call, Limits};
 use super::client::Clients;
 use super::config::OutsideConfig;
+use super::prices::Prices;
 use super::texts::Texts;
 use super::upstream::Gates;
 use crate::handler::Context;
@@ -31,6 +32,11 @@ impl Caller {
     /// Begins to fill in what a call sends.
     pub(crate) fn texts<'a>(&self, scope: Scope<'a>) -> Texts<'a> {
         Texts::new(scope, Arc::clone(self.clients.config()))
+    }
+
+    /// What models cost.
+    pub(crate) fn prices(&self) -> &Prices {
+        &self.clients.config().prices
     }
 
     /// Counts a model that is asked in place of another.

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 
 use super::address::is_public;
+use super::prices::Prices;
 use super::upstream::Upstreams;
 
 /// What calls to the outside may do.
@@ -21,6 +22,8 @@ pub struct OutsideConfig {
     pub secrets_dir: Option<PathBuf>,
     /// What calls to one upstream may take of the worker.
     pub upstreams: Upstreams,
+    /// What models cost. `COX_PRICES`, default nothing.
+    pub prices: Prices,
 }
 
 impl Default for OutsideConfig {
@@ -30,6 +33,7 @@ impl Default for OutsideConfig {
             secrets: ["*_API_KEY", "*_BASE_URL"].map(|name| Pattern(name.to_owned())).into(),
             secrets_dir: None,
             upstreams: Upstreams::default(),
+            prices: Prices::default(),
         }
     }
 }

@@ -23,14 +23,17 @@ mod client;
 mod config;
 mod failure;
 mod guard;
+mod prices;
 pub(crate) mod request;
 mod secrets;
+mod setting;
 mod texts;
 mod upstream;
 
 pub(crate) use call::{Answer, Call, Next};
 pub(crate) use caller::Caller;
 pub use config::{Allowed, NotAllowed, OutsideConfig, Pattern};
+pub use prices::Prices;
 pub(crate) use secrets::Secrets;
 pub(crate) use texts::Texts;
 pub use upstream::{RetryBudget, Share, UpstreamLimits, Upstreams};

@@ -117,19 +117,30 @@ impl Bench {
 
     /// Makes a run whose one node `work` is due, and whose time is soon up.
     pub(super) async fn prepare_limited(&self, node: Value, run_timeout: Duration) -> RunKey {
-        self.prepare_as(node, Values::new(), None, run_timeout).await
+        self.prepare_as(node, (Values::new(), None), run_timeout, &json!({})).await
     }
 
     /// Makes a run whose one node `work` is due, over these values.
     pub(super) async fn prepare(&self, node: Value, values: Values, item: Option<Value>) -> RunKey {
-        self.prepare_as(node, values, item, Duration::from_hours(1)).await
+        self.prepare_as(node, (values, item), Duration::from_hours(1), &json!({})).await
     }
 
-    async fn prepare_as(&self, node: Value, values: Values, item: Option<Value>, run_timeout: Duration) -> RunKey {
+    /// Makes a run whose one node `work` is due, of a graph with these limits.
+    pub(super) async fn prepare_within(&self, node: Value, limits: &Value) -> RunKey {
+        self.prepare_as(node, (Values::new(), None), Duration::from_hours(1), limits).await
+    }
+
+    async fn prepare_as(
+        &self,
+        node: Value,
+        (values, item): (Values, Option<Value>),
+        run_timeout: Duration,
+        limits: &Value,
+    ) -> RunKey {
         let graph = json!({
             "name": "bench", "edges": [],
             "state": {"text": {}, "count": {}, "other": {}, "words": {}, "talk": {"reducer": "messages"}},
-            "nodes": {"work": node},
+            "nodes": {"work": node}, "limits": limits,
         });
         let parsed: Graph = serde_json::from_value(graph).unwrap();
         let Canonical { hash, name, json } = canonical(&parsed);
@@ -139,7 +150,7 @@ impl Bench {
             graph: name,
             graph_hash: hash,
             run_timeout,
-            spec: RunSpec { actor: "ann".into(), ..RunSpec::default() },
+            spec: RunSpec { actor: "ann".into(), budget: parsed.limits.budget, ..RunSpec::default() },
             ..make::run(RunId::fresh().as_str())
         };
         let Created::Made { key, .. } = self.store.create_run(run).await.unwrap() else { panic!("a fresh run") };

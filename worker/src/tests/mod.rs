@@ -14,6 +14,7 @@ mod isolation;
 mod llm;
 mod llm_faults;
 mod shutdown;
+mod spending;
 mod stops;
 mod upstream;
 mod vector;

@@ -12,6 +12,7 @@ use crate::graph::Graph;
 use crate::id::{ChannelName, Fence, Nonce, Partition, RunId, RunKey, TaskKey, WorkerId};
 use crate::outcome::Outcome;
 use crate::plan::{Base, PlanInput, plan};
+use crate::spend::Spend;
 use crate::stop::{Cause, NewOrder};
 use crate::store::sqlite::{SqliteConfig, SqliteStore};
 use crate::store::{Advance, Advanced, Claim, Claimed, Ready, Run, Settle, Settled, Start, Store, Verdict};
@@ -177,7 +178,7 @@ impl Fleet {
     pub(super) async fn work(&self, run: &str, writes: Value) {
         let (task, fence) = self.claim(run).await;
         let verdict = Verdict::Done(Outcome::wrote(values(writes)));
-        let settled = self.store.settle(Settle { task, fence, verdict }).await.unwrap();
+        let settled = self.store.settle(Settle { task, fence, verdict, spent: Spend::default() }).await.unwrap();
         assert_eq!(settled, Settled::Accepted { step_complete: true });
     }
 

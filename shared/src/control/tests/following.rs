@@ -6,6 +6,7 @@ use super::fleet::{Fleet, id, looping, order};
 use crate::control::{Error, Follow, Progress, TaskChange, cancel};
 use crate::id::Step;
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::stop::StopProof;
 use crate::store::{NewEvent, Release};
 
@@ -99,7 +100,7 @@ async fn a_try_that_failed_is_told_as_retrying() {
     let (task, fence) = fleet.claim("a").await;
     let failure = crate::outcome::Failure::new(crate::outcome::FailureKind::Handler, "no luck");
     let verdict = crate::store::Verdict::Retry { failure, after: std::time::Duration::from_mins(1) };
-    fleet.store.settle(crate::store::Settle { task, fence, verdict }).await.unwrap();
+    fleet.store.settle(crate::store::Settle { task, fence, verdict, spent: Spend::default() }).await.unwrap();
     let mut follow = Follow::new(fleet.store.clone(), id("a"));
     let told =
         until(&mut follow, |progress| matches!(progress, Progress::Task { change: TaskChange::Retrying, .. })).await;

@@ -15,7 +15,7 @@ async fn a_task_that_was_put_off_is_not_told_as_a_try_that_failed() {
     let (task, fence) = fleet.claim("a").await;
     let failure = Failure::new(FailureKind::PutOff, "no place");
     let verdict = Verdict::PutOff { failure, after: Duration::from_mins(1) };
-    fleet.store.settle(Settle { task, fence, verdict }).await.unwrap();
+    fleet.store.settle(Settle { task, fence, verdict, spent: crate::spend::Spend::default() }).await.unwrap();
     let mut follow = Follow::new(fleet.store.clone(), id("a"));
     loop {
         if let Progress::Task { change, task } = follow.next().await.unwrap().expect("it goes on") {

@@ -11,6 +11,7 @@ use crate::graph::model::{Channel, Condition, END, Edge, EdgeTarget, Expression,
 use crate::graph::place::Place;
 use crate::graph::validate::{self, Doubts};
 use crate::id::{GraphName, NodeName};
+use crate::spend::Budget;
 
 /// A graph that is being put together. Mistakes are collected, and told all at once by [`GraphBuilder::build`].
 #[derive(Debug, Clone)]
@@ -73,6 +74,13 @@ impl GraphBuilder {
     #[must_use]
     pub const fn node_runs(mut self, runs: u64) -> Self {
         self.limits.node_runs = runs;
+        self
+    }
+
+    /// What may be spent at models in a run, its child runs included.
+    #[must_use]
+    pub const fn budget(mut self, budget: Budget) -> Self {
+        self.limits.budget = budget;
         self
     }
 

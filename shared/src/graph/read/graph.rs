@@ -16,6 +16,7 @@ use crate::graph::policy::Policy;
 use crate::graph::tree::{Branch, Tree};
 use crate::graph::validate::{self, Doubts};
 use crate::id::{GraphName, NodeName, PoolName};
+use crate::spend::{Budget, Cost};
 
 const WHAT: &str = "a graph";
 
@@ -143,9 +144,24 @@ fn limits(fields: &mut Fields<'_>, findings: &mut Findings) -> GraphLimits {
         run_timeout: fields.duration("run_timeout", findings).unwrap_or(built_in.run_timeout),
         max_steps: fields.count("max_steps", findings).unwrap_or(built_in.max_steps),
         node_runs: fields.count("node_runs", findings).unwrap_or(built_in.node_runs),
+        budget: Budget {
+            tokens: fields.count("tokens", findings),
+            cost: cost(&mut fields, findings),
+            tool_calls: fields.count("tool_calls", findings),
+        },
     };
     fields.finish("`limits`", findings);
     limits
+}
+
+fn cost(fields: &mut Fields<'_>, findings: &mut Findings) -> Option<Cost> {
+    let units = fields.number("cost", findings)?;
+    let cost = Cost::from_units(units);
+    if cost.is_none() {
+        let place = fields.place("cost");
+        findings.error(&place, format!("`cost` is {units}: it is an amount from 0 to a billion"));
+    }
+    cost
 }
 
 /// The policy for all nodes. One that is out of its limits is reported once, here, and not taken over by the nodes.

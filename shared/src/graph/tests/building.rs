@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use crate::graph::*;
+use crate::spend::{Budget, Cost};
 
 fn notes() -> VectorCollection {
     VectorCollection::new(VectorStore::Chroma, "https://b", "notes")
@@ -20,6 +21,21 @@ fn keep() -> NodeBuilder {
     Node::vector_upsert(VectorUpsertNode::new(notes(), json!("{{ log }}"), Some(Embed::new("small"))))
 }
 
+/// Limits and channels.
+fn begun() -> GraphBuilder {
+    Graph::builder("built")
+        .description("by hand")
+        .run_timeout(Duration::from_hours(2))
+        .max_steps(50)
+        .node_runs(500)
+        .budget(Budget { tokens: Some(9), cost: Cost::from_units(0.25), tool_calls: None })
+        .channel("count", Channel::add(0))
+        .channel("log", Channel::append())
+        .channel("meta", Channel::merge().with_default(json!({"k": 1})))
+        .channel("talk", Channel::messages())
+        .channel("q", Channel::last().with_default("why"))
+}
+
 fn built() -> Result<Graph, Diagnostics> {
     let child = Graph::builder("child")
         .channel("q", Channel::last())
@@ -27,16 +43,7 @@ fn built() -> Result<Graph, Diagnostics> {
         .edge(START, "only")
         .edge("only", END)
         .build()?;
-    Graph::builder("built")
-        .description("by hand")
-        .run_timeout(Duration::from_hours(2))
-        .max_steps(50)
-        .node_runs(500)
-        .channel("count", Channel::add(0))
-        .channel("log", Channel::append())
-        .channel("meta", Channel::merge().with_default(json!({"k": 1})))
-        .channel("talk", Channel::messages())
-        .channel("q", Channel::last().with_default("why"))
+    begun()
         .node(
             "work",
             Node::exec(["sh", "-c", "echo 1"])
@@ -98,7 +105,7 @@ fn a_built_graph_is_the_graph_of_its_file() {
     let file = "
 name: built
 description: by hand
-limits: {run_timeout: 2h, max_steps: 50, node_runs: 500}
+limits: {run_timeout: 2h, max_steps: 50, node_runs: 500, tokens: 9, cost: 0.25}
 state: {count: {reducer: add, default: 0}, log: append, meta: {reducer: merge, default: {k: 1}}, talk: messages, q: {default: why}}
 nodes:
   work: {kind: exec, command: [sh, -c, echo 1], env: {N: 3}, cwd: /tmp, into: count, reads: [count], pool: gpu, timeout: 5m,

@@ -41,6 +41,7 @@ pub async fn making_a_run_again_says_where_it_stands(fixture: &Fixture) {
 
 pub async fn a_run_keeps_what_it_was_made_from(fixture: &Fixture) {
     let spec = RunSpec {
+        budget: crate::spend::Budget { tokens: Some(5), ..Default::default() },
         input: make::values(&[("text", json!("a \"é\" \u{1F6A3} \n {}")), ("list", json!([1, -2.5, null, {"a": []}]))]),
         start: Start::Fresh,
         interrupt_before: vec!["b".parse().unwrap()],

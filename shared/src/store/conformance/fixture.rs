@@ -11,6 +11,7 @@ use crate::id::{Nonce, RunId, RunKey, Step, TaskKey};
 use crate::outcome::Outcome;
 use crate::plan::Then;
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::stop::{Cause, StopReport};
 use crate::store::{
     Advance, Advanced, AuditEntry, Claim, Claimed, Created, Lease, NewRun, Ready, Release, Released, Run, Settle,
@@ -172,7 +173,7 @@ impl Fixture {
 
     /// Says how an attempt ended.
     pub async fn settle(&self, task: &TaskKey, lease: &Lease, verdict: Verdict) -> Settled {
-        let settle = Settle { task: task.clone(), fence: lease.fence, verdict };
+        let settle = Settle { task: task.clone(), fence: lease.fence, verdict, spent: Spend::default() };
         self.store.settle(settle).await.expect("an attempt is settled")
     }
 

@@ -9,6 +9,7 @@ use crate::id::{Fence, RunKey, TaskKey};
 use crate::limits::Limit;
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::stop::{Cause, NewOrder, StopProof};
 use crate::store::{Claimed, Lease, Release, Released, Renewal, Renewed, Settle, Settled, StopAnswer, Verdict};
 use crate::task::{NewTask, TaskState};
@@ -123,7 +124,12 @@ pub async fn a_write_with_a_fence_that_is_not_the_holders_is_refused(fixture: &F
         assert_eq!(fixture.release(&tasks[0], &wrong, Release::HandedBack).await, Released::Stale);
     }
     let absent = TaskKey { run: RunKey { id: make::run_id("none"), ..key }, task: tasks[0].task.clone() };
-    let settle = Settle { task: absent.clone(), fence: lease.fence, verdict: Verdict::Done(make::success()) };
+    let settle = Settle {
+        task: absent.clone(),
+        fence: lease.fence,
+        verdict: Verdict::Done(make::success()),
+        spent: Spend::default(),
+    };
     assert_eq!(fixture.store().settle(settle).await.unwrap(), Settled::Stale);
     assert_eq!(fixture.release(&absent, &lease, Release::HandedBack).await, Released::Stale);
     assert_eq!(fixture.task(&tasks[0]).await.state, TaskState::Leased);
@@ -260,6 +266,7 @@ pub async fn a_stopped_attempt_leaves_its_testimony(fixture: &Fixture) {
     let lease = fixture.lease(&tasks[0]).await;
     fixture.cancel(&key).await;
     let proof = StopProof {
+        spent: Spend { output_tokens: 7, ..Spend::default() },
         observed_at: Some(lease.now),
         stopped_at: Some(lease.now.after(Duration::from_millis(1))),
         cleaned_at: Some(lease.now.after(Duration::from_millis(2))),

@@ -67,6 +67,12 @@ macro_rules! store_conformance {
             the_last_settle_of_a_step_may_be_the_one_that_decides_its_group
             an_item_that_is_stopped_before_its_turn_gives_no_turn_away
         );
+        $crate::store_conformance!(@group $make spend:
+            what_attempts_spend_adds_up_whatever_they_come_to
+            a_run_that_spends_more_than_its_budget_is_stopped_and_keeps_the_outcome
+            siblings_of_one_that_used_up_the_budget_are_stopped
+            what_a_child_spends_counts_for_those_above_it
+        );
         $crate::store_conformance!(@group $make ends:
             ends_that_a_plan_brings_are_counted_by_status_and_cause
             runs_that_stop_at_once_are_counted

@@ -17,6 +17,7 @@ pub mod ready;
 pub mod resume;
 pub mod scope;
 pub mod sizes;
+pub mod spend;
 pub mod stop;
 pub mod sweep;
 pub mod threads;

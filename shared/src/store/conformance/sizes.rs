@@ -11,6 +11,7 @@ use crate::limits::{
 };
 use crate::outcome::Outcome;
 use crate::plan::Then;
+use crate::spend::Spend;
 use crate::stop::{Cause, NewOrder, StopProof};
 use crate::store::{Advance, Error, NewEvent, NewRun, Release, Resume, RunSpec, Settle, StoredGraph, Verdict};
 use crate::task::TaskState;
@@ -64,7 +65,8 @@ pub async fn an_outcome_over_the_limit_leaves_the_lease_as_it_is(fixture: &Fixtu
     let (_, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
     let lease = fixture.lease(&tasks[0]).await;
     let large = Outcome::wrote(make::values(&[("x", text(OUTCOME_BYTES_MAX).into())]));
-    let settle = Settle { task: tasks[0].clone(), fence: lease.fence, verdict: Verdict::Done(large) };
+    let settle =
+        Settle { task: tasks[0].clone(), fence: lease.fence, verdict: Verdict::Done(large), spent: Spend::default() };
     refused(fixture.store().settle(settle).await, OUTCOME_BYTES_MAX);
     let proof = StopProof { partial: Some(text(OUTCOME_BYTES_MAX).into()), ..make::proof() };
     let release = fixture.store().release(&tasks[0], lease.fence, Release::Stopped(proof)).await;

@@ -2,11 +2,12 @@
 
 const LIST: &str = include_str!("list.rs");
 
-const GROUPS: [(&str, &str); 15] = [
+const GROUPS: [(&str, &str); 16] = [
     ("create", include_str!("create.rs")),
     ("threads", include_str!("threads.rs")),
     ("stop", include_str!("stop.rs")),
     ("scope", include_str!("scope.rs")),
+    ("spend", include_str!("spend.rs")),
     ("ends", include_str!("ends.rs")),
     ("children", include_str!("children.rs")),
     ("ready", include_str!("ready.rs")),

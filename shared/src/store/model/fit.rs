@@ -13,6 +13,7 @@ use crate::id::{
 use crate::outcome::{Failure, FailureKind, Outcome, Writes};
 use crate::plan::Then;
 use crate::run::RunStatus;
+use crate::spend::{Budget, Spend};
 use crate::stop::{Cause, NewOrder, StopProof};
 use crate::store::conformance::make;
 use crate::store::{
@@ -37,7 +38,7 @@ impl Fitter {
     pub(super) fn fit(&mut self, operation: Operation, model: &Model) -> Option<Call> {
         Some(match operation {
             Operation::Create { run, thread, on_conflict, run_timeout, from } => {
-                let spec = RunSpec { start: start(from, model), ..RunSpec::default() };
+                let spec = RunSpec { start: start(from, model), budget: budget(run), ..RunSpec::default() };
                 let new = make::run_on(&format!("r{run}"), thread_id(thread).as_str(), on_conflict);
                 Call::Create(NewRun { run_timeout, spec, ..new })
             }
@@ -69,13 +70,13 @@ impl Fitter {
                 let leases = tasks.into_iter().filter_map(|(pick, right)| leased(pick, right, model));
                 Call::Renew(leases.map(|(task, fence)| Renewal { task, fence, ttl }).collect())
             }
-            Operation::Settle { task, right, verdict } => {
+            Operation::Settle { task, right, verdict, tokens } => {
                 let (task, fence) = leased(task, right, model)?;
-                Call::Settle(Settle { task, fence, verdict: judge(verdict) })
+                Call::Settle(Settle { task, fence, verdict: judge(verdict), spent: spend(tokens) })
             }
-            Operation::Release { task, right, how } => {
+            Operation::Release { task, right, how, tokens } => {
                 let (task, fence) = leased(task, right, model)?;
-                Call::Release(task, fence, let_go(how))
+                Call::Release(task, fence, let_go(how, tokens))
             }
             Operation::MarkSent { tasks, resend_after } => {
                 let tasks = tasks.into_iter().filter_map(|pick| pick_task(pick, model, TaskState::Queued));
@@ -218,11 +219,23 @@ fn judge(verdict: Judgement) -> Verdict {
     }
 }
 
-fn let_go(how: Letting) -> Release {
+fn spend(tokens: u64) -> Spend {
+    Spend { output_tokens: tokens, ..Spend::default() }
+}
+
+/// What a run may spend: some have a budget that is soon used up.
+fn budget(number: u8) -> Budget {
+    Budget { tokens: (number % 3 == 2).then_some(3), ..Budget::default() }
+}
+
+fn let_go(how: Letting, tokens: u64) -> Release {
     match how {
-        Letting::Stopped { confirmed } => {
-            Release::Stopped(StopProof { confirmed, partial: Some("half".into()), ..StopProof::default() })
-        }
+        Letting::Stopped { confirmed } => Release::Stopped(StopProof {
+            confirmed,
+            partial: Some("half".into()),
+            spent: spend(tokens),
+            ..StopProof::default()
+        }),
         Letting::HandedBack => Release::HandedBack,
     }
 }
@@ -275,7 +288,9 @@ fn new_task(run: &RunState, step: Step, place: usize, wish: &Wish) -> NewTask {
     let depth = run.new.parent.as_ref().map_or(0, |parent| parent.depth);
     let child = |name: String, run_timeout| {
         let parent = Parent { run: run.shown.key.id.clone(), task: id.clone(), depth: depth + 1 };
-        Dispatch::Child { run: Box::new(NewRun { run_timeout, parent: Some(parent), ..make::run(&name) }) }
+        let made = make::run(&name);
+        let spec = RunSpec { budget: budget(u8::try_from(step.get() % 3).unwrap_or(0)), ..made.spec.clone() };
+        Dispatch::Child { run: Box::new(NewRun { run_timeout, parent: Some(parent), spec, ..made }) }
     };
     let own_child = || format!("{}-{step}-{place}", run.shown.key.id);
     let dispatch = match wish.kind {

@@ -94,6 +94,7 @@ impl Model {
             parent: new.parent.clone(),
             stop: early,
             failure: None,
+            spent: crate::spend::Spend::default(),
             spec: new.spec.clone(),
         };
         let state = RunState {

@@ -67,11 +67,13 @@ pub(super) enum Operation {
         task: Pick,
         right: bool,
         verdict: Judgement,
+        tokens: u64,
     },
     Release {
         task: Pick,
         right: bool,
         how: Letting,
+        tokens: u64,
     },
     MarkSent {
         tasks: Vec<Pick>,
@@ -165,6 +167,11 @@ fn span() -> impl Strategy<Value = Duration> + Clone {
 /// The time of a run or a task: mostly one that is not reached.
 fn life() -> impl Strategy<Value = Duration> + Clone {
     select(vec![3_000, 15_000, 3_600_000, 3_600_000, 3_600_000]).prop_map(Duration::from_millis)
+}
+
+/// What an attempt spends.
+fn tokens() -> impl Strategy<Value = u64> + Clone {
+    prop_oneof![2 => Just(0), 1 => 1..4_u64]
 }
 
 fn pick() -> impl Strategy<Value = Pick> + Clone {
@@ -262,8 +269,10 @@ fn calls_about_tasks() -> impl Strategy<Value = Operation> {
         }),
         2 => (prop::collection::vec((pick(), mostly()), 0..3), span())
             .prop_map(|(tasks, ttl)| Operation::Renew { tasks, ttl }),
-        6 => (pick(), mostly(), verdict).prop_map(|(task, right, verdict)| Operation::Settle { task, right, verdict }),
-        4 => (pick(), mostly(), letting).prop_map(|(task, right, how)| Operation::Release { task, right, how }),
+        6 => (pick(), mostly(), verdict, tokens())
+            .prop_map(|(task, right, verdict, tokens)| Operation::Settle { task, right, verdict, tokens }),
+        4 => (pick(), mostly(), letting, tokens())
+            .prop_map(|(task, right, how, tokens)| Operation::Release { task, right, how, tokens }),
         1 => (prop::collection::vec(pick(), 0..3), span())
             .prop_map(|(tasks, resend_after)| Operation::MarkSent { tasks, resend_after }),
     ]

@@ -24,7 +24,11 @@ impl Plain for Failure {
     fn make_plain(&mut self) {
         let is_stores = matches!(
             self.kind,
-            FailureKind::TimedOut | FailureKind::Crashed | FailureKind::Child | FailureKind::Stopped
+            FailureKind::TimedOut
+                | FailureKind::Crashed
+                | FailureKind::Child
+                | FailureKind::Stopped
+                | FailureKind::Exhausted
         );
         if is_stores {
             self.message.clear();
@@ -47,7 +51,7 @@ impl Plain for Outcome {
 impl Plain for StopReport {
     fn make_plain(&mut self) {
         // The reason is the failure's message.
-        if self.order.order.cause == Cause::SiblingFailed {
+        if matches!(self.order.order.cause, Cause::SiblingFailed | Cause::Budget) {
             self.order.order.reason = None;
         }
     }

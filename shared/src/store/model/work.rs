@@ -7,6 +7,7 @@ use crate::id::{Fence, Partition, RunId, TaskId, TaskKey};
 use crate::limits::Limit;
 use crate::outcome::{Failure, FailureKind, Outcome, Writes};
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::stop::{Cause, NewOrder, StopProof};
 use crate::store::{
     Claim, Claimed, Lease, Release, Released, Renewal, Renewed, Sending, Settle, Settled, SweepLimits, Swept, Verdict,
@@ -188,6 +189,7 @@ impl Model {
         if run.is_frozen() || run.tasks[&key.task].shown.state == TaskState::Stopping {
             return Settled::Frozen;
         }
+        let spent = settle.spent;
         let step_complete = match settle.verdict {
             Verdict::Done(outcome) => self.settle_task(&key.run.id, &key.task, outcome),
             Verdict::Retry { failure, after } => self.delay(&key, failure, after),
@@ -196,6 +198,8 @@ impl Model {
                 self.delay(&key, failure, after)
             }
         };
+        self.spend(&key, spent);
+        let step_complete = step_complete && !self.runs[&key.run.id].is_frozen();
         self.answer(&key, fence, false, step_complete);
         Settled::Accepted { step_complete }
     }
@@ -211,6 +215,21 @@ impl Model {
         false
     }
 
+    /// Adds what a task has spent to its run and to those above.
+    fn spend(&mut self, key: &TaskKey, spent: Spend) {
+        let mut next = Some(key.run.id.clone()).filter(|_| !spent.is_nothing());
+        while let Some(id) = next {
+            let run = self.at(&id);
+            run.shown.spent += spent;
+            next = run.new.parent.as_ref().map(|parent| parent.run.clone());
+            let over = run.new.spec.budget.overrun(&run.shown.spent).filter(|_| !run.is_frozen());
+            let Some(message) = over else { continue };
+            run.shown.failure = Some(Failure::new(FailureKind::Exhausted, message.clone()).at(&key.task.node));
+            let (reason, actor) = (Some(message), format!("node {}", key.task.node));
+            self.stop(&id, &NewOrder { cause: Cause::Budget, reason, actor, grace: None, force: false });
+        }
+    }
+
     /// `release`.
     pub fn release(&mut self, key: &TaskKey, fence: Fence, release: Release) -> Released {
         if let Some(run_ended) = self.answered(key, fence, true) {
@@ -220,6 +239,9 @@ impl Model {
             return Released::Stale;
         }
         let (now, id) = (self.now, &key.run.id);
+        if let Release::Stopped(proof) = &release {
+            self.spend(key, proof.spent);
+        }
         let is_stopping = self.runs[id].shown.status == RunStatus::Stopping;
         let run_ended = if is_stopping || self.task_at(id, &key.task).shown.state == TaskState::Stopping {
             let proof = match release {

@@ -12,6 +12,7 @@ use super::reply::Reply;
 use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, StoredCheckpoint, Values};
 use crate::id::{ChannelName, Fence, Revision, RunId, RunKey, Step, TaskId};
 use crate::run::RunStatus;
+use crate::spend::{Cost, Spend};
 use crate::stop::StopReport;
 use crate::store::{AuditEntry, Error, Parent, Run};
 use crate::task::{Task, TaskState};
@@ -106,8 +107,23 @@ pub(super) fn run(fields: &Fields, key: RunKey) -> Result<Run, Error> {
         parent: parent(fields)?,
         stop: report(fields)?,
         failure: fields.json("failure")?,
+        spent: spent(fields)?,
         spec: fields.json("spec")?.ok_or_else(|| corrupt(&fields.key, "it has no field spec"))?,
     })
+}
+
+fn spent(fields: &Fields) -> Result<Spend, Error> {
+    let Some(text) = fields.text("spent") else { return Ok(Spend::default()) };
+    let mut parts = text.split('|').map(str::parse);
+    let mut read = || {
+        Some(Spend {
+            input_tokens: parts.next()?.ok()?,
+            output_tokens: parts.next()?.ok()?,
+            cost: Cost::from_micros(parts.next()?.ok()?),
+            tool_calls: parts.next()?.ok()?,
+        })
+    };
+    read().ok_or_else(|| corrupt(&fields.key, format_args!("its field spent is `{text}`")))
 }
 
 fn parent(fields: &Fields) -> Result<Option<Parent>, Error> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::id::{RunId, TaskId, ThreadId};
 use crate::outcome::Outcome;
+use crate::spend::{Budget, Cost, Spend};
 use crate::stop::NewOrder;
 use crate::store::{NewRun, Start, StopTasks};
 use crate::task::{Dispatch, Group, NewTask};
@@ -40,7 +41,30 @@ pub(super) fn new_run(run: &NewRun) -> String {
         .as_ref()
         .map_or_else(String::new, |parent| format!("{}|{}|{}", parent.run, parent.task, parent.depth));
     let NewRun { id, thread, graph, graph_hash, run_timeout, spec, .. } = run;
-    format!("{id}\n{thread}\n{graph}\n{graph_hash}\n{}\n{base}\n{parent}\n{}", ms(*run_timeout), json(spec))
+    format!(
+        "{id}\n{thread}\n{graph}\n{graph_hash}\n{}{}\n{base}\n{parent}\n{}",
+        ms(*run_timeout),
+        budget(&spec.budget),
+        json(spec)
+    )
+}
+
+/// What a run may spend as `lua/spend.lua` has it, after a bar; empty where nothing is limited.
+fn budget(budget: &Budget) -> String {
+    if budget.is_unlimited() {
+        return String::new();
+    }
+    let show = |most: Option<u64>| most.map_or_else(String::new, |most| most.to_string());
+    let cost = budget.cost.map(Cost::micros);
+    format!("|{}|{}|{}", show(budget.tokens), show(cost), show(budget.tool_calls))
+}
+
+/// What was spent as `lua/spend.lua` has it; empty if it is nothing.
+pub(super) fn spent(spend: &Spend) -> String {
+    if spend.is_nothing() {
+        return String::new();
+    }
+    format!("{}|{}|{}|{}", spend.input_tokens, spend.output_tokens, spend.cost.micros(), spend.tool_calls)
 }
 
 /// An order as arguments: cause, grace, force, actor, has-reason, reason, JSON.

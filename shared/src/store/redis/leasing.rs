@@ -7,7 +7,7 @@ use futures_util::future::try_join_all;
 
 use super::create::report;
 use super::decode;
-use super::encode::{flag, json, ms};
+use super::encode::{self, flag, json, ms};
 use super::reply::Reply;
 use super::store::RedisStore;
 use super::words;
@@ -82,6 +82,7 @@ impl RedisStore {
         let TaskKey { run, task } = &settle.task;
         let mut call = self.on(&self.scripts.settle, run.partition);
         call.arg(run.id.as_str()).arg(task.to_string()).arg(settle.fence.get());
+        call.arg(encode::spent(&settle.spent));
         match &settle.verdict {
             Verdict::Done(outcome) => {
                 call.arg("done").arg(json(outcome)).arg(flag(outcome.is_bad()));
@@ -109,6 +110,11 @@ impl RedisStore {
     pub(super) async fn close_lease(&self, task: &TaskKey, fence: Fence, release: &Release) -> Result<Released, Error> {
         let mut call = self.on(&self.scripts.release, task.run.partition);
         call.arg(task.run.id.as_str()).arg(task.task.to_string()).arg(fence.get());
+        let spent = match release {
+            Release::Stopped(proof) => encode::spent(&proof.spent),
+            Release::HandedBack => String::new(),
+        };
+        call.arg(spent);
         match release {
             Release::Stopped(proof) => {
                 let outcome = Outcome::stopped(proof.partial.clone());

@@ -6,7 +6,7 @@ use super::fault::Result;
 use super::run_row::RunRow;
 use super::task_row::{self, Answered, How, TaskRow};
 use super::tx::Tx;
-use super::{finish, scope};
+use super::{finish, scope, spend};
 use crate::id::{Fence, TaskKey};
 use crate::outcome::{Failure, Outcome};
 use crate::run::RunStatus;
@@ -61,28 +61,32 @@ pub(super) fn settle(tx: &mut Tx<'_>, settle: &Settle) -> Result<Settled> {
         return Ok(Settled::Frozen);
     }
     task.answered = Some(Answered { how: How::Settled, fence: settle.fence, end: false });
-    match &settle.verdict {
+    let step_complete = match &settle.verdict {
         Verdict::Retry { failure, after } => {
             retry_later(tx, &run, task, failure, *after)?;
-            Ok(Settled::Accepted { step_complete: false })
+            false
         }
         Verdict::PutOff { failure, after } => {
             task.attempts = task.attempts.saturating_sub(1);
             retry_later(tx, &run, task, failure, *after)?;
-            Ok(Settled::Accepted { step_complete: false })
+            false
         }
         Verdict::Done(outcome) => {
             // Whether it completes the step is known from the counts, which no one else changes before it is written.
             let completes = run.counts.open_tasks == 1;
             task.answered = Some(Answered { how: How::Settled, fence: settle.fence, end: completes });
-            let step_complete = finish::settle(tx, &run, task.clone(), outcome.clone())?;
+            let decided = finish::settle(tx, &run, task.clone(), outcome.clone())?;
+            spend::add(tx, &run.key.id, &task.id.node, settle.spent)?;
+            let step_complete = decided && !tx.known(&run.key.id)?.is_frozen();
             if step_complete != completes {
-                // It decided its group, and with it all that was open.
+                // It decided its group, and with it all that was open; or used up a budget.
                 task_row::save_answer(tx.conn, &task, step_complete)?;
             }
-            Ok(Settled::Accepted { step_complete })
+            return Ok(Settled::Accepted { step_complete });
         }
-    }
+    };
+    spend::add(tx, &run.key.id, &settle.task.task.node, settle.spent)?;
+    Ok(Settled::Accepted { step_complete })
 }
 
 fn retry_later(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, failure: &Failure, after: Duration) -> Result<()> {
@@ -102,6 +106,11 @@ pub(super) fn release(tx: &mut Tx<'_>, key: &TaskKey, fence: Fence, release: &Re
     if !task.is_leased_under(fence) {
         return Ok(Released::Stale);
     }
+    if let Release::Stopped(proof) = release {
+        spend::add(tx, &run.key.id, &task.id.node, proof.spent)?;
+    }
+    // What was spent may have stopped the run.
+    let run = tx.known(&run.key.id)?.clone();
     if run.life.status != RunStatus::Stopping && task.state != TaskState::Stopping {
         hand_back(tx, &run, task)?;
         return Ok(Released::Accepted { run_ended: false });

@@ -33,6 +33,7 @@ mod resume;
 mod run_row;
 mod schema;
 mod scope;
+mod spend;
 mod stop;
 mod store;
 mod sweep;

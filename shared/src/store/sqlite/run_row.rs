@@ -9,6 +9,7 @@ use super::fault::{Naming, Result};
 use crate::id::{Fence, GraphHash, GraphName, Nonce, Partition, Revision, RunId, RunKey, Step, TaskId, ThreadId};
 use crate::outcome::Failure;
 use crate::run::{RunEvent, RunStatus};
+use crate::spend::Spend;
 use crate::stop::StopReport;
 use crate::store::{NewRun, Parent, Run, RunSpec};
 use crate::time::Timestamp;
@@ -28,6 +29,7 @@ pub(super) struct RunRow {
     pub(super) counts: Counts,
     pub(super) plan: PlanState,
     pub(super) life: Life,
+    pub(super) spent: Spend,
 }
 
 /// What nearly every call changes.
@@ -93,6 +95,7 @@ impl RunRow {
                 stop: None,
                 failure: None,
             },
+            spent: Spend::default(),
         }
     }
 
@@ -142,6 +145,7 @@ impl RunRow {
             parent: self.parent.clone(),
             stop: self.life.stop.clone(),
             failure: self.life.failure.clone(),
+            spent: self.spent,
             spec,
         }
     }
@@ -154,7 +158,8 @@ macro_rules! select_runs {
             "SELECT seq, id, partition, thread, graph, graph_hash, run_timeout, created_at, parent_run, parent_task, ",
             "parent_depth, open_tasks, open_leases, open_children, fence, step, revision, last_checkpoint, ",
             "advance_nonce, resumed, ready_at, status, waiting, started_at, ended_at, deadline_at, overdue_at, ",
-            "base_run, base_step, resume_nonce, take_back, stop, failure FROM runs ",
+            "base_run, base_step, resume_nonce, take_back, stop, failure, ",
+            "(SELECT json FROM run_spend WHERE run_spend.run = runs.seq) FROM runs ",
             $condition
         )
     };
@@ -190,6 +195,7 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRow> {
             ready_at: columns.take()?,
         },
         life: read_life(&mut columns)?,
+        spent: columns.take::<Option<Json<Spend>>>()?.map(|json| json.0).unwrap_or_default(),
     })
 }
 
@@ -275,6 +281,10 @@ pub(super) fn save(conn: &Connection, was: &RunRow, row: &RunRow) -> Result<()> 
     }
     if was.life != row.life {
         save_life(conn, row)?;
+    }
+    if was.spent != row.spent {
+        conn.prepare_cached("INSERT OR REPLACE INTO run_spend (run, json) VALUES (?1, ?2)")?
+            .execute(params![row.seq, Json(row.spent)])?;
     }
     Ok(())
 }

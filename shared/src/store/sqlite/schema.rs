@@ -37,6 +37,11 @@ CREATE TABLE IF NOT EXISTS task_groups (
     need      INTEGER, -- successes that are needed still
     may_fail  INTEGER -- failures that are allowed still
 );
+-- What runs have spent at models: those that have.
+CREATE TABLE IF NOT EXISTS run_spend (
+    run  INTEGER PRIMARY KEY REFERENCES runs (seq) ON DELETE CASCADE,
+    json TEXT NOT NULL
+);
 CREATE INDEX IF NOT EXISTS task_groups_by_place ON task_groups (run, step, node, first);";
 
 /// How often a file that another process is just setting up is tried, each time for the whole `busy_timeout`.

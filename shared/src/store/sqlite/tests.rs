@@ -8,6 +8,7 @@ use crate::checkpoint::Values;
 use crate::id::{Partition, RunId, TaskKey};
 use crate::outcome::Outcome;
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::stop::Cause;
 use crate::store::conformance::{Fixture, make};
 use crate::store::{Claimed, Created, Error, Settle, Settled, Signal, StopAnswer, Store, Verdict};
@@ -33,8 +34,12 @@ async fn what_was_answered_is_there_when_the_file_is_opened_again() {
 
     let store = SqliteStore::open(SqliteConfig { partitions: 4, ..SqliteConfig::file(&path) }).unwrap();
     assert_eq!(store.partitions(), 16, "the file keeps its number of partitions");
-    let settle =
-        Settle { task: task.clone(), fence: lease.fence, verdict: Verdict::Done(Outcome::wrote(Values::new())) };
+    let settle = Settle {
+        task: task.clone(),
+        fence: lease.fence,
+        verdict: Verdict::Done(Outcome::wrote(Values::new())),
+        spent: Spend::default(),
+    };
     assert_eq!(store.settle(settle).await.unwrap(), Settled::Accepted { step_complete: true });
     let ready = store.take_ready(task.run.partition, 10, Duration::from_secs(5)).await.unwrap();
     assert_eq!(ready.len(), 1);

@@ -112,6 +112,11 @@ impl Gathered {
         self.calls.last_key_value().map(|(number, _)| *number)
     }
 
+    /// How many tools the model calls.
+    pub(super) fn calls_count(&self) -> u64 {
+        self.calls.len() as u64
+    }
+
     /// Whether the model calls tools.
     pub(super) fn has_calls(&self) -> bool {
         !self.calls.is_empty()

@@ -4,6 +4,7 @@ use coxswain_shared::graph::{LlmNode, NodeKind};
 use coxswain_shared::limits::STREAM_BYTES;
 use serde_json::{Value, json};
 
+use super::bill::Bill;
 use super::gathered::Gathered;
 use super::tokens::Tokens;
 use super::{answer, ask, fallback, stream};
@@ -46,30 +47,32 @@ impl Kind for LlmKind {
 pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Result<Reply, NodeError> {
     let schema = answer::schema(node)?;
     let mut texts = caller.texts(scope_of(ctx));
+    let model = texts.text("model", &node.model)?;
     let request = ask::ask(ctx, node, &mut texts)?;
     let max_bytes = node.max_bytes.unwrap_or(STREAM_BYTES as u64);
     let call = caller.call(ctx, texts, (max_bytes, &RETRY_ON));
+    let mut bill = Bill::open(ctx, caller, model)?;
     let mut answer = call.send(request).await?;
     if !answer.status().is_success() {
         return Err(answer.refusal().await);
     }
-    let mut gathered = Gathered::default();
     let mut tokens = Tokens::new(ctx, &call.secrets);
-    let read = stream::read(node, &mut answer, &mut gathered, &mut tokens).await;
+    let read = stream::read(node, &mut answer, &mut bill.gathered, &mut tokens).await;
     tokens.finish();
-    gathered.redact(|text| call.secrets.redact(text));
-    tell_usage(ctx, node, &gathered);
-    read.map_err(|error| with_progress(error, &gathered))?;
+    bill.gathered.redact(|text| call.secrets.redact(text));
+    tell_usage(ctx, node, &bill);
+    let gathered = &bill.gathered;
+    read.map_err(|error| with_progress(error, gathered))?;
     answer.leave().await;
-    let value = answer::value(&gathered, schema.as_ref())?;
-    answer::reply(ctx, node, &gathered, value)
+    let value = answer::value(gathered, schema.as_ref())?;
+    answer::reply(ctx, node, gathered, value)
 }
 
 /// Tells what the call has used, whatever becomes of its answer.
-fn tell_usage(ctx: &Context, node: &LlmNode, gathered: &Gathered) {
-    let Value::Object(mut usage) = gathered.usage() else { return };
+fn tell_usage(ctx: &Context, node: &LlmNode, bill: &Bill<'_>) {
+    let Some(Value::Object(mut usage)) = bill.usage() else { return };
     usage.insert("provider".to_owned(), json!(node.provider));
-    usage.insert("model".to_owned(), json!(gathered.model));
+    usage.insert("model".to_owned(), json!(bill.gathered.model));
     ctx.emit("usage", usage);
 }
 

@@ -20,6 +20,7 @@
 mod answer;
 mod anthropic;
 mod ask;
+mod bill;
 mod fallback;
 mod gathered;
 mod kind;

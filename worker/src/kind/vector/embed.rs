@@ -2,6 +2,7 @@
 
 use coxswain_shared::graph::{EMBED_BATCH, Embed, Provider, Text};
 use coxswain_shared::outcome::FailureKind;
+use coxswain_shared::spend::Spend;
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
@@ -11,7 +12,7 @@ use super::endpoint::Endpoint;
 use super::numbers::Vector;
 use super::wire::{Wire, bad_output};
 use crate::handler::{Context, NodeError};
-use crate::outside::Texts;
+use crate::outside::{Caller, Texts};
 
 /// Bytes of the texts of one request, unless a single text is longer.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -153,8 +154,14 @@ impl Embedder {
     }
 
     /// Tells what was used, whatever becomes of the vectors.
-    pub(super) fn tell_usage(&self, ctx: &Context) {
+    pub(super) fn tell_usage(&self, ctx: &Context, caller: &Caller) {
         let Value::Object(mut usage) = self.usage() else { return };
+        let input_tokens = usage.get("input_tokens").and_then(Value::as_u64).unwrap_or(0);
+        let cost = caller.prices().cost([self.model.as_str()], input_tokens, 0);
+        if let Some(cost) = cost {
+            usage.insert("cost".to_owned(), json!(cost));
+        }
+        ctx.spend(Spend { input_tokens, cost: cost.unwrap_or_default(), ..Spend::default() });
         usage.insert("provider".to_owned(), json!(Provider::Openai));
         usage.insert("model".to_owned(), json!(self.model));
         ctx.emit("usage", usage);

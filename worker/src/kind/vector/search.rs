@@ -65,7 +65,7 @@ async fn run(ctx: &Context, node: &VectorSearchNode, caller: &Caller) -> Result<
         Target::Vector(vector) => (vector, Value::Null),
         Target::Query(query, mut embedder) => {
             let mut vectors = embedder.vectors(&mut wire, &[&query]).await?;
-            embedder.tell_usage(ctx);
+            embedder.tell_usage(ctx, caller);
             (vectors.pop().expect("one text has one vector"), embedder.usage())
         }
     };

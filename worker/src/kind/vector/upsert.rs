@@ -59,7 +59,7 @@ async fn run(ctx: &Context, node: &VectorUpsertNode, caller: &Caller) -> Result<
         let collection = Collection::find_or_make(&place, node.metric.unwrap_or_default(), &mut wire).await?;
         let put = put(ctx, &mut wire, &collection, (items, embedder.as_mut())).await;
         if let Some(embedder) = &embedder {
-            embedder.tell_usage(ctx);
+            embedder.tell_usage(ctx, caller);
         }
         put?;
     }

@@ -1,8 +1,8 @@
 //! Reads the limits of upstreams, as an operator writes them: a file, or the setting itself; with all mistakes at once.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
-use std::{fmt, fs};
 
 use coxswain_shared::duration;
 use coxswain_shared::upstream::{BreakerLimits, NotARate, Rate};
@@ -11,8 +11,6 @@ use serde_json::{Map, Value};
 use super::limits::{RetryBudget, Share, UpstreamLimits, Upstreams};
 use crate::hint::hint;
 
-/// Bytes of a file of upstreams.
-const FILE_BYTES_MAX: u64 = 1024 * 1024;
 /// Upstreams that may have a name: each is a label in metrics.
 const NAMES_MAX: usize = 200;
 /// What stands for all the others.
@@ -29,8 +27,7 @@ impl Upstreams {
     /// Reads them from the path of a file, or from YAML or JSON: `{HOST: {concurrency: 32}, "*": {…}}`. What an upstream
     /// leaves out is that of `*`, and what that leaves out is the default.
     pub(crate) fn read(setting: &str) -> Result<Self, Vec<String>> {
-        let is_inline = setting.trim_start().starts_with('{') || setting.contains(['\n', '\r']);
-        if is_inline { Self::parse(setting) } else { Self::parse(&file(setting).map_err(|why| vec![why])?) }
+        Self::parse(&super::super::setting::text(setting).map_err(|why| vec![why])?)
     }
 
     fn parse(text: &str) -> Result<Self, Vec<String>> {
@@ -54,14 +51,6 @@ impl Upstreams {
         }
         if reading.mistakes.is_empty() { Ok(upstreams) } else { Err(reading.mistakes) }
     }
-}
-
-fn file(path: &str) -> Result<String, String> {
-    let unreadable = |error| format!("the file {path} cannot be read: {error}");
-    if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
-        return Err(format!("the file {path} is longer than {FILE_BYTES_MAX} bytes"));
-    }
-    fs::read_to_string(path).map_err(unreadable)
 }
 
 /// A host, with or without a port. What is an address of version 6 stands in brackets.

@@ -25,8 +25,8 @@ end
 
 local function run_fields()
   return { 'status', 'thread', 'from', 'base', 'parent', 'takeback', 'nonce', 'rnonce', 'resumed', 'ckpt', 'order',
-    'cause', 'grace', 'force', 'step', 'rev', 'created', 'started', 'deadline', 'timeout', 'open', 'leases', 'kids',
-    'humans', 'fence', 'ordered', 'forced', 'sleases', 'released', 'unconfirmed', 'closed' }, 14
+    'cause', 'grace', 'force', 'budget', 'spent', 'step', 'rev', 'created', 'started', 'deadline', 'timeout', 'open', 'leases', 'kids',
+    'humans', 'fence', 'ordered', 'forced', 'sleases', 'released', 'unconfirmed', 'closed' }, 16
 end
 
 local function put(run, field, value)

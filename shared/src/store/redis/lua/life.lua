@@ -176,6 +176,47 @@ local function fail_siblings(run, task, failure)
   order_stop(run, own_order('sibling_failed', 'node ' .. string.match(task.name, '^[^:]+'), failure.message))
 end
 
+-- Money that is spent. A budget is TOKENS|COST|TOOL-CALLS, each or '', spent is IN|OUT|COST|TOOL-CALLS; costs in millionths.
+
+local SPENT = '^(%d+)|(%d+)|(%d+)|(%d+)$'
+
+local function overrun(budget, input, output, cost, calls)
+  local tokens_max, cost_max, calls_max = string.match(budget, '^(%d*)|(%d*)|(%d*)$')
+  local over
+  if tokens_max ~= '' and input + output > tonumber(tokens_max) then
+    over = tokens_max .. ' tokens'
+  elseif cost_max ~= '' and cost > tonumber(cost_max) then
+    over = 'cost ' .. string.format('%.14g', tonumber(cost_max) / 1e6)
+  elseif calls_max ~= '' and calls > tonumber(calls_max) then
+    over = calls_max .. ' tool calls'
+  else
+    return nil
+  end
+  local text = string.format('its budget of %s is used up: it has spent %.0f tokens (%.0f in, %.0f out)', over,
+    input + output, input, output)
+  if cost > 0 then text = text .. ', cost ' .. string.format('%.14g', cost / 1e6) end
+  if calls > 0 then text = text .. ', ' .. string.format('%.0f', calls) .. ' tool calls' end
+  return text
+end
+
+-- Adds what a task has spent to its run and to those above; orders those to stop whose budget that is over.
+local function spend(run, task, amounts)
+  if amounts == '' then return end
+  local node, n = string.match(task.name, '^[^:]+'), tonumber
+  local input, output, cost, calls = string.match(amounts, SPENT)
+  while run do
+    local a, b, c, d = string.match(run.spent or '0|0|0|0', SPENT)
+    a, b, c, d = n(a) + n(input), n(b) + n(output), n(c) + n(cost), n(d) + n(calls)
+    put(run, 'spent', string.format('%.0f|%.0f|%.0f|%.0f', a, b, c, d))
+    local over = run.budget and not is_frozen(run) and overrun(run.budget, a, b, c, d)
+    if over then
+      put(run, 'failure', cjson.encode({ kind = 'exhausted', message = over, node = node }))
+      order_stop(run, own_order('budget', 'node ' .. node, over))
+    end
+    run = run.parent and run_at(string.match(run.parent, '^([^|]+)'))
+  end
+end
+
 local UNITS = { { 'd', 86400000 }, { 'h', 3600000 }, { 'm', 60000 }, { 's', 1000 }, { 'ms', 1 } }
 
 -- A duration as people write it: 1h30m.
@@ -236,12 +277,12 @@ local function crash(run, task)
   return false
 end
 
--- Runs to be made: lines of id, thread, graph, hash, run_timeout, what it goes on from, parent and spec; absent ones are empty.
+-- Runs to be made: lines of id, thread, graph, hash, run_timeout (and after a bar the budget), what it goes on from, parent and spec; absent ones are empty.
 
 local function parse_new(text)
   local new = {}
-  new.id, new.thread, new.graph, new.hash, new.timeout, new.from, new.parent, new.spec =
-    string.match(text, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+)\n([^\n]*)\n([^\n]*)\n(.*)$')
+  new.id, new.thread, new.graph, new.hash, new.timeout, new.budget, new.from, new.parent, new.spec =
+    string.match(text, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+)|?([^\n]*)\n([^\n]*)\n([^\n]*)\n(.*)$')
   return new
 end
 
@@ -254,6 +295,7 @@ local function make_run(new)
   put(run, 'thread', new.thread)
   put(run, 'created', now)
   put(run, 'timeout', tonumber(new.timeout))
+  if new.budget ~= '' then put(run, 'budget', new.budget) end
   if new.from ~= '' then put(run, 'from', new.from) end
   if new.parent ~= '' then put(run, 'parent', new.parent) end
   redis.call('ZADD', INDEX, now, run.id)
@@ -291,7 +333,7 @@ local function end_early(run, early)
   finish(run, END_OF[early.cause])
 end
 
-return { words = WORDS, order_of = order_of, report_of = report_of, settle_stopped = settle_stopped, halt_all = halt_all,
+return { words = WORDS, spend = spend, order_of = order_of, report_of = report_of, settle_stopped = settle_stopped, halt_all = halt_all,
   settled_in_group = settled_in_group, end_of = END_OF, start = start, finish = finish, report = report, bear = bear,
   order_stop = order_stop, own_order = own_order, close_task = close_task, fail_siblings = fail_siblings,
   own_words = own_words, settle_as = settle_as, queue_again = queue_again, crash = crash, parse_new = parse_new,

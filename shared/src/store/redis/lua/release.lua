@@ -1,6 +1,6 @@
 -- release.lua: closes a lease without an outcome; the last one under a stop order ends the run.
 -- Reads and writes: the run, the task, the agenda; when it ends the run, its thread or parent.
--- ARGV: run id, task id, fence, is-stopped, OUTCOME, PROOF, is-confirmed: of a stop with its proof.
+-- ARGV: run id, task id, fence, what was spent (see life.lua), is-stopped, OUTCOME, PROOF, is-confirmed: of a stop with its proof.
 -- Returns: accepted has-run-ended | stale.
 
 local run = run_at(ARGV[1])
@@ -12,9 +12,11 @@ local did, ended = string.match(task.answer, '^release:(%d+):(%d)$')
 if did == fence then return done({ 'accepted', ended }) end
 if not has_lease(task) or task.fence ~= tonumber(fence) then return done({ 'stale' }) end
 
+if ARGV[4] ~= '' then life().spend(run, task, ARGV[4]) end
+
 if is_frozen(run) or task.state == 'stopping' then
   local outcome, proof, is_confirmed = life().words.stopped, '{"confirmed":true}', true
-  if ARGV[4] == '1' then outcome, proof, is_confirmed = ARGV[5], ARGV[6], ARGV[7] == '1' end
+  if ARGV[5] == '1' then outcome, proof, is_confirmed = ARGV[6], ARGV[7], ARGV[8] == '1' end
   attach(task, 'x', proof)
   if not is_frozen(run) then
     life().settle_stopped(run, task, outcome)

@@ -1,7 +1,7 @@
 -- settle.lua: writes how an attempt ended.
 -- Reads and writes: the run, the task, its group and the next task of it, the agenda, the ready set; by a bad outcome what
 -- stop writes.
--- ARGV: run id, task id, fence, then done OUTCOME is-bad FAILURE MESSAGE | retry FAILURE AFTER-ms
+-- ARGV: run id, task id, fence, what was spent (see life.lua), then done OUTCOME is-bad FAILURE MESSAGE | retry FAILURE AFTER-ms
 --   | putoff FAILURE AFTER-ms: as retry, but it was no try.
 -- Returns: accepted is-step-complete | stale | frozen.
 
@@ -15,16 +15,23 @@ if not has_lease(task) and did == fence then return done({ 'accepted', complete 
 if not has_lease(task) or task.fence ~= tonumber(fence) then return done({ 'stale' }) end
 if is_frozen(run) or task.state == 'stopping' then return done({ 'frozen' }) end
 
-if ARGV[4] ~= 'done' then
+local function note_spent()
+  if ARGV[4] ~= '' then life().spend(run, task, ARGV[4]) end
+end
+
+if ARGV[5] ~= 'done' then
   put(run, 'leases', run.leases - 1)
   task.state, task.answer = 'delayed', 'settle:' .. fence .. ':0'
-  if ARGV[4] == 'putoff' then task.attempts = task.attempts - 1 end
-  attach(task, 'f', ARGV[5])
-  schedule(task, math.min(now + tonumber(ARGV[6]), own_deadline(run, task)))
+  if ARGV[5] == 'putoff' then task.attempts = task.attempts - 1 end
+  attach(task, 'f', ARGV[6])
+  schedule(task, math.min(now + tonumber(ARGV[7]), own_deadline(run, task)))
+  note_spent()
   return done({ 'accepted', '0' })
 end
 
-local failure = ARGV[6] == '1' and { json = ARGV[7], message = ARGV[8] }
-local is_complete = settle_task(run, task, ARGV[5], failure) and '1' or '0'
+local failure = ARGV[7] == '1' and { json = ARGV[8], message = ARGV[9] }
+local is_complete = settle_task(run, task, ARGV[6], failure)
+note_spent()
+is_complete = is_complete and not is_frozen(run) and '1' or '0'
 task.answer = 'settle:' .. fence .. ':' .. is_complete
 return done({ 'accepted', is_complete })

@@ -1,0 +1,118 @@
+//! Cases of what attempts spend: it adds up in the run and in those above, and ends those whose budget is used up.
+#![expect(missing_docs, reason = "the name of a case says what it shows")]
+
+use std::time::Duration;
+
+use super::fixture::Fixture;
+use super::make;
+use crate::id::{RunId, RunKey, TaskKey};
+use crate::outcome::FailureKind;
+use crate::run::RunStatus;
+use crate::spend::{Budget, Cost, Spend};
+use crate::stop::{Cause, StopProof};
+use crate::store::{Advanced, Claimed, Lease, NewRun, Release, Released, RunSpec, Settle, Settled, Verdict};
+
+fn tokens(tokens: u64) -> Spend {
+    Spend { input_tokens: tokens, ..Spend::default() }
+}
+
+fn limited(id: &str, tokens: u64) -> NewRun {
+    let budget = Budget { tokens: Some(tokens), ..Budget::default() };
+    NewRun { spec: RunSpec { budget, ..RunSpec::default() }, ..make::run(id) }
+}
+
+async fn settle(fixture: &Fixture, task: &TaskKey, lease: &Lease, verdict: Verdict, spent: Spend) -> Settled {
+    let settle = Settle { task: task.clone(), fence: lease.fence, verdict, spent };
+    fixture.store().settle(settle).await.unwrap()
+}
+
+const fn done() -> Verdict {
+    Verdict::Done(crate::outcome::Outcome::wrote(crate::outcome::Writes::new()))
+}
+
+pub async fn what_attempts_spend_adds_up_whatever_they_come_to(fixture: &Fixture) {
+    let tasks = vec![make::task("1:a:0"), make::task("1:b:0")];
+    let (key, tasks) = fixture.dispatched("r", tasks).await;
+    assert_eq!(fixture.run(&key).await.spent, Spend::default());
+    let one = Spend { input_tokens: 5, output_tokens: 7, cost: Cost::from_micros(250_000), tool_calls: 2 };
+    let lease = fixture.lease(&tasks[0]).await;
+    let retry = Verdict::Retry { failure: make::failure(), after: Duration::ZERO };
+    settle(fixture, &tasks[0], &lease, retry, one).await;
+    assert_eq!(fixture.run(&key).await.spent, one);
+    let lease = fixture.lease(&tasks[1]).await;
+    for _ in 0..2 {
+        let settled = settle(fixture, &tasks[1], &lease, done(), one).await;
+        assert_eq!(settled, Settled::Accepted { step_complete: false });
+    }
+    let two = Spend { input_tokens: 10, output_tokens: 14, cost: Cost::from_micros(500_000), tool_calls: 4 };
+    assert_eq!(fixture.run(&key).await.spent, two, "a call that is repeated spends once");
+    let stale = settle(fixture, &tasks[1], &Lease { fence: lease.fence.next(), ..lease }, done(), one).await;
+    assert_eq!((stale, fixture.run(&key).await.spent), (Settled::Stale, two));
+}
+
+pub async fn a_run_that_spends_more_than_its_budget_is_stopped_and_keeps_the_outcome(fixture: &Fixture) {
+    let key = fixture.made(limited("r", 10)).await;
+    let tasks = fixture.step(&key, 1, vec![make::task("1:a:0"), make::task("1:b:0")]).await;
+    let first = fixture.lease(&tasks[0]).await;
+    let second = fixture.lease(&tasks[1]).await;
+    settle(fixture, &tasks[0], &first, done(), tokens(10)).await;
+    assert_eq!(fixture.status(&key).await, RunStatus::Running, "just the budget is not over it");
+    let settled = settle(fixture, &tasks[1], &second, done(), tokens(1)).await;
+    assert_eq!(settled, Settled::Accepted { step_complete: false }, "there is no next step");
+    let run = fixture.run(&key).await;
+    assert_eq!((run.status, run.spent, run.open_tasks), (RunStatus::Failed, tokens(11), 0));
+    let report = run.stop.unwrap();
+    assert_eq!((report.order.order.cause, report.closed_at), (Cause::Budget, run.ended_at));
+    let why = "its budget of 10 tokens is used up: it has spent 11 tokens (11 in, 0 out)";
+    assert_eq!(report.order.order.reason.as_deref(), Some(why));
+    let failure = run.failure.unwrap();
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Exhausted, why));
+    assert_eq!(failure.node.unwrap().as_str(), "b");
+    assert_eq!(fixture.outcome(&tasks[1]).await, make::success());
+    assert_eq!(fixture.audited(&key.id).await, [("stop".to_owned(), "accepted".to_owned())]);
+    assert!(!fixture.is_ready(&key).await);
+    assert_eq!(fixture.advance(&key, crate::plan::Then::Succeed).await, Advanced::Frozen);
+}
+
+pub async fn siblings_of_one_that_used_up_the_budget_are_stopped(fixture: &Fixture) {
+    let budget = Budget { cost: Cost::from_units(0.5), tool_calls: Some(3), ..Budget::default() };
+    let spec = RunSpec { budget, ..RunSpec::default() };
+    let key = fixture.made(NewRun { spec, ..make::run("r") }).await;
+    let tasks = fixture.step(&key, 1, vec![make::task("1:a:0"), make::task("1:b:0"), make::task("1:c:0")]).await;
+    let (first, second) = (fixture.lease(&tasks[0]).await, fixture.lease(&tasks[1]).await);
+    let spent = Spend { cost: Cost::from_units(0.625).unwrap(), tool_calls: 1, ..Spend::default() };
+    settle(fixture, &tasks[0], &first, done(), spent).await;
+    let report = fixture.report(&key).await;
+    assert_eq!((report.leases, report.closed_at), (1, None));
+    let why = "its budget of cost 0.5 is used up: it has spent 0 tokens (0 in, 0 out), cost 0.625, 1 tool calls";
+    assert_eq!(report.order.order.reason.as_deref(), Some(why));
+    assert_eq!(fixture.claim(make::claim(&tasks[2])).await, Claimed::Stopped);
+    assert_eq!(settle(fixture, &tasks[1], &second, done(), spent).await, Settled::Frozen);
+    assert_eq!(fixture.run(&key).await.spent, spent, "what is refused is not counted: the proof tells it");
+    let proof = StopProof { spent, ..make::proof() };
+    let released = fixture.release(&tasks[1], &second, Release::Stopped(proof.clone())).await;
+    assert_eq!(released, Released::Accepted { run_ended: true });
+    let run = fixture.run(&key).await;
+    assert_eq!((run.spent.tool_calls, run.status), (2, RunStatus::Failed));
+    assert_eq!(fixture.task(&tasks[1]).await.proof, Some(proof));
+}
+
+pub async fn what_a_child_spends_counts_for_those_above_it(fixture: &Fixture) {
+    let key = fixture.made(limited("r", 10)).await;
+    let tasks = vec![make::child(&key, "1:a:0", "c", 1), make::task("1:b:0")];
+    fixture.step(&key, 1, tasks).await;
+    let child = RunKey { id: RunId::new("c").unwrap(), ..key.clone() };
+    let work = fixture.step(&child, 1, vec![make::task("1:work:0"), make::task("1:more:0")]).await;
+    let (first, second) = (fixture.lease(&work[0]).await, fixture.lease(&work[1]).await);
+    settle(fixture, &work[0], &first, done(), tokens(8)).await;
+    assert_eq!((fixture.run(&child).await.spent, fixture.run(&key).await.spent), (tokens(8), tokens(8)));
+    settle(fixture, &work[1], &second, done(), tokens(8)).await;
+    let (parent, child) = (fixture.run(&key).await, fixture.run(&child).await);
+    assert_eq!((parent.status, parent.spent), (RunStatus::Failed, tokens(16)));
+    assert_eq!(parent.stop.unwrap().order.order.cause, Cause::Budget);
+    assert_eq!(
+        child.stop.unwrap().order.order.cause,
+        Cause::Budget,
+        "the order reaches the child, which has no budget"
+    );
+}

@@ -1,0 +1,105 @@
+//! What `llm` nodes spend: counted in the run, priced, held to the graph's budget, also when a call is dropped.
+
+use coxswain_shared::run::RunStatus;
+use coxswain_shared::spend::{Cost, Spend};
+use coxswain_shared::stop::Cause;
+use serde_json::{Value, json};
+
+use super::bench::{Bench, Running};
+use super::model::{asking, begin, config, ending, events, failure, outcome, saying, says};
+use super::upstream::{Exchange, Upstream};
+use crate::outside::Prices;
+use crate::{Config, OutsideConfig, Worker};
+
+/// A worker that knows what the bench's models cost.
+fn start(bench: &Bench, prices: &str) -> Running {
+    let plain = config(None);
+    let outside = OutsideConfig { prices: Prices::read(prices).unwrap(), ..plain.outside.clone() };
+    bench.start(Worker::builder(Config { outside, ..plain }))
+}
+
+/// Nine tokens in, three out.
+fn answer() -> String {
+    [says("yes"), ending("stop")].concat()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_and_their_price_are_counted_in_the_run() {
+    let upstream = saying(answer()).await;
+    let bench = Bench::new();
+    let running = start(&bench, "{'small*': {input: 1000, output: 2000}}");
+    let run = begin(&bench, asking(&upstream, &json!({})), json!({})).await;
+    bench.settled(&run).await;
+    let cost = Cost::from_units(0.015).unwrap();
+    assert_eq!(bench.run(&run).await.spent, Spend { input_tokens: 9, output_tokens: 3, cost, tool_calls: 0 });
+    assert_eq!(events(&bench, &run, "usage").await[0]["cost"], json!(0.015));
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_over_the_runs_budget_ends_the_run_and_keeps_its_answer() {
+    let upstream = saying(answer()).await;
+    let bench = Bench::new();
+    let running = start(&bench, "{}");
+    let limits = json!({"budget": {"tokens": 11}});
+    let run = bench.prepare_within(asking(&upstream, &json!({})), &limits).await;
+    bench.publish(&run).await;
+    let ended = bench.run_ended(&run).await;
+    let order = ended.stop.unwrap().order.order;
+    assert_eq!((ended.status, order.cause), (RunStatus::Failed, Cause::Budget));
+    let why = "its budget of 11 tokens is used up: it has spent 12 tokens (9 in, 3 out)";
+    assert_eq!((order.reason.as_deref(), order.actor.as_str()), (Some(why), "node work"));
+    assert!(bench.task(&run).await.outcome.is_some(), "what was paid for is kept");
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_without_a_price_is_not_asked_where_the_cost_is_limited() {
+    let upstream = saying(answer()).await;
+    let bench = Bench::new();
+    let running = start(&bench, "{large: {input: 1}}");
+    let limits = json!({"budget": {"cost": 1.0}});
+    let run = bench.prepare_within(asking(&upstream, &json!({})), &limits).await;
+    bench.publish(&run).await;
+    let told = failure(&bench.settled(&run).await.outcome.unwrap());
+    assert!(told.contains("no price for the model `small`") && told.contains("COX_PRICES"), "{told}");
+    assert_eq!(upstream.requests().len(), 0);
+    let unlimited = outcome(&bench, asking(&upstream, &json!({}))).await;
+    assert!(!unlimited.is_bad(), "{unlimited:?}");
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_stopped_has_spent_what_the_provider_had_told() {
+    let event = |piece: Value| format!("event: {}\ndata: {piece}\n\n", piece["type"].as_str().unwrap());
+    let usage = json!({"input_tokens": 25, "output_tokens": 1});
+    let beginning = [
+        json!({"type": "message_start", "message": {"role": "assistant", "content": [], "model": "large", "usage": usage}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "One "}}),
+    ]
+    .map(event)
+    .concat();
+    let upstream = Upstream::start(move |mut exchange: Exchange| {
+        let beginning = beginning.clone();
+        async move {
+            exchange.begin("text/event-stream").await;
+            exchange.chunk(beginning).await;
+            exchange.hang().await;
+        }
+    })
+    .await;
+    let bench = Bench::new();
+    let running = start(&bench, "{}");
+    let fields = json!({"provider": "anthropic", "base_url": upstream.url("/"), "max_tokens": 50});
+    let run = begin(&bench, asking(&upstream, &fields), json!({})).await;
+    super::bench::wait_for(|| async {
+        if events(&bench, &run, "token").await.is_empty() { Err("no token".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    bench.stop(&run, None, false).await;
+    let ended = bench.run_ended(&run).await;
+    let spent = Spend { input_tokens: 25, output_tokens: 1, ..Spend::default() };
+    assert_eq!((ended.spent, bench.task(&run).await.proof.unwrap().spent), (spent, spent));
+    running.drain().await;
+}
