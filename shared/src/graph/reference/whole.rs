@@ -38,6 +38,21 @@ pub(super) fn limits() -> Vec<Field> {
             "Node runs; one more ends the run (cause `budget`)",
         )
         .default(format!("`{NODE_RUNS}`")),
+        field(
+            "tokens",
+            Shape::Count(0, None),
+            "Tokens that models read and write, those of child runs included; more ends the run (cause `budget`)",
+        ),
+        field(
+            "cost",
+            Shape::Number(0.0, 1e9),
+            "What that costs, by the workers' prices (see runaway.md); more ends the run (cause `budget`)",
+        ),
+        field(
+            "tool_calls",
+            Shape::Count(0, None),
+            "Calls of tools that models ask for; more ends the run (cause `budget`)",
+        ),
     ]
 }
 
