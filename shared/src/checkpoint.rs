@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::id::{ChannelName, NodeName, RunId, Step, TaskId};
 use crate::outcome::{Failure, OutcomeKind};
+use crate::rounds::Rounds;
 use crate::time::Timestamp;
 
 /// The version of the format that is written. A checkpoint of a later one is refused, never guessed at.
@@ -107,6 +108,9 @@ pub struct Checkpoint {
     pub joins: BTreeMap<usize, BTreeSet<NodeName>>,
     /// Node runs so far, this step's included.
     pub node_runs: u64,
+    /// What the run has met before, once it has taken more steps than its graph has nodes.
+    #[serde(default, skip_serializing_if = "Rounds::is_empty")]
+    pub rounds: Rounds,
 }
 
 /// A checkpoint with when it was stored, as history shows it.
@@ -136,6 +140,7 @@ mod tests {
                 next: Vec::new(),
                 joins: BTreeMap::new(),
                 node_runs: 1,
+                rounds: Rounds::default(),
             };
             let stored = StoredCheckpoint { checkpoint, at: Timestamp::from_millis(1) };
             let json = serde_json::to_string(&stored).unwrap();

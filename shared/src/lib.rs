@@ -13,6 +13,7 @@ pub mod limits;
 pub mod outcome;
 pub mod plan;
 pub mod retry;
+pub mod rounds;
 pub mod run;
 pub mod spend;
 pub mod state;

@@ -126,6 +126,11 @@ pub const MAX_STEPS_CEILING: u64 = 1_000_000;
 pub const NODE_RUNS: u64 = 100_000;
 /// The most node runs that a graph may ask for.
 pub const NODE_RUNS_CEILING: u64 = 100_000_000;
+/// How often a node may run with the same input, or a run be in the same state, where the graph says nothing. A tenth of the
+/// steps: an agent that goes round is stopped long before them, and one that asks again a few times is not.
+pub const MAX_REPEATS: u64 = 100;
+/// The most repeats that a graph may ask for: as many as there can be steps, so that it never comes to them.
+pub const MAX_REPEATS_CEILING: u64 = MAX_STEPS_CEILING;
 /// Groups of one step: fan-outs that are due at once and are dealt with as a whole.
 pub const GROUPS_MAX: usize = 256;
 /// Tasks of one step.

@@ -24,7 +24,7 @@ pub enum Cause {
     Deadline,
     /// It used up a budget.
     Budget,
-    /// It went round too often: `max_steps`.
+    /// It went round too often: `max_steps`, `max_repeats`.
     Loop,
     /// A rule of the operators.
     Policy,

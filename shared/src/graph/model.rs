@@ -306,9 +306,18 @@ pub struct GraphLimits {
     pub max_steps: u64,
     /// Node runs; one more ends the run (cause `budget`).
     pub node_runs: u64,
+    /// How often a node may run with the same input, or the run be in the same state; then it is ended (cause `loop`).
+    #[serde(skip_serializing_if = "is_usual_repeats")]
+    pub max_repeats: u64,
     /// What may be spent at models; more ends the run (cause `budget`).
     #[serde(skip_serializing_if = "Budget::is_unlimited")]
     pub budget: Budget,
+}
+
+/// Whether it is what holds where a graph says nothing: left out, so that a graph without it keeps its hash.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_usual_repeats(repeats: &u64) -> bool {
+    *repeats == crate::limits::MAX_REPEATS
 }
 
 impl Default for GraphLimits {
@@ -317,6 +326,7 @@ impl Default for GraphLimits {
             run_timeout: crate::limits::Limit::RunTimeout.default(),
             max_steps: crate::limits::MAX_STEPS,
             node_runs: crate::limits::NODE_RUNS,
+            max_repeats: crate::limits::MAX_REPEATS,
             budget: Budget::default(),
         }
     }

@@ -9,6 +9,7 @@ use super::error::Error;
 use super::fan_out;
 use super::input::PlanInput;
 use super::judge::{FAILURE_CHANNEL, Judged};
+use super::rounds::{self, Done};
 use super::then::{Planned, Then};
 use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Ran, Source};
 use crate::graph::Reducer;
@@ -71,6 +72,7 @@ fn complete(
     let mut versions = before.versions.clone();
     versions.extend(changed.keys().map(|channel| (channel.clone(), step)));
     let next = edges::from_arrivals(input.graph, &values, &before.joins, arrivals(&judged))?;
+    let rounds = rounds::after(input, before, Done { step, changed: &changed, next: &next });
     let ran: Vec<Ran> = judged.iter().map(Judged::ran).collect();
     let checkpoint = Checkpoint {
         format: CHECKPOINT_FORMAT,
@@ -81,6 +83,7 @@ fn complete(
         ran,
         next: next.due,
         joins: next.joins,
+        rounds,
     };
     let then = follow(input, &checkpoint, &values, &Carried::default(), Pause::AsAsked);
     Ok(Planned { checkpoint: Some(checkpoint), changed, then })

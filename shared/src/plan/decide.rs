@@ -5,6 +5,7 @@ use super::dispatch::{self, Carried};
 use super::error::Error;
 use super::first;
 use super::input::PlanInput;
+use super::rounds;
 use super::then::{Planned, Then};
 use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Values};
 use crate::id::Step;
@@ -75,6 +76,9 @@ pub(super) fn follow(
     if step.get() > max_steps {
         return exhausted(Cause::Loop, loop_message(max_steps, checkpoint));
     }
+    if let Some(message) = rounds::too_often(input.graph, checkpoint) {
+        return exhausted(Cause::Loop, message);
+    }
     let (tasks, groups) = match dispatch::tasks(input, step, &checkpoint.next, values, carried) {
         Ok(made) => made,
         Err(failure) => return failure.into(),
@@ -98,7 +102,7 @@ pub(super) const fn step_after(step: Step) -> Step {
     Step::new(step.get().saturating_add(1))
 }
 
-fn pauses(spec: &RunSpec, checkpoint: &Checkpoint) -> bool {
+pub(super) fn pauses(spec: &RunSpec, checkpoint: &Checkpoint) -> bool {
     checkpoint.next.iter().any(|due| spec.interrupt_before.contains(&due.node))
         || checkpoint.ran.iter().any(|ran| spec.interrupt_after.contains(&ran.task.node))
 }

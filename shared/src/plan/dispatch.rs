@@ -177,11 +177,14 @@ impl Maker<'_> {
     fn reads(&mut self, name: &NodeName, node: &Node, fanned_out: bool) -> Option<Vec<ChannelName>> {
         match (&node.reads, &node.kind) {
             (Some(reads), _) => Some(reads.clone()),
-            (None, NodeKind::Set(set)) => self.named(name, || names(set)),
-            (None, NodeKind::Http(http)) => self.named(name, || http.names()),
-            (None, NodeKind::Llm(llm)) => self.named(name, || llm.names()),
-            (None, NodeKind::VectorSearch(search)) => self.named(name, || search.names()),
-            (None, NodeKind::VectorUpsert(upsert)) => self.named(name, || upsert.names()),
+            (
+                None,
+                kind @ (NodeKind::Set(_)
+                | NodeKind::Http(_)
+                | NodeKind::Llm(_)
+                | NodeKind::VectorSearch(_)
+                | NodeKind::VectorUpsert(_)),
+            ) => self.named(name, || names_used(kind)),
             (
                 None,
                 NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Wait(_) | NodeKind::Interrupt(_) | NodeKind::Graph(_),
@@ -215,6 +218,18 @@ fn payload(id: &TaskId, interrupt: &InterruptNode, scope: &Scope<'_>) -> Result<
         .and_then(|program| program.eval(scope))
         .map_err(|source| edges::expression_failure(format!("its `show` (nodes.{}.show) failed", id.node), source))
         .map_err(|failure| failure.at(&id.node))
+}
+
+/// The names that a node's own expressions use; nothing if it is handed the state as it is, or if one cannot be read.
+pub(super) fn names_used(kind: &NodeKind) -> Option<BTreeSet<String>> {
+    match kind {
+        NodeKind::Set(set) => names(set),
+        NodeKind::Http(http) => http.names(),
+        NodeKind::Llm(llm) => llm.names(),
+        NodeKind::VectorSearch(search) => search.names(),
+        NodeKind::VectorUpsert(upsert) => upsert.names(),
+        NodeKind::Rust(_) | NodeKind::Exec(_) | NodeKind::Wait(_) | NodeKind::Interrupt(_) | NodeKind::Graph(_) => None,
+    }
 }
 
 /// The names that a `set` node's expressions use; nothing if one of them cannot be read.

@@ -8,6 +8,7 @@ use super::then::Planned;
 use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values};
 use crate::id::{ChannelName, NodeName, Step, TaskId};
 use crate::outcome::{Failure, FailureKind};
+use crate::rounds::Rounds;
 use crate::state;
 use crate::submission::Start;
 
@@ -42,6 +43,7 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Planned {
         next: beginning.next.due,
         joins: beginning.next.joins,
         node_runs: 0,
+        rounds: Rounds::default(),
     };
     let then = follow(input, &checkpoint, &beginning.values, &beginning.carried, beginning.pause);
     Planned { checkpoint: Some(checkpoint), changed: beginning.values, then }

@@ -13,6 +13,7 @@ mod fan_out;
 mod first;
 mod input;
 mod judge;
+mod rounds;
 mod then;
 
 pub use decide::plan;

@@ -6,6 +6,7 @@ mod edges;
 mod failures;
 mod fan_out;
 mod limits;
+mod loops;
 mod pauses;
 mod random;
 mod resumption;

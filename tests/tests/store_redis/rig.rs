@@ -63,6 +63,7 @@ pub(crate) fn checkpoint(step: u64, channels: &Values) -> Checkpoint {
         next: Vec::new(),
         joins: std::collections::BTreeMap::default(),
         node_runs: step,
+        rounds: coxswain_shared::rounds::Rounds::default(),
     }
 }
 

@@ -252,6 +252,7 @@ fn first_checkpoint(values: &Values) -> Checkpoint {
         next: Vec::new(),
         joins: BTreeMap::new(),
         node_runs: 0,
+        rounds: coxswain_shared::rounds::Rounds::default(),
     }
 }
 

@@ -84,6 +84,13 @@ impl GraphBuilder {
         self
     }
 
+    /// How often a node may run with the same input, or a run be in the same state.
+    #[must_use]
+    pub const fn max_repeats(mut self, times: u64) -> Self {
+        self.limits.max_repeats = times;
+        self
+    }
+
     /// Adds a channel to the state.
     #[must_use]
     pub fn channel(mut self, name: impl Into<String>, channel: Channel) -> Self {

@@ -144,6 +144,7 @@ fn limits(fields: &mut Fields<'_>, findings: &mut Findings) -> GraphLimits {
         run_timeout: fields.duration("run_timeout", findings).unwrap_or(built_in.run_timeout),
         max_steps: fields.count("max_steps", findings).unwrap_or(built_in.max_steps),
         node_runs: fields.count("node_runs", findings).unwrap_or(built_in.node_runs),
+        max_repeats: fields.count("max_repeats", findings).unwrap_or(built_in.max_repeats),
         budget: Budget {
             tokens: fields.count("tokens", findings),
             cost: cost(&mut fields, findings),

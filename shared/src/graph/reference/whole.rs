@@ -4,7 +4,9 @@ use super::field::{Field, field};
 use super::shape::Shape;
 use crate::duration;
 use crate::graph::model::Reducer;
-use crate::limits::{FAN_OUT_MAX, Limit, MAX_STEPS, MAX_STEPS_CEILING, NODE_RUNS, NODE_RUNS_CEILING};
+use crate::limits::{
+    FAN_OUT_MAX, Limit, MAX_REPEATS, MAX_REPEATS_CEILING, MAX_STEPS, MAX_STEPS_CEILING, NODE_RUNS, NODE_RUNS_CEILING,
+};
 
 /// The fields of a graph.
 pub(super) fn graph() -> Vec<Field> {
@@ -53,6 +55,12 @@ pub(super) fn limits() -> Vec<Field> {
             Shape::Count(0, None),
             "Calls of tools that models ask for; more ends the run (cause `budget`)",
         ),
+        field(
+            "max_repeats",
+            Shape::Count(2, Some(MAX_REPEATS_CEILING)),
+            "How often a node may run with the same input, or the run be in the same state; then it is ended (cause `loop`)",
+        )
+        .default(format!("`{MAX_REPEATS}`")),
     ]
 }
 

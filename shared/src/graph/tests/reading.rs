@@ -35,7 +35,7 @@ fn every_field_is_read() {
     let graph = everything();
     let node = |name: &str| &graph.nodes[&NodeName::new(name).unwrap()];
     assert_eq!(graph.limits.run_timeout, Duration::from_hours(2));
-    assert_eq!((graph.limits.max_steps, graph.limits.node_runs), (50, 500));
+    assert_eq!((graph.limits.max_steps, graph.limits.node_runs, graph.limits.max_repeats), (50, 500, 20));
     assert_eq!(graph.state.len(), 8);
     let work = node("work");
     assert_eq!(work.policy.attempt_timeout, Some(Duration::from_secs(2)));

@@ -7,7 +7,7 @@ use crate::graph::finding::Findings;
 use crate::graph::model::{Graph, NodeKind};
 use crate::graph::place::Place;
 use crate::graph::policy::Policy;
-use crate::limits::{Limit, MAX_STEPS_CEILING, NODE_RUNS_CEILING, RETRY_ATTEMPTS_MAX};
+use crate::limits::{Limit, MAX_REPEATS_CEILING, MAX_STEPS_CEILING, NODE_RUNS_CEILING, RETRY_ATTEMPTS_MAX};
 
 /// Crashes that a policy may allow: more only wears out workers.
 const MAX_CRASHES_CEILING: u32 = 100;
@@ -20,6 +20,7 @@ pub(super) fn check(graph: &Graph, findings: &mut Findings) {
     limit(Limit::RunTimeout, Some(limits.run_timeout), &place, findings);
     between("max_steps", limits.max_steps, MAX_STEPS_CEILING, &place, findings);
     between("node_runs", limits.node_runs, NODE_RUNS_CEILING, &place, findings);
+    repeats(limits.max_repeats, &place, findings);
     for (name, node) in &graph.nodes {
         let place = Place::root().key("nodes").key(name);
         findings.extend_within(&place, check_policy(&node.policy));
@@ -96,6 +97,16 @@ fn limit(limit: Limit, value: Option<Duration>, place: &Place, findings: &mut Fi
 fn over(name: &str, value: Duration, ceiling: Duration, place: &Place, findings: &mut Findings) {
     let message = format!("`{name}` is {}, more than the {} that is allowed", show(value), show(ceiling));
     findings.error(&place.key(name), message).remedy(format!("write at most {}", show(ceiling)));
+}
+
+/// The first time is no repetition.
+fn repeats(value: u64, place: &Place, findings: &mut Findings) {
+    if !(2..=MAX_REPEATS_CEILING).contains(&value) {
+        let message = format!("`max_repeats` is {value}, but must be between 2 and {MAX_REPEATS_CEILING}");
+        findings
+            .error(&place.key("max_repeats"), message)
+            .remedy("write the most for a graph that is meant to repeat itself");
+    }
 }
 
 fn between(name: &str, value: u64, ceiling: u64, place: &Place, findings: &mut Findings) {

@@ -9,6 +9,7 @@ use crate::graph::Graph;
 use crate::id::{NodeName, RunId, Step, TaskId};
 use crate::outcome::Outcome;
 use crate::plan::{Base, Planned, Then};
+use crate::rounds::Rounds;
 use crate::run::RunStatus;
 use crate::submission::Start;
 use crate::task::{Dispatch, NewTask, Task, TaskState};
@@ -70,7 +71,8 @@ fn any_edge(wild: bool) -> impl Strategy<Value = Value> {
 
 fn any_node(wild: bool) -> impl Strategy<Value = Value> {
     let kind = prop_oneof![
-        6 => Just(json!({"kind": "rust", "handler": "h"})),
+        5 => Just(json!({"kind": "rust", "handler": "h"})),
+        1 => Just(json!({"kind": "rust", "handler": "h", "reads": ["few"]})),
         1 => Just(json!({"kind": "set", "set": {"n": "n + 1"}})),
         1 => Just(json!({"kind": "wait", "for": "1s"})),
         1 => Just(json!({"kind": "interrupt", "show": if wild { "missing.part" } else { "n" }})),
@@ -90,20 +92,22 @@ fn any_node(wild: bool) -> impl Strategy<Value = Value> {
 fn any_graph(wild: bool) -> impl Strategy<Value = Graph> {
     let nodes = prop::collection::vec(any_node(wild), NODES.len());
     let edges = prop::collection::vec(any_edge(wild), 2..12);
-    (nodes, edges, 0..2 * STEPS, 0_u64..40).prop_map(|(nodes, mut edges, max_steps, node_runs)| {
-        edges.push(json!([null, "a"]));
-        let nodes: Value = NODES.iter().map(|name| (*name).to_owned()).zip(nodes).collect();
-        graph(json!({
-            "name": "g",
-            "state": {
-                "n": {"reducer": "add"}, "log": {"reducer": "append"}, "few": {"default": [7, 8]},
-                "list": {"default": []}, "failure": {"reducer": "append"}, "last": {}, "map": {"reducer": "merge"},
-            },
-            "nodes": nodes,
-            "edges": edge_list(&json!(edges)),
-            "limits": {"max_steps": max_steps, "node_runs": node_runs},
-        }))
-    })
+    (nodes, edges, 0..2 * STEPS, 0_u64..40, 2_u64..5).prop_map(
+        |(nodes, mut edges, max_steps, node_runs, max_repeats)| {
+            edges.push(json!([null, "a"]));
+            let nodes: Value = NODES.iter().map(|name| (*name).to_owned()).zip(nodes).collect();
+            graph(json!({
+                "name": "g",
+                "state": {
+                    "n": {"reducer": "add"}, "log": {"reducer": "append"}, "few": {"default": [7, 8]},
+                    "list": {"default": []}, "failure": {"reducer": "append"}, "last": {}, "map": {"reducer": "merge"},
+                },
+                "nodes": nodes,
+                "edges": edge_list(&json!(edges)),
+                "limits": {"max_steps": max_steps, "node_runs": node_runs, "max_repeats": max_repeats},
+            }))
+        },
+    )
 }
 
 /// What a task does, by a number: the same for the same number, so that a replay finds the same world.
@@ -182,6 +186,8 @@ fn check_limits(case: &Case, then: &Then, node_runs: u64) {
     if let Then::Step { step, tasks, .. } = then {
         assert!(step.get() <= case.graph.limits.max_steps);
         assert!(!tasks.is_empty() && node_runs + tasks.len() as u64 <= case.graph.limits.node_runs);
+        let rounds = &case.last().rounds;
+        assert!(rounds.state.as_ref().is_none_or(|round| round.times < case.graph.limits.max_repeats));
         assert!(tasks.iter().all(|task| task.id.step == *step));
         assert!(tasks.windows(2).all(|pair| pair[0].id < pair[1].id), "in order, and none twice");
     }
@@ -244,6 +250,8 @@ proptest! {
     ) {
         graph.limits.max_steps = 100;
         graph.limits.node_runs = 1_000_000;
+        // What has been met before is not taken over: a run that goes on counts anew, as it does its steps.
+        graph.limits.max_repeats = 100;
         let mut origin = Case::new(graph.clone());
         drive(&mut origin, seed, false, cut);
         let Some(checkpoint) = origin.checkpoint.clone() else { return Ok(()) };
@@ -291,6 +299,7 @@ proptest! {
             next: next.iter().map(|(node, for_each)| Due { node: name(node), for_each: for_each.clone() }).collect(),
             joins: joins.iter().map(|(place, nodes)| (*place, nodes.iter().map(name).collect())).collect(),
             node_runs,
+            rounds: Rounds::default(),
         };
         let mut case = Case::new(graph);
         case.values = values(state);

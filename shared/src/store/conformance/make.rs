@@ -160,6 +160,7 @@ pub fn checkpoint(step: u64, versions: &[(&str, u64)]) -> Checkpoint {
         next: Vec::new(),
         joins: std::collections::BTreeMap::new(),
         node_runs: 0,
+        rounds: crate::rounds::Rounds::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::id::{
 };
 use crate::outcome::{Failure, FailureKind, Outcome, Writes};
 use crate::plan::Then;
+use crate::rounds::Rounds;
 use crate::run::RunStatus;
 use crate::spend::{Budget, Spend};
 use crate::stop::{Cause, NewOrder, StopProof};
@@ -262,6 +263,7 @@ fn checkpoint(run: &RunState, step: Step) -> (Option<Checkpoint>, Values) {
         next: Vec::new(),
         joins: BTreeMap::new(),
         node_runs: step.get(),
+        rounds: Rounds::default(),
     };
     (Some(checkpoint), changed)
 }
