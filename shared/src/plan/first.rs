@@ -1,15 +1,18 @@
 //! The first plan of a run: checkpoint 0, which is the input applied, or another run's state taken over.
 
+use serde_json::Value;
+
 use super::decide::{Pause, follow};
 use super::dispatch::Carried;
 use super::edges::{self, Next};
 use super::input::{Base, PlanInput};
 use super::then::Planned;
 use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values};
+use crate::graph::Reducer;
 use crate::id::{ChannelName, NodeName, Step, TaskId};
 use crate::outcome::{Failure, FailureKind};
 use crate::rounds::Rounds;
-use crate::state;
+use crate::state::{self, Abandoned};
 use crate::submission::Start;
 
 /// The step of the input.
@@ -55,8 +58,25 @@ fn fresh(input: &PlanInput<'_>) -> Result<Beginning, Failure> {
     values.extend(declared(input, input.base));
     let changed = state::update(&input.graph.state, input.run, &values, &[(&origin("input"), &input.spec.input)])?;
     values.extend(changed);
+    if let Some(base) = input.base {
+        answer_abandoned(input, base, &mut values)?;
+    }
     let next = edges::from_start(input.graph, &values)?;
     Ok(Beginning { source: Source::Input, values, next, carried: Carried::default(), pause: Pause::AsAsked })
+}
+
+/// Answers the calls of tools that the run before has left open on the thread, so that a model takes the conversation.
+///
+/// If it was stopped or failed, what was due there is gone, and with it whoever was to answer. If it ended well, it meant
+/// to leave the last calls open, for who started this run: only those are answered after which the conversation went on.
+fn answer_abandoned(input: &PlanInput<'_>, base: &Base, values: &mut Values) -> Result<(), Failure> {
+    let which = if base.checkpoint.next.is_empty() { Abandoned::PassedOver } else { Abandoned::All };
+    for (name, _) in input.graph.state.iter().filter(|(_, channel)| channel.reducer == Reducer::Messages) {
+        if let Some(Value::Array(messages)) = values.get_mut(name) {
+            state::answer_abandoned(messages, which, &base.run, input.run);
+        }
+    }
+    Ok(state::check(values, &Values::new())?)
 }
 
 /// At a checkpoint, with what was due there. There is no pause before the first step: it is where the run was let go on.

@@ -2,6 +2,7 @@
 
 mod case;
 mod children;
+mod conversations;
 mod edges;
 mod failures;
 mod fan_out;
