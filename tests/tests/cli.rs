@@ -73,10 +73,6 @@ nodes:
 edges: [START -> nap -> END]
 ";
 
-/// An agent that asks for the same again and again, while what it notes grows.
-const STUCK: &str = "{name: stuck, state: {q: , log: append}, edges: [START -> search -> think -> search], nodes: {
-  search: {kind: exec, command: ['true'], reads: [q]}, think: {kind: set, set: {log: \"'none'\"}}}}";
-
 /// A folder of a user, with graphs in it.
 struct Desk(TempDir);
 
@@ -248,17 +244,6 @@ async fn ctrl_c_again_forces_what_will_not_stop() {
     running.kill(Signal::SIGINT);
     assert_eq!(running.wait_exit(SOON).await.code(), Some(3), "{}", running.tails());
     assert!(running.stderr().contains("force ordered"), "{}", running.tails());
-}
-
-#[tokio::test]
-async fn an_agent_that_goes_round_is_ended_long_before_its_bound_of_steps_and_told_of_its_round() {
-    let desk = Desk::new();
-    std::fs::write(desk.path().join("stuck.yaml"), STUCK).unwrap();
-    let output = desk.run("run stuck.yaml --id a").await;
-    let words =
-        "node `search` has run with the same input 100 times since step 3: it goes round through `think`, `search`";
-    assert!(code(&output) == 1 && output.stderr.contains(words), "{output:?}");
-    assert_eq!(desk.json("get a").await["run"]["stop"]["order"]["cause"], "loop");
 }
 
 #[tokio::test]
