@@ -107,6 +107,11 @@ class Context:
         """Reports an event of a kind of your own."""
         self._say({"event": event, "value": value})
 
+    def spend(self, input_tokens: int = 0, output_tokens: int = 0, cost: float = 0, tool_calls: int = 0) -> None:
+        """Says what was spent, beside what was said before: it counts against the run's budget, whatever becomes of the task."""
+        amounts = {"input_tokens": input_tokens, "output_tokens": output_tokens, "cost": cost, "tool_calls": tool_calls}
+        self._say({"spend": amounts})
+
     def partial(self, value: Any) -> None:
         """Keeps what was made so far, should the run be stopped. Each call replaces the one before."""
         self._partial = {"result": value}

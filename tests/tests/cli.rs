@@ -41,6 +41,16 @@ edges:
   - nap -> END
 ";
 
+/// A process that says what it spends, round by round, within a budget.
+const SPENDING: &str = "
+name: spending
+limits: { tokens: 25 }
+state: { rounds: add }
+nodes:
+  work: { kind: exec, command: [sh, -c, 'echo \"{\\\"spend\\\": {\\\"output_tokens\\\": 10}}\"; echo 1'], into: rounds }
+edges: [START -> work, work -> work]
+";
+
 /// A process that does not heed SIGTERM, and has two minutes to do so.
 const STUBBORN: &str = "
 name: stubborn
@@ -83,6 +93,7 @@ impl Desk {
             ("hello", HELLO),
             ("rounds", ROUNDS),
             ("branches", BRANCHES),
+            ("spending", SPENDING),
             ("stubborn", STUBBORN),
             ("review", REVIEW),
             ("failing", FAILING),
@@ -332,6 +343,22 @@ async fn branches_of_a_run_are_stopped_alone_and_the_rest_goes_on() {
     let rows: Vec<_> = audit["rows"].as_array().unwrap().iter().map(|row| row["result"].as_str().unwrap()).collect();
     assert_eq!(rows[0], "nap: 0 settled, 2 stopping, 0 already", "{rows:?}");
     assert_eq!(code(&desk.run("cancel a --node nap").await), 5);
+}
+
+#[tokio::test]
+async fn a_run_ends_once_it_has_spent_its_budget_and_goes_on_with_another() {
+    let desk = Desk::new();
+    let output = desk.run("run spending.yaml --id a").await;
+    assert_eq!(code(&output), 1, "{output:?}");
+    let why = "its budget of 25 tokens is used up: it has spent 30 tokens (0 in, 30 out)";
+    assert!(output.stderr.contains(why) && output.stderr.contains("spent 30 tokens"), "{output:?}");
+    let run = desk.json("get a").await["run"].clone();
+    assert_eq!((&run["stop"]["order"]["cause"], &run["spent"]["output_tokens"]), (&json!("budget"), &json!(30)));
+    assert_eq!(desk.json("state a").await["values"]["rounds"], 2, "the third round is kept beside it");
+    let output = desk.run("resume a --max-tokens 15 --id b --watch").await;
+    assert_eq!(code(&output), 1, "{output:?}");
+    assert_eq!(desk.json("get b").await["run"]["spent"]["output_tokens"], 20, "what it took over is not spent again");
+    assert_eq!(desk.json("state b").await["values"]["rounds"], 4);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use super::judge::{Judged, judge, resolve, went_badly, without_writes};
 use crate::checkpoint::Checkpoint;
 use crate::graph::{FanOut, FanOutPolicy, Graph, Node};
 use crate::id::{ChannelName, NodeName};
-use crate::outcome::{Failure, FailureKind, Outcome, Writes};
+use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind, Writes};
 use crate::task::{Dispatch, Group, NewTask, Task};
 
 /// The items of one fan-out that says how they are dealt with together.
@@ -226,7 +226,9 @@ fn collect(channel: &ChannelName, span: &Span<'_>, node: &Node, judged: &mut [Ju
     for judged in judged.iter_mut() {
         judged.writes = Cow::Owned(Writes::new());
     }
-    if let Some(first) = judged.first_mut() {
+    // In history it is the first that went well, if one did, that has written them.
+    let writer = judged.iter().position(|judged| judged.outcome.kind() == OutcomeKind::Succeeded).unwrap_or(0);
+    if let Some(first) = judged.get_mut(writer) {
         first.writes = Cow::Owned(BTreeMap::from([(channel.clone(), Value::Array(entries))]));
     }
 }

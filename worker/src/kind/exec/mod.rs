@@ -4,7 +4,7 @@
 //! - *Standard input*, one JSON object: `{"state": {…}, "item": …, "index": 0, "input": …}`; `input` is the item of a
 //!   fan-out, else the state. It is then closed.
 //! - *Standard output*, one JSON value a line: `{"progress": any}`, `{"event": "name", "value": any}`,
-//!   `{"result": any}`. Any other JSON value counts as the result if it is the last line. The result is an object of
+//!   `{"spend": {"input_tokens": n, …}}`, `{"result": any}`. Any other JSON value counts as the result if it is the last line. The result is an object of
 //!   writes by channel, or whatever goes into the node's `into` channel; without one, nothing is written.
 //! - *Standard error* is the child's own; its end is shown if the child fails.
 //! - *Environment*: `PATH`, `HOME`, `LANG`, `LC_*`, `TZ`, `TMPDIR`, `USER` and what `COX_EXEC_ENV` names, from the

@@ -1,5 +1,7 @@
 //! What a child prints: one JSON value a line, each within a limit.
 
+use coxswain_shared::spend::Spend;
+use serde::Deserialize as _;
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, BufReader};
 use tokio::process::ChildStdout;
@@ -24,6 +26,7 @@ pub(super) enum Line {
     Blank,
     Progress(Value),
     Event(String, Value),
+    Spend(Spend),
     Result(Value),
     Other(Value),
 }
@@ -52,6 +55,7 @@ impl Output {
             match self.take(self.lines.number(), &text)? {
                 Line::Progress(value) => ctx.progress(value),
                 Line::Event(kind, value) => ctx.emit(&kind, value),
+                Line::Spend(spend) => ctx.spend(spend),
                 Line::Blank | Line::Result(_) | Line::Other(_) => {}
             }
         }
@@ -78,7 +82,7 @@ impl Output {
                 self.last = Some((number, value.clone()));
                 Ok(line)
             }
-            Line::Blank | Line::Progress(_) | Line::Event(..) => Ok(line),
+            Line::Blank | Line::Progress(_) | Line::Event(..) | Line::Spend(_) => Ok(line),
         }
     }
 }
@@ -96,6 +100,9 @@ impl Line {
             }
         }
         if fields.len() == 1 {
+            if let Some(spend) = fields.get("spend").and_then(spend) {
+                return Self::Spend(spend);
+            }
             for (name, make) in [("progress", Self::Progress as fn(Value) -> Self), ("result", Self::Result)] {
                 if let Some(value) = fields.remove(name) {
                     return make(value);
@@ -104,6 +111,13 @@ impl Line {
         }
         Self::Other(Value::Object(fields))
     }
+}
+
+/// What was spent, if a value says just that.
+fn spend(told: &Value) -> Option<Spend> {
+    const FIELDS: [&str; 4] = ["input_tokens", "output_tokens", "cost", "tool_calls"];
+    let is_known = told.as_object()?.keys().all(|name| FIELDS.contains(&name.as_str()));
+    is_known.then(|| Spend::deserialize(told).ok()).flatten()
 }
 
 /// The JSON value of a line; none if it is blank.
@@ -119,6 +133,7 @@ fn understand(text: &[u8]) -> Result<Line, String> {
 }
 #[cfg(test)]
 mod tests {
+    use coxswain_shared::spend::Cost;
     use serde_json::json;
 
     use super::*;
@@ -135,6 +150,12 @@ mod tests {
     fn lines_are_understood_by_their_shape() {
         let cases = [
             (r#"{"progress": 3}"#, Line::Progress(json!(3))),
+            (
+                r#"{"spend": {"input_tokens": 3, "cost": 0.5}}"#,
+                Line::Spend(Spend { input_tokens: 3, cost: Cost::from_micros(500_000), ..Spend::default() }),
+            ),
+            (r#"{"spend": "much"}"#, Line::Other(json!({"spend": "much"}))),
+            (r#"{"spend": {"tokens": 3}}"#, Line::Other(json!({"spend": {"tokens": 3}}))),
             (r#"{"event": "token", "value": "a"}"#, Line::Event("token".into(), json!("a"))),
             (r#"{"event": "done"}"#, Line::Event("done".into(), Value::Null)),
             (r#"{"result": {"a": 1}}"#, Line::Result(json!({"a": 1}))),

@@ -2,6 +2,7 @@
 
 use coxswain_shared::id::Fence;
 use coxswain_shared::outcome::FailureKind;
+use coxswain_shared::spend::Spend;
 use futures_util::FutureExt as _;
 use serde::Deserialize;
 use serde_json::Value;
@@ -33,6 +34,7 @@ enum Said {
     Nothing,
     Progress(Value),
     Event(String, Value),
+    Spend(Spend),
     Answer(Answer),
 }
 
@@ -115,6 +117,7 @@ async fn read_answer(
             Said::Nothing => {}
             Said::Progress(value) => ctx.progress(value),
             Said::Event(kind, value) => ctx.emit(&kind, value),
+            Said::Spend(spend) => ctx.spend(spend),
             Said::Answer(_) if !is_blank(stdout.buffer()) => {
                 let next = stdout.buffer().split(|byte| *byte == b'\n').next().unwrap_or_default();
                 return Err(bad(lines.number() + 1, "comes after the end of the task", next));
@@ -135,6 +138,7 @@ fn understand(text: &[u8], fence: Fence) -> Result<Said, String> {
         Line::Blank => Said::Nothing,
         Line::Progress(value) => Said::Progress(value),
         Line::Event(kind, value) => Said::Event(kind, value),
+        Line::Spend(spend) => Said::Spend(spend),
         Line::Result(value) => Said::Answer(Answer::Result(value)),
         Line::Other(value) => {
             let told = ErrorLine::deserialize(value).map_err(|_| "is no progress, event, result or error")?;
