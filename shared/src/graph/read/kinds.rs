@@ -11,6 +11,7 @@ use crate::graph::finding::Findings;
 use crate::graph::model::{ExecNode, Expression, GraphNode, InterruptNode, NodeKind, RustNode, SetNode, WaitNode};
 use crate::graph::outside::{HttpNode, Method, Text};
 use crate::graph::place::Place;
+use crate::graph::reference;
 use crate::graph::tree::{Branch, Tree};
 use crate::id::NodeName;
 
@@ -26,59 +27,6 @@ const KINDS: [(&str, &str); 10] = [
     ("wait", "for"),
     ("interrupt", "show"),
     ("graph", "graph"),
-];
-
-/// The fields that belong to some kind.
-const KIND_FIELDS: [&str; 49] = [
-    "handler",
-    "with",
-    "command",
-    "env",
-    "cwd",
-    "warm",
-    "call",
-    "method",
-    "url",
-    "headers",
-    "json",
-    "body",
-    "accept",
-    "retry_on",
-    "max_bytes",
-    "provider",
-    "model",
-    "base_url",
-    "api_key",
-    "system",
-    "prompt",
-    "messages",
-    "temperature",
-    "max_tokens",
-    "stop",
-    "seed",
-    "tools",
-    "tool_choice",
-    "schema",
-    "extra",
-    "store",
-    "collection",
-    "tenant",
-    "database",
-    "vector_name",
-    "text_field",
-    "query",
-    "vector",
-    "embed",
-    "limit",
-    "filter",
-    "items",
-    "metric",
-    "set",
-    "for",
-    "show",
-    "graph",
-    "input",
-    "output",
 ];
 
 /// The kind of a node, if there is one of that name.
@@ -101,7 +49,7 @@ pub(super) fn read<'f>(
             None => format!("write `kind:` and one of {}", KINDS.map(|(kind, _)| kind).join(", ")),
         };
         findings.error(fields.here(), "the node has no kind").remedy(remedy);
-        fields.pass_over(&KIND_FIELDS);
+        fields.pass_over(&reference::names_of_fields());
         return None;
     };
     match kind.as_str() {
@@ -119,7 +67,7 @@ pub(super) fn read<'f>(
             let place = fields.place("kind");
             let known = KINDS.map(|(kind, _)| kind);
             findings.error(&place, format!("there is no kind of node `{kind}`")).suggest(&kind, known);
-            fields.pass_over(&KIND_FIELDS);
+            fields.pass_over(&reference::names_of_fields());
             None
         }
     }

@@ -34,6 +34,11 @@ pub(super) fn all() -> Vec<Kind> {
     ]
 }
 
+/// The names of the fields that belong to some kind.
+pub(in crate::graph) fn names_of_fields() -> Vec<&'static str> {
+    all().iter().flat_map(|kind| &kind.fields).map(|field| field.name).collect()
+}
+
 /// The fields of every node, whatever its kind, but for its policy.
 pub(super) fn shared() -> Vec<Field> {
     vec![

@@ -16,5 +16,6 @@ mod tests;
 mod vector;
 mod whole;
 
+pub(super) use kinds::names_of_fields;
 pub use page::page;
 pub use schema::schema;

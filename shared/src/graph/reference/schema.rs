@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::field::mapping;
 use super::kinds::{self, Kind};
-use super::shape::{NAME, Shape, or_nothing};
+use super::shape::{NAME, NO_NAME, Shape, or_nothing};
 use super::{calls, policy, vector, whole};
 use crate::graph::fan_out::FanOutPolicy;
 use crate::limits::{GRAPH_EDGES_MAX, GRAPH_NODES_MAX};
@@ -143,6 +143,8 @@ fn edge() -> Value {
     let mut schema = mapping(meaning, &whole::edge());
     schema["type"] = json!(["string", "object"]);
     schema["pattern"] = json!(format!(r"^\s*{stop}(\s*->\s*{stop})+\s*$"));
+    schema["patternErrorMessage"] =
+        json!("Write `a -> b`, `a & b -> c` for a join, or a mapping with `from` and `to`.");
     let is_there =
         |field: &str, plain: Value| json!({"required": [field], "properties": {(field): {"not": {"enum": plain}}}});
     schema["if"] = json!({"anyOf": [
@@ -164,7 +166,7 @@ fn fallback() -> Value {
 }
 
 fn ends() -> Value {
-    let end = json!({"type": ["string", "number", "boolean"], "pattern": format!(r"^\s*{NAME}\s*$")});
+    let end = json!({"type": ["string", "number", "boolean"], "pattern": format!(r"^\s*{NAME}\s*$"), "patternErrorMessage": NO_NAME});
     json!({"anyOf": [end, {"type": "array", "minItems": 1, "items": end}]})
 }
 

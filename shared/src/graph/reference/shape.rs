@@ -11,6 +11,11 @@ use crate::limits::Limit;
 pub(super) const NAME: &str = "[A-Za-z0-9_][A-Za-z0-9_.-]*";
 /// A duration: numbers with units, or a number of seconds.
 const DURATION: &str = r"^\s*([0-9.]+\s*(d|h|m|s|ms)\s*)+$|^\s*[+-]?[0-9.]+([eE][+-]?[0-9]+)?\s*$";
+/// What editors say of a name that is none, in place of the pattern.
+pub(super) const NO_NAME: &str =
+    "A name has 1 to 128 characters of A-Z a-z 0-9 _ . -, and starts with a letter, a digit or _.";
+/// What they say of a duration that is none.
+const NO_DURATION: &str = "Write 250ms, 10s, 2m, 1h30m or 1d, or a number of seconds.";
 /// What a header's name is made of.
 const HEADER: &str = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$";
 
@@ -107,9 +112,12 @@ impl Shape {
     pub(super) fn schema(&self) -> Value {
         match self {
             Self::Text | Self::Template | Self::Expression => json!({"type": ["string", "number", "boolean"]}),
-            Self::Name => {
-                json!({"type": ["string", "number", "boolean"], "pattern": format!("^{NAME}$"), "maxLength": 128})
-            }
+            Self::Name => json!({
+                "type": ["string", "number", "boolean"],
+                "pattern": format!("^{NAME}$"),
+                "patternErrorMessage": NO_NAME,
+                "maxLength": 128,
+            }),
             Self::Time(from, to) => time(*from, *to),
             Self::Count(from, None) => json!({"type": "integer", "minimum": from}),
             Self::Count(from, Some(to)) => json!({"type": "integer", "minimum": from, "maximum": to}),
@@ -188,7 +196,12 @@ fn one_or_many(item: Value) -> Value {
 }
 
 fn time(from: Duration, to: Duration) -> Value {
-    let mut schema = json!({"type": ["string", "number"], "pattern": DURATION, "maximum": to.as_secs()});
+    let mut schema = json!({
+        "type": ["string", "number"],
+        "pattern": DURATION,
+        "patternErrorMessage": NO_DURATION,
+        "maximum": to.as_secs(),
+    });
     // Whatever is more than nothing is at least a millisecond.
     let least = if from.is_zero() { "minimum" } else { "exclusiveMinimum" };
     schema[least] = json!(0);

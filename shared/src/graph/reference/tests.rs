@@ -139,6 +139,22 @@ fn every_graph_of_the_repository_fits_the_schema() {
 }
 
 #[test]
+fn a_graph_that_is_only_warned_of_fits_the_schema() {
+    let (validator, mut found) = (validator(), 0);
+    let corpus = [include_str!("../tests/mistakes/nodes.txt"), include_str!("../tests/mistakes/edges.txt")];
+    let corpus = corpus.into_iter().chain([include_str!("../tests/mistakes/children.txt")]);
+    for case in corpus.flat_map(|table| table.split("\n---\n")) {
+        let text: Vec<_> = case.lines().filter(|line| !line.starts_with("! ")).collect();
+        let text = text.join("\n");
+        if read("t.yaml", &text).0.is_some() {
+            assert_eq!(objections(&validator, &tree(&text)), [""; 0], "{text}");
+            found += 1;
+        }
+    }
+    assert!(found >= 4, "only {found} graphs of the corpus are right");
+}
+
+#[test]
 fn a_wrong_file_is_refused_at_the_place_of_its_mistake() {
     let validator = validator();
     let graph = |node: &str, edges: &str, more: &str| {
