@@ -73,7 +73,7 @@ pub(crate) enum Command {
     State(state::Args),
     /// Show who stopped, resumed and changed what, and what came of it
     Audit(audit::Args),
-    /// Check or draw a graph
+    /// Check or draw a graph, or print the schema of its file
     Graph(graph::Args),
     /// Run a scheduler and a worker in this process until they are told to end
     Up(up::Args),

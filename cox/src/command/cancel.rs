@@ -77,7 +77,7 @@ struct Only {
     /// Only tasks of this node, in the step that one run is at; the rest of the run goes on
     #[arg(long, value_name = "NODE", requires = "runs", conflicts_with = "dry_run")]
     node: Option<NodeName>,
-    /// Only these items of the node's fan-out, by number from 0
+    /// Only these items of the node's fan-out, by number from 0; several with commas
     #[arg(long, value_name = "N", value_delimiter = ',', requires = "node")]
     item: Vec<u32>,
     /// The run goes on as if these tasks had written nothing [default: they count as failed, and the node's `on_failure` holds]

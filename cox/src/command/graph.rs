@@ -1,7 +1,7 @@
-//! `cox graph`: checks a definition, or draws it.
+//! `cox graph`: checks a definition, draws it, or tells editors what can be in one.
 
 use clap::Subcommand;
-use coxswain_shared::graph::{canonical, render};
+use coxswain_shared::graph::{canonical, reference, render};
 use serde_json::json;
 
 use crate::context::Context;
@@ -14,9 +14,10 @@ const EXAMPLES: &str = "\
 Examples:
   cox graph check graphs/*.yaml
   cox graph show digest.yaml
-  cox graph show digest.yaml --mermaid >> README.md";
+  cox graph show digest.yaml --mermaid >> README.md
+  cox graph schema > graph.schema.json";
 
-/// Check or draw a graph
+/// Check or draw a graph, or print the schema of its file
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -31,6 +32,8 @@ enum What {
     Check(Check),
     /// Draw a graph
     Show(Show),
+    /// Print the JSON Schema of graph files, by which editors complete them
+    Schema,
 }
 
 #[derive(Debug, clap::Args)]
@@ -56,6 +59,10 @@ impl Args {
         match self.what {
             What::Check(check) => check.run(context),
             What::Show(show) => show.run(context),
+            What::Schema => {
+                context.output.document(&reference::schema());
+                Ok(Exit::Ok)
+            }
         }
     }
 }
