@@ -195,6 +195,9 @@ async fn every_command_has_json() {
     }
     desk.json("graph check hello.yaml").await;
     desk.json("graph show hello.yaml").await;
+    let schema = desk.json("graph schema").await;
+    let committed = include_str!("../../docs/graph.schema.json");
+    assert_eq!(schema, serde_json::from_str::<Value>(committed).expect("the file is JSON"));
     desk.json("submit hello.yaml --id b").await;
     desk.json("cancel b").await;
     desk.json("resume a").await;
