@@ -68,7 +68,11 @@ async fn a_loop_without_end_and_a_spent_budget_fail_their_runs_and_say_so() {
         let node = Node::set([("count", "1")]);
         builder("loop").channel("count", Channel::add(0)).node("n", node).edge("START", "n").edge("n", "n")
     };
-    for (graph, expected) in [(looping().max_steps(7), Cause::Loop), (looping().node_runs(5), Cause::Budget)] {
+    let stuck = builder("stuck").channel("x", Channel::last()).node("n", Node::set([("x", "1")])).max_repeats(4);
+    let stuck = stuck.edge("START", "n").edge("n", "n");
+    for (graph, expected) in
+        [(looping().max_steps(7), Cause::Loop), (stuck, Cause::Loop), (looping().node_runs(5), Cause::Budget)]
+    {
         let run = fleet.submit(&graph.build().unwrap()).await;
         let ended = fleet.ended(&run, SOON).await;
         assert_eq!((ended.status, cause(&ended)), (RunStatus::Failed, Some(expected)), "{ended:?}");

@@ -225,6 +225,9 @@ fn finish_reason(reason: &str, has_schema: bool) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use coxswain_shared::id::RunId;
+    use coxswain_shared::state::{Abandoned, answer_abandoned};
+
     use super::*;
 
     #[test]
@@ -253,6 +256,24 @@ mod tests {
                 json!({"role": "user", "content": "and?"}),
             ]
         );
+    }
+
+    #[test]
+    fn a_conversation_that_a_stop_had_broken_off_is_whole_for_this_api() {
+        let call = |id: &str| json!({"id": id, "function": {"name": "f", "arguments": "{}"}});
+        let mut messages = vec![
+            json!({"role": "assistant", "content": null, "tool_calls": [call("a"), call("b")]}),
+            json!({"role": "tool", "tool_call_id": "b", "content": "2"}),
+            json!({"role": "user", "content": "and?"}),
+        ];
+        let (stopped, next) = (RunId::new("r1").unwrap(), RunId::new("r2").unwrap());
+        answer_abandoned(&mut messages, Abandoned::PassedOver, &stopped, &next);
+        let (_, messages) = conversation(None, messages);
+        assert_eq!(messages.len(), 3, "{messages:?}");
+        let answered: Vec<_> =
+            messages[1]["content"].as_array().unwrap().iter().map(|one| &one["tool_use_id"]).collect();
+        assert_eq!(answered, ["b", "a"], "all results stand in the message after the calls, and before all else");
+        assert!(messages[1]["content"][1]["content"].as_str().unwrap().starts_with("cancelled: run `r1`"));
     }
 
     #[test]
