@@ -1,87 +1,17 @@
 //! The command `cox` from end to end: real processes over a store in a file, as a user has them on a laptop.
 
+mod graphs;
+
 use std::path::Path;
 use std::time::Duration;
 
 use coxswain_tests::{Cox, Output, Signal, wait_for, web};
+use graphs::{BRANCHES, FAILING, HELLO, REVIEW, ROUNDS, SLOW, SPENDING, STUBBORN};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// Enough for anything that takes milliseconds on an idle machine.
 const SOON: Duration = Duration::from_secs(30);
-
-const HELLO: &str = "
-name: hello
-state: { name: { default: world }, greeting: }
-nodes:
-  greet: { kind: set, set: { greeting: \"'Hello, ' ~ name ~ '!'\" } }
-edges: [START -> greet -> END]
-";
-
-/// Goes round until `limit`; each round is a process that sleeps.
-const ROUNDS: &str = "
-name: rounds
-state: { rounds: add, limit: { default: 1000000 } }
-nodes:
-  work: { kind: exec, command: [sh, -c, \"sleep 0.05; echo 1\"], into: rounds }
-edges:
-  - START -> work
-  - { from: work, to: work, when: \"rounds < limit\" }
-  - { from: work, to: END, otherwise: true }
-";
-
-/// Three processes at once that sleep for an hour; what one of them leaves undone is made up for.
-const BRANCHES: &str = "
-name: branches
-state: { items: { default: [0, 1, 2] }, out: append }
-nodes:
-  nap: { kind: exec, command: [sh, -c, \"sleep 3600\"], into: out, on_failure: { continue: { out: [given up] } } }
-edges:
-  - { from: START, to: nap, for_each: items }
-  - nap -> END
-";
-
-/// A process that says what it spends, round by round, within a budget.
-const SPENDING: &str = "
-name: spending
-limits: { tokens: 25 }
-state: { rounds: add }
-nodes:
-  work: { kind: exec, command: [sh, -c, 'echo \"{\\\"spend\\\": {\\\"output_tokens\\\": 10}}\"; echo 1'], into: rounds }
-edges: [START -> work, work -> work]
-";
-
-/// A process that does not heed SIGTERM, and has two minutes to do so.
-const STUBBORN: &str = "
-name: stubborn
-state: { out: }
-nodes:
-  work: { kind: exec, command: [sh, -c, \"trap '' TERM; while :; do sleep 0.1; done\"], into: out, grace: 2m }
-edges: [START -> work -> END]
-";
-
-/// Asks a human.
-const REVIEW: &str = "
-name: review
-state: { draft: { default: text }, verdict: }
-nodes:
-  approve: { kind: interrupt, show: draft, into: verdict }
-edges: [START -> approve -> END]
-";
-
-const FAILING: &str = "
-name: failing
-nodes:
-  work: { kind: exec, command: [\"false\"] }
-edges: [START -> work -> END]
-";
-
-const SLOW: &str = "
-name: slow
-nodes:
-  nap: { kind: wait, for: 1h }
-edges: [START -> nap -> END]
-";
 
 /// A folder of a user, with graphs in it.
 struct Desk(TempDir);
@@ -196,7 +126,7 @@ async fn every_command_has_json() {
     desk.json("graph check hello.yaml").await;
     desk.json("graph show hello.yaml").await;
     let schema = desk.json("graph schema").await;
-    let committed = include_str!("../../docs/graph.schema.json");
+    let committed = include_str!("../../../docs/graph.schema.json");
     assert_eq!(schema, serde_json::from_str::<Value>(committed).expect("the file is JSON"));
     desk.json("submit hello.yaml --id b").await;
     desk.json("cancel b").await;
