@@ -72,3 +72,13 @@ nodes:
   nap: { kind: wait, for: 1h }
 edges: [START -> nap -> END]
 ";
+
+/// An agent that asks for the same again and again, while what it notes grows.
+pub(crate) const STUCK: &str = "
+name: stuck
+state: { question: { default: why }, log: append }
+nodes:
+  search: { kind: exec, command: [\"true\"], reads: [question] }
+  think: { kind: set, set: { log: \"'none'\" } }
+edges: [START -> search -> think -> search]
+";

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use coxswain_tests::{Cox, Output, Signal, wait_for, web};
-use graphs::{BRANCHES, FAILING, HELLO, REVIEW, ROUNDS, SLOW, SPENDING, STUBBORN};
+use graphs::{BRANCHES, FAILING, HELLO, REVIEW, ROUNDS, SLOW, SPENDING, STUBBORN, STUCK};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -188,6 +188,17 @@ async fn ctrl_c_again_forces_what_will_not_stop() {
     running.kill(Signal::SIGINT);
     assert_eq!(running.wait_exit(SOON).await.code(), Some(3), "{}", running.tails());
     assert!(running.stderr().contains("force ordered"), "{}", running.tails());
+}
+
+#[tokio::test]
+async fn an_agent_that_goes_round_is_ended_long_before_its_bound_of_steps_and_told_of_its_round() {
+    let desk = Desk::new();
+    std::fs::write(desk.path().join("stuck.yaml"), STUCK).unwrap();
+    let output = desk.run("run stuck.yaml --id a").await;
+    let words =
+        "node `search` has run with the same input 100 times since step 3: it goes round through `think`, `search`";
+    assert!(code(&output) == 1 && output.stderr.contains(words), "{output:?}");
+    assert_eq!(desk.json("get a").await["run"]["stop"]["order"]["cause"], "loop");
 }
 
 #[tokio::test]
