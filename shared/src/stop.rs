@@ -165,6 +165,11 @@ pub struct StopReport {
 }
 
 impl StopReport {
+    /// That of an order which was given just now, while so many leases were open.
+    pub const fn new(order: StopOrder, leases: u32) -> Self {
+        Self { order, forced_at: None, leases, released: 0, unconfirmed: 0, closed_at: None }
+    }
+
     /// Whether the run has stopped, and every lease was released by its worker.
     pub const fn is_confirmed(&self) -> bool {
         self.closed_at.is_some() && self.unconfirmed == 0

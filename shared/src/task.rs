@@ -274,6 +274,15 @@ impl Task {
     }
 }
 
+impl Group {
+    /// Why its other tasks are stopped once enough have succeeded.
+    pub const ENOUGH: &str = "it has the successes that it needs";
+    /// Why they are once more have failed than may.
+    pub const TOO_MANY_FAILED: &str = "too many of its items failed";
+    /// What comes before such a reason, in the outcome of a task that was stopped for it.
+    pub const BY: &str = "by its fan-out: ";
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -194,7 +194,7 @@ mod tests {
     fn report() -> StopReport {
         let order = NewOrder { cause: Cause::Cancelled, reason: None, actor: "ann".into(), grace: None, force: false };
         let order = StopOrder { order, at: Timestamp::from_millis(0) };
-        StopReport { order, forced_at: None, leases: 1, released: 0, unconfirmed: 0, closed_at: None }
+        StopReport::new(order, 1)
     }
 
     fn reason(switch: &Switch) -> Option<&'static str> {

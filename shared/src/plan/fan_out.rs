@@ -103,7 +103,7 @@ fn need(span: &Span<'_>, items: &[&mut NewTask]) -> Result<Option<u32>, Failure>
 
 fn skip(task: &mut NewTask) {
     if !matches!(task.dispatch, Dispatch::Settled { .. }) {
-        let why = Some("by its fan-out: it has the successes that it needs".to_owned());
+        let why = Some([Group::BY, Group::ENOUGH].concat());
         task.dispatch = Dispatch::Settled { outcome: Outcome::Stopped { partial: None, skipped: true, why } };
     }
 }
@@ -147,10 +147,10 @@ fn judge_span<'a>(
         resolved.push(Resolved { task, outcome, result });
     }
     let policy = span.rules.policy;
-    let judged = resolved.iter().map(|item| tolerate(item, policy));
-    let mut judged: Vec<_> = judged.collect();
-    for (place, failure) in blamed(span, &resolved) {
-        let Resolved { task, outcome, .. } = resolved[place];
+    let blamed = blamed(span, &resolved);
+    let mut judged: Vec<_> = resolved.into_iter().map(|item| tolerate(item, policy)).collect();
+    for (place, failure) in blamed {
+        let (task, outcome) = items[place];
         judged[place] = went_badly(input, node, failure, without_writes(task, outcome))?;
     }
     if let Some(channel) = &span.rules.results {
@@ -168,14 +168,12 @@ struct Resolved<'a> {
 }
 
 /// An item whose failure is nobody's business, or whose success is its own.
-fn tolerate<'a>(item: &Resolved<'a>, policy: FanOutPolicy) -> Judged<'a> {
-    match &item.result {
-        Ok(judged) => judged.clone(),
-        Err(failure) => Judged {
-            failure: Some(failure.clone()),
-            handled: Some(policy.show()),
-            ..without_writes(item.task, item.outcome)
-        },
+fn tolerate(item: Resolved<'_>, policy: FanOutPolicy) -> Judged<'_> {
+    match item.result {
+        Ok(judged) => judged,
+        Err(failure) => {
+            Judged { failure: Some(failure), handled: Some(policy.show()), ..without_writes(item.task, item.outcome) }
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::task::Task;
 pub(super) const FAILURE_CHANNEL: &str = "failure";
 
 /// What becomes of one task's outcome.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Judged<'a> {
     /// The task.
     pub(super) task: &'a Task,

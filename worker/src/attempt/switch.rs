@@ -117,7 +117,7 @@ mod tests {
     fn report(grace: Option<Duration>, forced_at: Option<Timestamp>) -> StopReport {
         let order = NewOrder { cause: Cause::Cancelled, reason: None, actor: "ann".into(), grace, force: false };
         let order = StopOrder { order, at: Timestamp::from_millis(0) };
-        StopReport { order, forced_at, leases: 1, released: 0, unconfirmed: 0, closed_at: None }
+        StopReport { forced_at, ..StopReport::new(order, 1) }
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,25 +9,13 @@ use coxswain_shared::store::SweepLimits;
 use coxswain_shared::task::{Task, TaskState};
 use serde_json::{Value, json};
 
-use super::bench::{Bench, Running, values, wait_for};
+use super::bench::{Bench, values, wait_for};
+use super::outside::{config, failure, hits, outcome, start, wrote};
 use super::upstream::{Exchange, Upstream};
-use crate::{Config, OutsideConfig, Worker};
+use crate::Worker;
 
 /// Short, but longer than a busy machine takes to answer.
 const SHORT: &str = "400ms";
-
-fn config(folder: Option<&std::path::Path>) -> Config {
-    let outside = OutsideConfig {
-        allow: vec!["127.0.0.1".parse().unwrap()],
-        secrets_dir: folder.map(ToOwned::to_owned),
-        ..OutsideConfig::default()
-    };
-    Config { outside, ..Bench::config() }
-}
-
-fn start(bench: &Bench) -> Running {
-    bench.start(Worker::builder(config(None)))
-}
 
 fn get(url: &str, fields: Value) -> Value {
     let mut node = json!({"kind": "http", "url": url, "into": "other"});
@@ -36,40 +24,9 @@ fn get(url: &str, fields: Value) -> Value {
     node
 }
 
-/// Runs one node to its end.
-async fn outcome(bench: &Bench, node: Value) -> Outcome {
-    let run = bench.prepare(node, values(json!({"text": "a b", "count": 3})), None).await;
-    bench.publish(&run).await;
-    bench.settled(&run).await.outcome.expect("a settled task has an outcome")
-}
-
-fn wrote(outcome: &Outcome) -> Value {
-    match outcome {
-        Outcome::Succeeded { writes, .. } => serde_json::to_value(writes).unwrap(),
-        other => panic!("it did not succeed: {other:?}"),
-    }
-}
-
-fn failure(outcome: &Outcome) -> String {
-    let failure = outcome.failure().unwrap_or_else(|| panic!("it did not fail: {outcome:?}"));
-    format!("{} {}", failure.message, failure.chain.join(" | "))
-}
-
-/// Runs one node, with these fields, against a server, and gives its failure once it has hit this limit.
-async fn hits<F, R>(limit: Limit, fields: Value, answer: F) -> (String, Upstream)
-where
-    F: Fn(Exchange) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = ()> + Send + 'static,
-{
-    let upstream = Upstream::start(answer).await;
-    let bench = Bench::new();
-    let running = start(&bench);
-    let outcome = outcome(&bench, get(&upstream.url("/x"), fields)).await;
-    let Outcome::TimedOut { limit: hit, .. } = &outcome else { panic!("{outcome:?}") };
-    assert_eq!(*hit, limit, "{outcome:?}");
-    assert_eq!(bench.metric(&format!("cox_limits_hit_total{{limit=\"{limit}\"}}")), 1);
-    running.drain().await;
-    (failure(&outcome), upstream)
+/// A node with these fields, once it is known where its server is.
+fn getting(fields: Value) -> impl FnOnce(&Upstream) -> Value {
+    |upstream| get(&upstream.url("/x"), fields)
 }
 
 /// Does what a scheduler does: sends a delayed task again once its pause is over.
@@ -126,7 +83,8 @@ async fn what_is_no_json_is_text_and_an_empty_answer_writes_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_accepts_and_says_nothing_hits_the_first_byte_limit_and_is_left() {
-    let (told, upstream) = hits(Limit::FirstByteTimeout, json!({"first_byte_timeout": SHORT}), Exchange::hang).await;
+    let (told, upstream) =
+        hits(Limit::FirstByteTimeout, getting(json!({"first_byte_timeout": SHORT})), Exchange::hang).await;
     assert!(told.contains("first_byte_timeout (400ms) passed in GET http://127.0.0.1:"), "{told}");
     assert!(told.contains("nothing had come") && told.contains("(attempt 1)"), "{told}");
     upstream.clients_left(1).await;
@@ -171,7 +129,7 @@ async fn a_server_that_sends_its_head_and_stops_hits_the_idle_limit_and_is_left(
         exchange.chunk("twelve bytes").await;
         exchange.hang().await;
     };
-    let (told, upstream) = hits(Limit::IdleTimeout, json!({"idle_timeout": SHORT}), answer).await;
+    let (told, upstream) = hits(Limit::IdleTimeout, getting(json!({"idle_timeout": SHORT})), answer).await;
     assert!(told.contains("idle_timeout (400ms)") && told.contains("status 200 and 12 bytes had come"), "{told}");
     upstream.clients_left(1).await;
 }
@@ -183,7 +141,7 @@ async fn a_server_that_trickles_for_ever_is_never_idle_and_hits_the_limit_of_the
         exchange.trickle(Duration::from_millis(20)).await;
     };
     let fields = json!({"idle_timeout": "5s", "attempt_timeout": SHORT});
-    let (told, upstream) = hits(Limit::AttemptTimeout, fields, answer).await;
+    let (told, upstream) = hits(Limit::AttemptTimeout, getting(fields), answer).await;
     assert!(told.contains("attempt_timeout (400ms)"), "{told}");
     upstream.clients_left(1).await;
 }

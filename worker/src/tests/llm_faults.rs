@@ -3,36 +3,20 @@
 use std::time::Duration;
 
 use coxswain_shared::limits::Limit;
-use coxswain_shared::outcome::{FailureKind, Outcome};
+use coxswain_shared::outcome::FailureKind;
 use coxswain_shared::task::{Task, TaskState};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::bench::{Bench, wait_for};
 use super::model::{
     PING, asking, begin, chunk, config, ending, events, failure, outcome, saying, says, start, streaming, wrote,
 };
+use super::outside::hits;
 use super::upstream::{Exchange, Upstream};
 use crate::Worker;
 
 /// Short, but longer than a busy machine takes to answer.
 const SHORT: &str = "400ms";
-
-/// Runs one node, with these fields, against a server, and gives its failure once it has hit this limit.
-async fn hits<F, R>(limit: Limit, fields: Value, answer: F) -> (String, Upstream)
-where
-    F: Fn(Exchange) -> R + Clone + Send + Sync + 'static,
-    R: Future<Output = ()> + Send + 'static,
-{
-    let upstream = Upstream::start(answer).await;
-    let bench = Bench::new();
-    let running = start(&bench);
-    let outcome = outcome(&bench, asking(&upstream, &fields)).await;
-    let Outcome::TimedOut { limit: hit, .. } = &outcome else { panic!("{outcome:?}") };
-    assert_eq!(*hit, limit, "{outcome:?}");
-    assert_eq!(bench.metric(&format!("cox_limits_hit_total{{limit=\"{limit}\"}}")), 1);
-    running.drain().await;
-    (failure(&outcome), upstream)
-}
 
 /// Sends this and pings, with such pauses, until the client has gone.
 async fn begin_and_ping(mut exchange: Exchange, beginning: String, pause: Duration) {
@@ -49,7 +33,7 @@ async fn pings_are_no_first_token() {
     let role = chunk(&json!({"role": "assistant", "content": ""}), None);
     let answer = move |exchange| begin_and_ping(exchange, role.clone(), Duration::from_millis(20));
     let fields = json!({"first_byte_timeout": SHORT, "idle_timeout": "20s"});
-    let (told, upstream) = hits(Limit::FirstByteTimeout, fields, answer).await;
+    let (told, upstream) = hits(Limit::FirstByteTimeout, |upstream| asking(upstream, &fields), answer).await;
     assert!(told.contains("first_byte_timeout (400ms) passed in POST http://127.0.0.1:"), "{told}");
     assert!(told.contains("0 characters of the answer's text had come"), "{told}");
     upstream.clients_left(1).await;
@@ -64,8 +48,12 @@ async fn a_flood_of_pings_is_silence() {
         while exchange.chunk(PING.repeat(100)).await {}
         exchange.has_left();
     };
-    let (told, upstream) =
-        hits(Limit::IdleTimeout, json!({"idle_timeout": SHORT, "max_bytes": 67_108_864}), answer).await;
+    let (told, upstream) = hits(
+        Limit::IdleTimeout,
+        |upstream| asking(upstream, &json!({"idle_timeout": SHORT, "max_bytes": 67_108_864})),
+        answer,
+    )
+    .await;
     assert!(told.contains("idle_timeout (400ms)"), "{told}");
     upstream.clients_left(1).await;
 }
@@ -73,7 +61,8 @@ async fn a_flood_of_pings_is_silence() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pings_between_tokens_are_silence() {
     let answer = |exchange| begin_and_ping(exchange, says("Because"), Duration::from_millis(20));
-    let (told, upstream) = hits(Limit::IdleTimeout, json!({"idle_timeout": SHORT}), answer).await;
+    let (told, upstream) =
+        hits(Limit::IdleTimeout, |upstream| asking(upstream, &json!({"idle_timeout": SHORT})), answer).await;
     assert!(told.contains("idle_timeout (400ms)"), "{told}");
     assert!(told.contains("7 characters of the answer's text had come"), "{told}");
     upstream.clients_left(1).await;

@@ -2,6 +2,7 @@
 
 mod bench;
 mod model;
+mod outside;
 
 mod attempts;
 mod breaker;

@@ -1,28 +1,14 @@
 //! Nodes that ask a model, and what a model's server sends, piece by piece.
 
 use coxswain_shared::id::RunKey;
-use coxswain_shared::outcome::Outcome;
 use serde_json::{Value, json};
 
-use super::bench::{Bench, Running, values};
+use super::bench::{Bench, values};
+pub(super) use super::outside::{config, failure, outcome, start, wrote};
 use super::upstream::{Exchange, Upstream};
-use crate::{Config, OutsideConfig, Worker};
 
 /// What a server sends to keep a connection open.
 pub(super) const PING: &str = ": ping\n\n";
-
-pub(super) fn config(folder: Option<&std::path::Path>) -> Config {
-    let outside = OutsideConfig {
-        allow: vec!["127.0.0.1".parse().unwrap()],
-        secrets_dir: folder.map(ToOwned::to_owned),
-        ..OutsideConfig::default()
-    };
-    Config { outside, ..Bench::config() }
-}
-
-pub(super) fn start(bench: &Bench) -> Running {
-    bench.start(Worker::builder(config(None)))
-}
 
 /// A node that asks `Why?`, with these fields.
 pub(super) fn asking(upstream: &Upstream, fields: &Value) -> Value {
@@ -42,24 +28,6 @@ pub(super) async fn begin(bench: &Bench, node: Value, state: Value) -> RunKey {
     let run = bench.prepare(node, values(state), None).await;
     bench.publish(&run).await;
     run
-}
-
-/// Runs one node to its end.
-pub(super) async fn outcome(bench: &Bench, node: Value) -> Outcome {
-    let run = begin(bench, node, json!({"text": "a b", "count": 3})).await;
-    bench.settled(&run).await.outcome.expect("a settled task has an outcome")
-}
-
-pub(super) fn wrote(outcome: &Outcome) -> Value {
-    match outcome {
-        Outcome::Succeeded { writes, .. } => serde_json::to_value(writes).unwrap(),
-        other => panic!("it did not succeed: {other:?}"),
-    }
-}
-
-pub(super) fn failure(outcome: &Outcome) -> String {
-    let failure = outcome.failure().unwrap_or_else(|| panic!("it did not fail: {outcome:?}"));
-    format!("{} {}", failure.message, failure.chain.join(" | "))
 }
 
 /// The values of a run's events of a kind.

@@ -189,7 +189,7 @@ impl Model {
 
     fn report(&self, order: &NewOrder, leases: u32) -> StopReport {
         let order = StopOrder { order: order.clone(), at: self.now };
-        StopReport { order, forced_at: None, leases, released: 0, unconfirmed: 0, closed_at: None }
+        StopReport::new(order, leases)
     }
 
     /// An order without its entry in the audit trail, which a cascade does not have.

@@ -84,10 +84,8 @@ impl Model {
             }
             Then::Fail { failure, order: Some(order) } => {
                 run.shown.failure = Some(failure);
-                let (leases, released, unconfirmed, forced_at, closed_at) = (0, 0, 0, None, Some(now));
                 let ordered = StopOrder { order: order.clone(), at: now };
-                run.shown.stop =
-                    Some(StopReport { order: ordered, forced_at, leases, released, unconfirmed, closed_at });
+                run.shown.stop = Some(StopReport { closed_at: Some(now), ..StopReport::new(ordered, 0) });
                 self.note("stop", &id, &order.actor, order.reason.as_ref(), "accepted");
                 self.finish(&id, order.cause.end());
             }

@@ -19,8 +19,7 @@ pub(super) struct TaskOrder {
 
 impl TaskOrder {
     pub(super) fn report(&self) -> StopReport {
-        let (order, forced_at) = (self.order.clone(), self.forced_at);
-        StopReport { order, forced_at, leases: 1, released: 0, unconfirmed: 0, closed_at: None }
+        StopReport { forced_at: self.forced_at, ..StopReport::new(self.order.clone(), 1) }
     }
 }
 
@@ -121,10 +120,10 @@ impl Model {
         let decided = if outcome.is_bad() {
             let is_last = group.may_fail == Some(0);
             group.may_fail = group.may_fail.map(|left| left.saturating_sub(1));
-            is_last.then_some((Cause::SiblingFailed, "too many of its items failed"))
+            is_last.then_some((Cause::SiblingFailed, Group::TOO_MANY_FAILED))
         } else if !is_skipped {
             group.need = group.need.map(|left| left.saturating_sub(1));
-            (group.need == Some(0)).then_some((Cause::Superseded, "it has the successes that it needs"))
+            (group.need == Some(0)).then_some((Cause::Superseded, Group::ENOUGH))
         } else {
             None
         };
@@ -139,7 +138,7 @@ impl Model {
                 grace: None,
                 force: false,
             };
-            let halt = Halt { order, skip: true, why: format!("by its fan-out: {why}") };
+            let halt = Halt { order, skip: true, why: [Group::BY, why].concat() };
             self.halt_all(id, items.collect(), &halt);
         } else if !was_pending {
             let is_pending = |id: &TaskId| run.tasks[id].shown.state == TaskState::Pending;

@@ -110,18 +110,17 @@ impl RedisStore {
     pub(super) async fn close_lease(&self, task: &TaskKey, fence: Fence, release: &Release) -> Result<Released, Error> {
         let mut call = self.on(&self.scripts.release, task.run.partition);
         call.arg(task.run.id.as_str()).arg(task.task.to_string()).arg(fence.get());
-        let spent = match release {
-            Release::Stopped(proof) => encode::spent(&proof.spent),
-            Release::HandedBack => String::new(),
-        };
-        call.arg(spent);
         match release {
             Release::Stopped(proof) => {
                 let outcome = Outcome::stopped(proof.partial.clone());
-                call.arg("1").arg(json(&outcome)).arg(json(proof)).arg(flag(proof.confirmed));
+                call.arg(encode::spent(&proof.spent))
+                    .arg("1")
+                    .arg(json(&outcome))
+                    .arg(json(proof))
+                    .arg(flag(proof.confirmed));
             }
             Release::HandedBack => {
-                call.arg("0");
+                call.arg("").arg("0");
             }
         }
         let mut reply = self.send(&mut call).await?;

@@ -14,6 +14,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::run::RunStatus;
 use crate::stop::Cause;
 use crate::store::Error;
+use crate::task::Group;
 use crate::time::millis;
 
 /// One script as it is loaded.
@@ -195,6 +196,12 @@ fn words_of_the_store() -> String {
         format!("crashed = {},", word(words::crashed("__crashes__", &node), |failure| Outcome::Crashed { failure })),
         format!("child_taken = {},", word(words::child_taken(&child, &node), |failure| Outcome::Failed { failure })),
         format!("child_ended = {{ json = {}, message = {} }},", quote(&ended_json), quote(&ended_message)),
+        format!(
+            "enough = {}, too_many_failed = {}, by_group = {},",
+            quote(Group::ENOUGH),
+            quote(Group::TOO_MANY_FAILED),
+            quote(Group::BY)
+        ),
         format!(
             "waited = {}, stopped = {} }}\n",
             quote(&encode::json(&words::waited())),

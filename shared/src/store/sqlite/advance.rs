@@ -85,14 +85,8 @@ fn fail(tx: &mut Tx<'_>, id: &RunId, failure: &Failure, order: Option<&NewOrder>
     run.life.failure = Some(failure.clone());
     let Some(order) = order else { return finish::finish(tx, id, RunEvent::Failed) };
     run.take(RunEvent::StopOrdered);
-    run.life.stop = Some(StopReport {
-        order: StopOrder { order: order.clone(), at: now },
-        forced_at: None,
-        leases: 0,
-        released: 0,
-        unconfirmed: 0,
-        closed_at: Some(now),
-    });
+    let ordered = StopOrder { order: order.clone(), at: now };
+    run.life.stop = Some(StopReport { closed_at: Some(now), ..StopReport::new(ordered, 0) });
     audit::stop(tx, id, order, "accepted")?;
     finish::finish(tx, id, RunEvent::Closed(order.cause))
 }

@@ -62,7 +62,7 @@ fn find(tx: &Tx<'_>, run: &RunId) -> Result<Option<StopReport>> {
             let (Json(order), at, forced_at) =
                 (row.get::<_, Json<NewOrder>>(0)?, row.get::<_, Timestamp>(1)?, row.get::<_, Option<Timestamp>>(2)?);
             let order = StopOrder { order, at };
-            Ok(StopReport { order, forced_at, leases: 0, released: 0, unconfirmed: 0, closed_at: None })
+            Ok(StopReport { forced_at, ..StopReport::new(order, 0) })
         })
         .optional()
         .naming(|| format!("the early stop order for run {run}"))

@@ -28,8 +28,7 @@ pub(super) struct TaskOrder {
 impl TaskOrder {
     /// The order as its worker is told it.
     pub(super) fn report(&self) -> StopReport {
-        let (order, forced_at) = (self.order.clone(), self.forced_at);
-        StopReport { order, forced_at, leases: 1, released: 0, unconfirmed: 0, closed_at: None }
+        StopReport { forced_at: self.forced_at, ..StopReport::new(self.order.clone(), 1) }
     }
 
     /// The outcome of a task that it stopped.
@@ -223,7 +222,7 @@ pub(super) fn settled_in_group(tx: &mut Tx<'_>, run: &RunRow, task: &TaskId, end
     let Some(mut group) = group_of(tx, run, task)? else { return Ok(()) };
     let decided = match end {
         GroupEnd { is_bad: true, .. } => match &mut group.may_fail {
-            Some(0) => Some((Cause::SiblingFailed, "too many of its items failed")),
+            Some(0) => Some((Cause::SiblingFailed, Group::TOO_MANY_FAILED)),
             Some(left) => {
                 *left -= 1;
                 None
@@ -232,7 +231,7 @@ pub(super) fn settled_in_group(tx: &mut Tx<'_>, run: &RunRow, task: &TaskId, end
         },
         GroupEnd { is_skipped: true, .. } => None,
         GroupEnd { .. } => match &mut group.need {
-            Some(0 | 1) => Some((Cause::Superseded, "it has the successes that it needs")),
+            Some(0 | 1) => Some((Cause::Superseded, Group::ENOUGH)),
             Some(left) => {
                 *left -= 1;
                 None
@@ -283,7 +282,7 @@ fn close_group(
     tx.conn.prepare_cached("DELETE FROM task_groups WHERE rowid = ?1")?.execute([group.id])?;
     let actor = format!("node {}", group.node);
     let order = NewOrder { cause, reason: Some(why.to_owned()), actor, grace: None, force: false };
-    let halt = Halt { order, skip: true, why: format!("by its fan-out: {why}") };
+    let halt = Halt { order, skip: true, why: [Group::BY, why].concat() };
     let tasks = (group.first..group.upto).map(|item| TaskId { step, node: group.node.clone(), item }).collect();
     halt_all(tx, &run.key.id, tasks, &halt)?;
     Ok(())

@@ -61,14 +61,8 @@ fn freeze(tx: &mut Tx<'_>, id: &RunId, order: &NewOrder) -> Result<StopAnswer> {
     run.life.waiting = false;
     run.life.overdue_at = None;
     run.plan.ready_at = None;
-    let report = StopReport {
-        order: StopOrder { order: order.clone(), at: now },
-        forced_at: None,
-        leases: run.counts.open_leases + run.counts.open_children,
-        released: 0,
-        unconfirmed: 0,
-        closed_at: None,
-    };
+    let ordered = StopOrder { order: order.clone(), at: now };
+    let report = StopReport::new(ordered, run.counts.open_leases + run.counts.open_children);
     run.life.stop = Some(report.clone());
     tx.push_stop(id);
     cascade(tx, id, order)?;

@@ -25,8 +25,8 @@ end
 
 local function run_fields()
   return { 'status', 'thread', 'from', 'base', 'parent', 'takeback', 'nonce', 'rnonce', 'resumed', 'ckpt', 'order',
-    'cause', 'grace', 'force', 'budget', 'spent', 'step', 'rev', 'created', 'started', 'deadline', 'timeout', 'open', 'leases', 'kids',
-    'humans', 'fence', 'ordered', 'forced', 'sleases', 'released', 'unconfirmed', 'closed' }, 16
+    'cause', 'grace', 'force', 'budget', 'spent', 'step', 'rev', 'created', 'started', 'deadline', 'timeout', 'open',
+    'leases', 'kids', 'humans', 'fence', 'ordered', 'forced', 'sleases', 'released', 'unconfirmed', 'closed' }, 16
 end
 
 local function put(run, field, value)
@@ -80,7 +80,8 @@ end
 
 -- Tasks: one hash for each step of a run. Per task NODE:ITEM: its record, |p its policy, |d the task as planned,
 -- |r the channels that it reads, |h what a human is shown, |c its child, |o its outcome, |f its last failure,
--- |x the proof of its stop, |s its own stop order (see scope.lua), |a when it got its turn. &N is a group of tasks. @ is when the step was made and how many tasks it has; #k names its k-th 500 tasks.
+-- |x the proof of its stop, |s its own stop order (see scope.lua), |a when it got its turn. &N is a group of tasks. @ is
+-- when the step was made and how many tasks it has; #k names its k-th 500 tasks.
 
 local RECORD = '^(%a+)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d)|([^|]*)$'
 local POLICY = '^(%a+)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d+)|?(%d*)$'

@@ -131,7 +131,7 @@ local function close_group(run, task, group, cause, why)
   local ids = {}
   for item = group.first, group.upto - 1 do ids[#ids + 1] = task.step .. ':' .. group.node .. ':' .. item end
   halt_all(run, ids, { cause = cause, grace = '', force = '0', actor = actor, reason = why, json = json, is_skip = true,
-    ending = ',"skipped":true,"why":' .. cjson.encode('by its fan-out: ' .. why) })
+    ending = ',"skipped":true,"why":' .. cjson.encode(WORDS.by_group .. why) })
 end
 
 local function admit_next(run, task, group)
@@ -156,10 +156,10 @@ local function settled_in_group(run, task, failure, was_pending)
   group.first, group.upto, group.following = n(group.first), n(group.upto), n(group.following)
   if failure and group.may_fail ~= '' then
     group.may_fail = n(group.may_fail) - 1
-    if group.may_fail < 0 then return close_group(run, task, group, 'sibling_failed', 'too many of its items failed') end
+    if group.may_fail < 0 then return close_group(run, task, group, 'sibling_failed', WORDS.too_many_failed) end
   elseif not failure and not task.is_skipped and group.need ~= '' then
     group.need = n(group.need) - 1
-    if group.need == 0 then return close_group(run, task, group, 'superseded', 'it has the successes that it needs') end
+    if group.need == 0 then return close_group(run, task, group, 'superseded', WORDS.enough) end
   end
   if not was_pending then admit_next(run, task, group) end
   redis.call('HSET', task.key, '&' .. task.group, table.concat({ group.node, group.first, group.upto, group.following,
