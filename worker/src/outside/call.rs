@@ -75,6 +75,19 @@ pub(crate) struct Answer<'a> {
     late_for: Option<Instant>,
 }
 
+/// An answer with a bad status.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    /// The beginning of its body, without secrets.
+    pub(crate) body: String,
+    pub(crate) failure: Failure,
+    /// Whether another try may help, by its status.
+    retryable: bool,
+    /// How long the other side asks to be left alone.
+    after: Option<Duration>,
+}
+
 /// What comes of an answer next.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -235,24 +248,31 @@ impl Answer<'_> {
     }
 
     /// The failure that an answer with a bad status is.
-    pub(crate) async fn refusal(mut self) -> NodeError {
+    pub(crate) async fn refusal(self) -> NodeError {
+        self.refused().await.into_error()
+    }
+
+    /// An answer with a bad status, as far as it is read.
+    pub(crate) async fn refused(mut self) -> Refused {
         let status = self.status();
         let after = retry_after(self.headers(), Clock::system().now());
+        let body = self.refusing().await;
+        let said = shorten(&body);
         let mut message = format!("{} was answered with {status}", self.name);
-        let said = self.beginning().await;
         if !said.is_empty() {
             message = format!("{message}: {said}");
         }
-        let failure = Failure::new(FailureKind::Outside, message);
-        match (self.call.retry_on.contains(&status.as_u16()), after) {
-            (false, _) => NodeError::Fatal(failure),
-            (true, Some(after)) => NodeError::Later { failure, after },
-            (true, None) => NodeError::Retryable(failure),
-        }
+        let retryable = self.call.retry_on.contains(&status.as_u16());
+        Refused { status, body, failure: Failure::new(FailureKind::Outside, message), retryable, after }
     }
 
-    /// The beginning of the body, as far as it comes in time.
+    /// The beginning of the body, as far as it comes in time and can be told.
     pub(crate) async fn beginning(&mut self) -> String {
+        shorten(&self.refusing().await)
+    }
+
+    /// What comes in time of the body of a refusal, without secrets.
+    async fn refusing(&mut self) -> String {
         let mut body = Vec::new();
         while self.bytes < REFUSAL_BYTES_MAX {
             match self.piece().await {
@@ -261,18 +281,34 @@ impl Answer<'_> {
                 Ok(None) | Err(_) => break,
             }
         }
-        let text = self.call.secrets.redact(&String::from_utf8_lossy(&body));
-        let mut said: String = text.trim().chars().take(REFUSAL_CHARS_MAX).collect();
-        if said.len() < text.trim().len() {
-            said.push('…');
-        }
-        said
+        self.call.secrets.redact(&String::from_utf8_lossy(&body))
     }
 
     fn progress(&self) -> Progress {
         let status = Some(self.response.status().as_u16());
         Progress { elapsed: self.begun_at.elapsed(), waited: self.turn.waited(), status, bytes: self.bytes }
     }
+}
+
+impl Refused {
+    /// What it is for a node.
+    pub(crate) fn into_error(self) -> NodeError {
+        let Self { failure, retryable, after, .. } = self;
+        match (retryable, after) {
+            (false, _) => NodeError::Fatal(failure),
+            (true, Some(after)) => NodeError::Later { failure, after },
+            (true, None) => NodeError::Retryable(failure),
+        }
+    }
+}
+
+/// As much of a text as is told.
+fn shorten(text: &str) -> String {
+    let mut said: String = text.trim().chars().take(REFUSAL_CHARS_MAX).collect();
+    if said.len() < text.trim().len() {
+        said.push('…');
+    }
+    said
 }
 
 /// How long the other side asks to be left alone: seconds, or a date.

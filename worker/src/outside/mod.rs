@@ -30,7 +30,7 @@ mod setting;
 mod texts;
 mod upstream;
 
-pub(crate) use call::{Answer, Call, Next};
+pub(crate) use call::{Answer, Call, Next, Refused};
 pub(crate) use caller::Caller;
 pub use config::{Allowed, NotAllowed, OutsideConfig, Pattern};
 pub use prices::Prices;

@@ -16,7 +16,11 @@ async fn answering(text: &str) -> Upstream {
 }
 
 async fn failing(status: &'static str, headers: &'static str) -> Upstream {
-    Upstream::start(move |exchange: Exchange| exchange.answer(status, headers, "")).await
+    refusing(status, headers, "").await
+}
+
+async fn refusing(status: &'static str, headers: &'static str, body: &'static str) -> Upstream {
+    Upstream::start(move |exchange: Exchange| exchange.answer(status, headers, body)).await
 }
 
 fn standing_in(upstream: &Upstream) -> Value {
@@ -76,6 +80,53 @@ async fn a_request_that_is_wrong_is_not_asked_elsewhere_and_all_that_failed_is_t
         told.contains("answered with 503") && told.contains("the model `spare`: ") && told.contains("502"),
         "{told}"
     );
+    running.drain().await;
+}
+
+/// What providers answer whose account has no credit left, as it was recorded: `OpenAI`, Anthropic twice, `OpenRouter`.
+const UNPAID: [(&str, &str); 4] = [
+    (
+        "429 Too Many Requests",
+        concat!(
+            r#"{"error": {"message": "You exceeded your current quota, please check your plan and billing details.", "#,
+            r#""type": "insufficient_quota", "param": null, "code": "insufficient_quota"}}"#
+        ),
+    ),
+    (
+        "400 Bad Request",
+        concat!(
+            r#"{"type": "error", "error": {"type": "invalid_request_error", "message": "Your credit balance is too low to "#,
+            r#"access the Anthropic API. Please go to Plans & Billing to upgrade or purchase credits."}, "request_id": "r"}"#
+        ),
+    ),
+    (
+        "402 Payment Required",
+        r#"{"type": "error", "error": {"type": "billing_error", "message": "Your card expired"}}"#,
+    ),
+    ("402 Payment Required", r#"{"error": {"message": "Insufficient credits", "code": 402}}"#),
+];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_account_without_credit_is_not_asked_again_and_another_model_is_asked_at_once() {
+    let bench = Bench::new();
+    let running = start(&bench);
+    for (status, body) in UNPAID {
+        let (unpaid, well) = (refusing(status, "retry-after: 1\r\n", body).await, answering("Because.").await);
+        let fields = json!({"retry": {"attempts": 3, "first": "1ms"}});
+        let told = failure(&outcome(&bench, asking(&unpaid, &fields)).await);
+        assert!(told.contains(status) && told.contains("no credit or quota left"), "{told}");
+        assert_eq!(unpaid.requests().len(), 1, "{status}");
+        let fields = json!({"fallback": standing_in(&well), "retry": {"attempts": 3, "first": "1ms"}});
+        let run = begin(&bench, asking(&unpaid, &fields), json!({})).await;
+        assert_eq!(wrote(bench.settled(&run).await.outcome.as_ref().unwrap()), json!({"other": "Because."}));
+        let why = events(&bench, &run, "fallback").await.remove(0)["why"].to_string();
+        assert!(why.contains("no credit or quota left"), "{why}");
+        assert_eq!((unpaid.requests().len(), well.requests().len()), (2, 1));
+    }
+    let error = json!({"error": {"message": "No more", "type": "insufficient_quota", "code": "insufficient_quota"}});
+    let (unpaid, well) = (saying(format!("data: {error}\n\n")).await, answering("Because.").await);
+    let node = asking(&unpaid, &json!({"fallback": standing_in(&well), "retry": {"attempts": 3}}));
+    assert_eq!(wrote(&outcome(&bench, node).await), json!({"other": "Because."}), "also within the stream");
     running.drain().await;
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
+use super::unpaid;
+
 /// The tool calls of one answer.
 const CALLS_MAX: usize = 256;
 /// Bytes of a failure's message that are kept of what the other side says.
@@ -51,13 +53,26 @@ pub(super) enum StreamError {
     Reported {
         /// What it says.
         said: String,
-        /// Whether another try may help.
-        retryable: bool,
+        /// Who is to blame.
+        blame: Blame,
     },
     #[error("an event holds no JSON of the expected shape ({why}): `{shown}`")]
     NoJson { why: String, shown: String },
     #[error("the model calls more than {CALLS_MAX} tools at once")]
     TooManyCalls,
+}
+
+/// Who is to blame for an error within a stream: what a status would say, had there been one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The account has no credit left: a 402.
+    Account,
+    /// What is asked for is wrong, or not allowed: any other 4xx.
+    Request,
+    /// The provider is well, and wants to be asked less often, or again: a 429.
+    Pace,
+    /// The provider: a 5xx.
+    Provider,
 }
 
 impl StreamError {
@@ -72,30 +87,39 @@ impl StreamError {
         let kinds: Vec<String> = ["type", "code"].into_iter().filter_map(field).map(text).collect();
         let message = field("message").map_or_else(|| text(error), text);
         let said = if kinds.is_empty() { message } else { format!("{message} ({})", kinds.join(", ")) };
-        let retryable = !kinds.iter().any(|kind| is_final(kind));
-        Self::Reported { said: said.chars().take(SAID_CHARS).collect(), retryable }
+        let blame = if unpaid::is_error(error) { Blame::Account } else { Blame::of(&kinds) };
+        Self::Reported { said: said.chars().take(SAID_CHARS).collect(), blame }
     }
 }
 
-/// Whether an error of this type or code will come again: what is asked for is wrong, or not allowed, or not paid for.
-fn is_final(kind: &str) -> bool {
+impl Blame {
+    /// By the types and codes of an error.
+    fn of(kinds: &[String]) -> Self {
+        let any = |blamed: fn(&str) -> bool| kinds.iter().any(|kind| blamed(kind));
+        if any(is_wrong) {
+            Self::Request
+        } else if any(is_pace) {
+            Self::Pace
+        } else {
+            Self::Provider
+        }
+    }
+}
+
+/// Whether an error of this type or code will come again: what is asked for is wrong, or not allowed.
+fn is_wrong(kind: &str) -> bool {
     if let Ok(status) = kind.parse::<u16>() {
-        return (400..500).contains(&status) && ![408, 409, 425, 429].contains(&status);
+        return (400..500).contains(&status) && !is_pace(kind);
     }
     let kind = kind.to_ascii_lowercase();
-    [
-        "invalid",
-        "authentication",
-        "permission",
-        "not_found",
-        "too_large",
-        "billing",
-        "quota",
-        "exceed_context",
-        "policy",
-    ]
-    .iter()
-    .any(|word| kind.contains(word))
+    ["invalid", "authentication", "permission", "not_found", "too_large", "quota", "exceed_context", "policy"]
+        .iter()
+        .any(|word| kind.contains(word))
+}
+
+/// Whether an error of this type or code is one of a provider that is well.
+fn is_pace(kind: &str) -> bool {
+    matches!(kind, "408" | "409" | "425" | "429") || kind.to_ascii_lowercase().contains("rate_limit")
 }
 
 impl Gathered {
@@ -178,28 +202,50 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_error_says_by_its_type_or_code_whether_another_try_may_help() {
-        let again = |error: Value| match StreamError::reported(&error) {
-            StreamError::Reported { retryable, .. } => retryable,
+    fn an_error_says_by_its_type_or_code_who_is_to_blame() {
+        let blame = |error: &Value| match StreamError::reported(error) {
+            StreamError::Reported { blame, .. } => blame,
             other => panic!("{other}"),
         };
-        for error in [
-            json!({"type": "overloaded_error", "message": "Overloaded"}),
-            json!({"type": "rate_limit_error"}),
-            json!({"code": 500, "type": "server_error"}),
-            json!({"code": "rate_limit_exceeded"}),
-            json!({"message": "?"}),
-            json!("busy"),
+        for (wanted, errors) in [
+            (
+                Blame::Provider,
+                vec![
+                    json!({"type": "overloaded_error", "message": "Overloaded"}),
+                    json!({"type": "api_error"}),
+                    json!({"code": 500, "type": "server_error"}),
+                    json!({"message": "?"}),
+                    json!("busy"),
+                ],
+            ),
+            (
+                Blame::Pace,
+                vec![
+                    json!({"type": "rate_limit_error"}),
+                    json!({"code": "rate_limit_exceeded"}),
+                    json!({"code": 429, "type": "x"}),
+                ],
+            ),
+            (
+                Blame::Request,
+                vec![
+                    json!({"type": "invalid_request_error"}),
+                    json!({"type": "authentication_error"}),
+                    json!({"code": 400, "type": "exceed_context_size_error"}),
+                ],
+            ),
+            (
+                Blame::Account,
+                vec![
+                    json!({"code": "insufficient_quota", "type": "x"}),
+                    json!({"type": "billing_error", "message": "?"}),
+                    json!({"code": 402, "message": "Insufficient credits"}),
+                ],
+            ),
         ] {
-            assert!(again(error.clone()), "{error}");
-        }
-        for error in [
-            json!({"type": "invalid_request_error"}),
-            json!({"type": "authentication_error"}),
-            json!({"code": 400, "type": "exceed_context_size_error"}),
-            json!({"code": "insufficient_quota", "type": "x"}),
-        ] {
-            assert!(!again(error.clone()), "{error}");
+            for error in errors {
+                assert_eq!(blame(&error), wanted, "{error}");
+            }
         }
     }
 

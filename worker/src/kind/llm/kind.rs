@@ -2,12 +2,13 @@
 
 use coxswain_shared::graph::{LlmNode, NodeKind};
 use coxswain_shared::limits::STREAM_BYTES;
+use coxswain_shared::outcome::Failure;
 use serde_json::{Value, json};
 
 use super::bill::Bill;
 use super::gathered::Gathered;
 use super::tokens::Tokens;
-use super::{answer, ask, fallback, stream};
+use super::{answer, ask, fallback, stream, unpaid};
 use crate::handler::{Context, NodeError, Reply};
 use crate::kind::set::scope_of;
 use crate::kind::{Kind, Work};
@@ -43,8 +44,23 @@ impl Kind for LlmKind {
     }
 }
 
+/// Why a call of a model brought nothing.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// As of any other call.
+    Node(NodeError),
+    /// The account at the provider has no credit left: no other try helps, but another model may.
+    Unpaid(Failure),
+}
+
+impl From<NodeError> for CallError {
+    fn from(error: NodeError) -> Self {
+        Self::Node(error)
+    }
+}
+
 /// One call of one model.
-pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Result<Reply, NodeError> {
+pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Result<Reply, CallError> {
     let schema = answer::schema(node)?;
     let mut texts = caller.texts(scope_of(ctx));
     let model = texts.text("model", &node.model)?;
@@ -54,7 +70,9 @@ pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Resu
     let mut bill = Bill::open(ctx, caller, model)?;
     let mut answer = call.send(request).await?;
     if !answer.status().is_success() {
-        return Err(answer.refusal().await);
+        return Err(
+            unpaid::judge(answer.refused().await).map_or_else(|other| other.into_error().into(), CallError::Unpaid)
+        );
     }
     let mut tokens = Tokens::new(ctx, &call.secrets);
     let read = stream::read(node, &mut answer, &mut bill.gathered, &mut tokens).await;
@@ -65,7 +83,7 @@ pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Resu
     read.map_err(|error| with_progress(error, gathered))?;
     answer.leave().await;
     let value = answer::value(gathered, schema.as_ref())?;
-    answer::reply(ctx, node, gathered, value)
+    Ok(answer::reply(ctx, node, gathered, value)?)
 }
 
 /// Tells what the call has used, whatever becomes of its answer.
@@ -77,8 +95,10 @@ fn tell_usage(ctx: &Context, node: &LlmNode, bill: &Bill<'_>) {
 }
 
 /// Adds to a failure how much of the answer had come.
-fn with_progress(mut error: NodeError, gathered: &Gathered) -> NodeError {
-    if let NodeError::Retryable(failure) | NodeError::TimedOut { failure, .. } = &mut error {
+fn with_progress(mut error: CallError, gathered: &Gathered) -> CallError {
+    if let CallError::Node(NodeError::Retryable(failure) | NodeError::TimedOut { failure, .. })
+    | CallError::Unpaid(failure) = &mut error
+    {
         let come = gathered.text.chars().count();
         failure.chain.push(format!("{come} characters of the answer's text had come"));
     }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! fallback        the node's model, and those that stand in for it: each a call
+//! unpaid          whether a model that refuses wants to be paid: then no other try helps, but another model may
 //!
 //! ask ──► openai, anthropic        the request: one body for all nodes, in the words of the provider
 //!
@@ -28,6 +29,8 @@ mod openai;
 mod sse;
 mod stream;
 mod tokens;
+mod unpaid;
 
 pub(crate) use kind::LlmKind;
 pub(super) use kind::RETRY_ON;
+pub(super) use unpaid::error_of;

@@ -146,6 +146,7 @@ fn is_empty(value: &Value) -> bool {
 mod tests {
     use coxswain_shared::graph::Provider;
 
+    use super::super::gathered::Blame;
     use super::*;
 
     fn taken(gathered: &mut Gathered, data: &Value) -> Step {
@@ -200,6 +201,6 @@ mod tests {
         let error = take(&mut Gathered::default(), "oops").unwrap_err();
         assert!(error.to_string().contains("`oops`"), "{error}");
         let error = take(&mut Gathered::default(), "{\"error\": {\"message\": \"busy\", \"code\": 503}}").unwrap_err();
-        assert_eq!(error, StreamError::Reported { said: "busy (503)".to_owned(), retryable: true });
+        assert_eq!(error, StreamError::Reported { said: "busy (503)".to_owned(), blame: Blame::Provider });
     }
 }

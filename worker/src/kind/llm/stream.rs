@@ -4,10 +4,11 @@ use coxswain_shared::graph::{LlmNode, Provider};
 use reqwest::header::CONTENT_TYPE;
 use tokio::time::Instant;
 
-use super::gathered::{Gathered, Step, StreamError};
+use super::gathered::{Blame, Gathered, Step, StreamError};
+use super::kind::CallError;
 use super::sse::{Decoder, Event};
 use super::tokens::Tokens;
-use super::{anthropic, openai};
+use super::{anthropic, openai, unpaid};
 use crate::handler::NodeError;
 use crate::outside::{Answer, Next};
 
@@ -17,12 +18,12 @@ pub(super) async fn read(
     answer: &mut Answer<'_>,
     gathered: &mut Gathered,
     tokens: &mut Tokens<'_>,
-) -> Result<(), NodeError> {
+) -> Result<(), CallError> {
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.trim_start().starts_with("application/json") {
         let said = answer.beginning().await;
         let why = format!("the answer is JSON and not the stream of events that was asked for: `{said}`");
-        return Err(NodeError::Retryable(answer.wrong(&why)));
+        return Err(NodeError::Retryable(answer.wrong(&why)).into());
     }
     let (mut decoder, mut progressed) = (Decoder::default(), None);
     loop {
@@ -34,18 +35,20 @@ pub(super) async fn read(
             Next::Piece(bytes) => decoder.feed(&bytes),
             Next::End => break,
         };
-        let events = events.map_err(|error| malformed(answer, &error))?;
+        let events = events.map_err(|error| broken(answer, &error))?;
         for event in &events {
             let step = take(node, gathered, event).map_err(|error| refused(answer, &error));
             tokens.take(&gathered.text);
             match step? {
                 Step::Nothing => {}
-                Step::Progress => progressed = Some(Instant::now()),
+                Step::Progress => {
+                    progressed = Some(Instant::now());
+                }
                 Step::Done => return whole(answer, gathered),
             }
         }
     }
-    let last = decoder.finish().map_err(|error| malformed(answer, &error))?;
+    let last = decoder.finish().map_err(|error| broken(answer, &error))?;
     let last = last.map(|event| take(node, gathered, &event)).transpose();
     let is_done = last.map_err(|error| refused(answer, &error))? == Some(Step::Done);
     tokens.take(&gathered.text);
@@ -53,13 +56,13 @@ pub(super) async fn read(
     if is_done || gathered.finish_reason.is_some() {
         return whole(answer, gathered);
     }
-    Err(NodeError::Retryable(answer.wrong("the stream ended in the middle of the answer")))
+    Err(broken(answer, &"the stream ended in the middle of the answer"))
 }
 
 /// What a stream that came to its end has brought: an answer, be it empty, or nothing at all.
-fn whole(answer: &Answer<'_>, gathered: &Gathered) -> Result<(), NodeError> {
+fn whole(answer: &Answer<'_>, gathered: &Gathered) -> Result<(), CallError> {
     if gathered.finish_reason.is_none() && gathered.text.is_empty() && !gathered.has_calls() {
-        return Err(NodeError::Retryable(answer.wrong("the stream ended without an answer")));
+        return Err(broken(answer, &"the stream ended without an answer"));
     }
     Ok(())
 }
@@ -71,16 +74,20 @@ fn take(node: &LlmNode, gathered: &mut Gathered, event: &Event) -> Result<Step, 
     }
 }
 
-fn malformed(answer: &Answer<'_>, error: &impl std::fmt::Display) -> NodeError {
-    NodeError::Retryable(answer.wrong(&error.to_string()))
+/// The stream broke off, or is none.
+fn broken(answer: &Answer<'_>, error: &impl std::fmt::Display) -> CallError {
+    NodeError::Retryable(answer.wrong(&error.to_string())).into()
 }
 
-fn refused(answer: &Answer<'_>, error: &StreamError) -> NodeError {
+fn refused(answer: &Answer<'_>, error: &StreamError) -> CallError {
     let failure = answer.wrong(&error.to_string());
     match error {
-        StreamError::Reported { retryable: false, .. } => NodeError::Fatal(failure),
-        StreamError::Reported { retryable: true, .. } | StreamError::NoJson { .. } | StreamError::TooManyCalls => {
-            NodeError::Retryable(failure)
-        }
+        StreamError::NoJson { .. } => broken(answer, error),
+        StreamError::TooManyCalls => NodeError::Retryable(failure).into(),
+        StreamError::Reported { blame, .. } => match blame {
+            Blame::Account => CallError::Unpaid(unpaid::unpaid(failure)),
+            Blame::Request => NodeError::Fatal(failure).into(),
+            Blame::Pace | Blame::Provider => NodeError::Retryable(failure).into(),
+        },
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::handler::{Context, NodeError};
+use crate::kind::llm::error_of;
 use crate::outside::{Answer, Call, Secrets, request};
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -85,7 +86,7 @@ impl<'a> Wire<'a> {
         match answer.status() {
             StatusCode::NOT_FOUND => Ok(Told::Absent(answer.refusal().await)),
             StatusCode::CONFLICT => Ok(Told::Taken(answer.refusal().await)),
-            status if !status.is_success() => Err(answer.refusal().await),
+            status if !status.is_success() => Err(error_of(answer.refused().await)),
             _ => {
                 let body = body(&mut answer).await?;
                 let secrets = &self.call.secrets;
