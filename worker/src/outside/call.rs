@@ -59,6 +59,8 @@ pub(crate) struct Call<'a> {
     pub(super) max_bytes: u64,
     /// Statuses after which another try may help.
     pub(super) retry_on: &'a [u16],
+    /// Whether the body of a good answer says how well the upstream is, and not its head.
+    pub(super) is_stream: bool,
 }
 
 /// An answer whose body is still to come.
@@ -100,6 +102,13 @@ pub(crate) enum Next {
 }
 
 impl Call<'_> {
+    /// The call of a stream: who reads its answer says with [`Answer::judged`] that enough has come of it to know how well
+    /// the upstream is.
+    #[must_use]
+    pub(crate) fn of_stream(self) -> Self {
+        Self { is_stream: true, ..self }
+    }
+
     /// Sends a request; returns when the head of the answer has come.
     pub(crate) async fn send(&self, request: Request) -> Result<Answer<'_>, NodeError> {
         let name = self.name(request.method(), request.url().as_str());
@@ -116,7 +125,10 @@ impl Call<'_> {
         let error = match timeout_at(begun_at + self.limits.first_byte, client.execute(request)).await {
             Ok(Ok(response)) => {
                 self.ctx.sign_of_life();
-                turn.answered(response.status().as_u16()).await;
+                turn.answered(response.status().as_u16());
+                if !(self.is_stream && response.status().is_success()) {
+                    turn.tell_probe().await;
+                }
                 return Ok(Answer { call: self, name, turn, response, begun_at, bytes: 0, late_for: None });
             }
             Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
@@ -212,6 +224,16 @@ impl Answer<'_> {
     fn broke(&self, error: &reqwest::Error) -> NodeError {
         self.turn.broke("it broke off");
         self.call.tell(error, &self.name, self.progress())
+    }
+
+    /// What has come shows a fault of the upstream, whatever its status was.
+    pub(crate) fn faulty(&self, why: &str) {
+        self.turn.broke(&self.call.secrets.redact(why));
+    }
+
+    /// It is known by now how well the upstream is.
+    pub(crate) async fn judged(&self) {
+        self.turn.tell_probe().await;
     }
 
     fn count(&mut self, piece: &[u8]) -> Result<Vec<u8>, NodeError> {

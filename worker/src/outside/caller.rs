@@ -53,6 +53,6 @@ impl Caller {
     ) -> Call<'a> {
         let limits = Limits::of(&ctx.definition().policy);
         let (clients, gates, metrics, secrets) = (&self.clients, &self.gates, &self.metrics, texts.into_secrets());
-        Call { ctx, clients, gates, metrics, limits, secrets, max_bytes, retry_on }
+        Call { ctx, clients, gates, metrics, limits, secrets, max_bytes, retry_on, is_stream: false }
     }
 }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::bench::{Bench, Running, values};
 use super::isolation::{Sweeping, begin_many};
+use super::model::{asking, saying, says};
 use super::upstream::{Exchange, Upstream};
 use crate::{Config, OutsideConfig, RetryBudget, Share, UpstreamLimits, Upstreams, Worker};
 
@@ -146,6 +147,73 @@ async fn tries_that_end_without_an_answer_open_the_breaker_and_stopped_ones_do_n
     })
     .await;
     assert!(told.contains("the last by: no answer by the end of the try"), "{told}");
+    running.drain().await;
+}
+
+/// What a model's node fails with after twenty calls that were answered with this stream, at the latest.
+async fn failure_after_streams(provider: &str, stream: String) -> String {
+    let upstream = saying(stream).await;
+    let bench = Bench::new();
+    let running = start(&bench, limits(Duration::from_hours(1)));
+    let mut node = asking(&upstream, &json!({"provider": provider}));
+    if provider == "anthropic" {
+        node["base_url"] = json!(upstream.url("/"));
+    }
+    let mut told = String::new();
+    for _ in 0..20 {
+        told = failure(&bench, &node).await;
+        if told.contains("the breaker of") {
+            break;
+        }
+    }
+    running.drain().await;
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_within_a_stream_counts_as_its_status_would() {
+    let anthropic = |kind: &str| {
+        let error = json!({"type": "error", "error": {"type": kind, "message": "Sorry"}});
+        format!("event: error\ndata: {error}\n\n")
+    };
+    let openai = |code: Value| format!("data: {}\n\n", json!({"error": {"message": "Sorry", "code": code}}));
+    for (provider, stream) in [
+        ("anthropic", anthropic("overloaded_error")),
+        ("anthropic", anthropic("api_error")),
+        ("openai", openai(json!("server_error"))),
+        ("openai", openai(json!(502))),
+        ("openai", says("Half an ans")),
+    ] {
+        let told = failure_after_streams(provider, stream.clone()).await;
+        assert!(told.contains("the breaker of") && told.contains("its stream"), "{stream}: {told}");
+    }
+    for (provider, stream) in [
+        ("anthropic", anthropic("invalid_request_error")),
+        ("anthropic", anthropic("rate_limit_error")),
+        ("openai", openai(json!("insufficient_quota"))),
+    ] {
+        let told = failure_after_streams(provider, stream.clone()).await;
+        assert!(!told.contains("the breaker of"), "{stream}: {told}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_call_that_tries_a_model_is_judged_by_its_stream() {
+    let upstream = Upstream::start(|mut exchange: Exchange| async move {
+        exchange.begin("text/event-stream").await;
+        exchange.chunk("data: {\"error\": {\"message\": \"Sorry\", \"code\": 503}}\n\n").await;
+        exchange.chunk("").await;
+    })
+    .await;
+    let bench = Bench::new();
+    let running = start(&bench, limits(Duration::from_secs(1)));
+    let node = asking(&upstream, &json!({}));
+    // Every second one call tries, and since each fails by its stream, no other goes through for long.
+    let begun_at = std::time::Instant::now();
+    while begun_at.elapsed() < Duration::from_millis(3_500) {
+        failure(&bench, &node).await;
+    }
+    assert!(upstream.requests().len() <= 4 + 2 * 4, "{} calls were made", upstream.requests().len());
     running.drain().await;
 }
 

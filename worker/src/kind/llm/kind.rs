@@ -66,7 +66,7 @@ pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Resu
     let model = texts.text("model", &node.model)?;
     let request = ask::ask(ctx, node, &mut texts)?;
     let max_bytes = node.max_bytes.unwrap_or(STREAM_BYTES as u64);
-    let call = caller.call(ctx, texts, (max_bytes, &RETRY_ON));
+    let call = caller.call(ctx, texts, (max_bytes, &RETRY_ON)).of_stream();
     let mut bill = Bill::open(ctx, caller, model)?;
     let mut answer = call.send(request).await?;
     if !answer.status().is_success() {

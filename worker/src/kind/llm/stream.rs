@@ -12,8 +12,19 @@ use super::{anthropic, openai, unpaid};
 use crate::handler::NodeError;
 use crate::outside::{Answer, Next};
 
-/// Reads an answer to its end.
+/// Reads an answer to its end. The upstream's breaker is told: how well it is, its stream says, and not the stream's head.
 pub(super) async fn read(
+    node: &LlmNode,
+    answer: &mut Answer<'_>,
+    gathered: &mut Gathered,
+    tokens: &mut Tokens<'_>,
+) -> Result<(), CallError> {
+    let read = read_on(node, answer, gathered, tokens).await;
+    answer.judged().await;
+    read
+}
+
+async fn read_on(
     node: &LlmNode,
     answer: &mut Answer<'_>,
     gathered: &mut Gathered,
@@ -42,6 +53,9 @@ pub(super) async fn read(
             match step? {
                 Step::Nothing => {}
                 Step::Progress => {
+                    if progressed.is_none() {
+                        answer.judged().await;
+                    }
                     progressed = Some(Instant::now());
                 }
                 Step::Done => return whole(answer, gathered),
@@ -74,8 +88,9 @@ fn take(node: &LlmNode, gathered: &mut Gathered, event: &Event) -> Result<Step, 
     }
 }
 
-/// The stream broke off, or is none.
+/// The stream broke off, or is none: a fault of the upstream.
 fn broken(answer: &Answer<'_>, error: &impl std::fmt::Display) -> CallError {
+    answer.faulty("its stream broke off");
     NodeError::Retryable(answer.wrong(&error.to_string())).into()
 }
 
@@ -84,10 +99,14 @@ fn refused(answer: &Answer<'_>, error: &StreamError) -> CallError {
     match error {
         StreamError::NoJson { .. } => broken(answer, error),
         StreamError::TooManyCalls => NodeError::Retryable(failure).into(),
-        StreamError::Reported { blame, .. } => match blame {
+        StreamError::Reported { blame, said } => match blame {
             Blame::Account => CallError::Unpaid(unpaid::unpaid(failure)),
             Blame::Request => NodeError::Fatal(failure).into(),
-            Blame::Pace | Blame::Provider => NodeError::Retryable(failure).into(),
+            Blame::Pace => NodeError::Retryable(failure).into(),
+            Blame::Provider => {
+                answer.faulty(&format!("an error in its stream: {said}"));
+                NodeError::Retryable(failure).into()
+            }
         },
     }
 }

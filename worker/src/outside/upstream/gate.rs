@@ -164,12 +164,11 @@ impl Turn {
         self.place.heard();
     }
 
-    /// The head of the answer has come, with this status. The breaker is told at once if this is the call that tries.
-    pub(in crate::outside) async fn answered(&self, status: u16) {
+    /// The head of the answer has come, with this status.
+    pub(in crate::outside) fn answered(&self, status: u16) {
         self.heard();
         let fate = if status >= 500 { Fate::Failed(format!("status {status}")) } else { Fate::Well };
         *lock(&self.fate) = fate;
-        self.tell_probe().await;
     }
 
     /// The call has failed, and something had come: a refusal, or an end.
