@@ -216,6 +216,8 @@ pub struct Lease {
     pub run_deadline: Timestamp,
     /// Whether it was taken over from a silent worker.
     pub taken_over: bool,
+    /// Whether the run, or one above it, limits its cost: what is paid for needs a price then.
+    pub limits_cost: bool,
 }
 
 /// One lease to be renewed.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use coxswain_shared::expr::Scope;
+use coxswain_shared::outcome::FailureKind;
 use coxswain_shared::store::Store;
 
 use super::call::{Call, Limits};
@@ -11,7 +12,7 @@ use super::config::OutsideConfig;
 use super::prices::Prices;
 use super::texts::Texts;
 use super::upstream::Gates;
-use crate::handler::Context;
+use crate::handler::{Context, NodeError};
 use crate::metrics::Metrics;
 
 /// The clients and the figures of a worker's calls. Cheap to clone.
@@ -37,6 +38,17 @@ impl Caller {
     /// What models cost.
     pub(crate) fn prices(&self) -> &Prices {
         &self.clients.config().prices
+    }
+
+    /// Refuses a model without a price where the run's cost is limited.
+    pub(crate) fn check_price(&self, ctx: &Context, model: &str) -> Result<(), NodeError> {
+        if !ctx.assignment().lease.limits_cost || self.prices().cost([model], 0, 0).is_some() {
+            return Ok(());
+        }
+        let message = format!(
+            "the cost of the run is limited, and the worker has no price for the model `{model}`: give it one in COX_PRICES"
+        );
+        Err(NodeError::refused(FailureKind::BadInput, message))
     }
 
     /// Counts a model that is asked in place of another.

@@ -13,6 +13,7 @@ use coxswain_shared::graph::canonical::{Canonical, canonical};
 use coxswain_shared::id::{NodeName, Nonce, PoolName, RunId, RunKey, Step, TaskId, TaskKey};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::plan::Then;
+use coxswain_shared::spend::Budget;
 use coxswain_shared::stop::{Cause, NewOrder};
 use coxswain_shared::store::conformance::make;
 use coxswain_shared::store::fault::FaultyStore;
@@ -117,17 +118,22 @@ impl Bench {
 
     /// Makes a run whose one node `work` is due, and whose time is soon up.
     pub(super) async fn prepare_limited(&self, node: Value, run_timeout: Duration) -> RunKey {
-        self.prepare_as(node, (Values::new(), None), run_timeout, &json!({})).await
+        self.prepare_as(node, (Values::new(), None), run_timeout, (&json!({}), None)).await
     }
 
     /// Makes a run whose one node `work` is due, over these values.
     pub(super) async fn prepare(&self, node: Value, values: Values, item: Option<Value>) -> RunKey {
-        self.prepare_as(node, (values, item), Duration::from_hours(1), &json!({})).await
+        self.prepare_as(node, (values, item), Duration::from_hours(1), (&json!({}), None)).await
     }
 
     /// Makes a run whose one node `work` is due, of a graph with these limits.
     pub(super) async fn prepare_within(&self, node: Value, limits: &Value) -> RunKey {
-        self.prepare_as(node, (Values::new(), None), Duration::from_hours(1), limits).await
+        self.prepare_as(node, (Values::new(), None), Duration::from_hours(1), (limits, None)).await
+    }
+
+    /// Makes a run with this budget of its own, whose one node `work` is due.
+    pub(super) async fn prepare_with_budget(&self, node: Value, budget: Budget) -> RunKey {
+        self.prepare_as(node, (Values::new(), None), Duration::from_hours(1), (&json!({}), Some(budget))).await
     }
 
     async fn prepare_as(
@@ -135,7 +141,7 @@ impl Bench {
         node: Value,
         (values, item): (Values, Option<Value>),
         run_timeout: Duration,
-        limits: &Value,
+        (limits, budget): (&Value, Option<Budget>),
     ) -> RunKey {
         let graph = json!({
             "name": "bench", "edges": [],
@@ -150,7 +156,7 @@ impl Bench {
             graph: name,
             graph_hash: hash,
             run_timeout,
-            spec: RunSpec { actor: "ann".into(), budget: parsed.limits.budget, ..RunSpec::default() },
+            spec: RunSpec { actor: "ann".into(), budget: budget.unwrap_or(parsed.limits.budget), ..RunSpec::default() },
             ..make::run(RunId::fresh().as_str())
         };
         let Created::Made { key, .. } = self.store.create_run(run).await.unwrap() else { panic!("a fresh run") };

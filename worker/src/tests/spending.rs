@@ -1,7 +1,7 @@
 //! What `llm` nodes spend: counted in the run, priced, held to the graph's budget, also when a call is dropped.
 
 use coxswain_shared::run::RunStatus;
-use coxswain_shared::spend::{Cost, Spend};
+use coxswain_shared::spend::{Budget, Cost, Spend};
 use coxswain_shared::stop::Cause;
 use serde_json::{Value, json};
 
@@ -64,6 +64,19 @@ async fn a_model_without_a_price_is_not_asked_where_the_cost_is_limited() {
     let told = failure(&bench.settled(&run).await.outcome.unwrap());
     assert!(told.contains("no price for the model `small`") && told.contains("COX_PRICES"), "{told}");
     assert_eq!(upstream.requests().len(), 0);
+    let budget = Budget { cost: Cost::from_units(1.0), ..Budget::default() };
+    let embed = json!({"model": "tiny", "base_url": upstream.url("/v1")});
+    let search = json!({
+        "kind": "vector_search", "store": "chroma", "url": upstream.url(""), "collection": "docs",
+        "query": "Why?", "embed": embed, "into": "other",
+    });
+    for (node, model) in [(asking(&upstream, &json!({})), "`small`"), (search, "`tiny`")] {
+        let run = bench.prepare_with_budget(node, budget).await;
+        bench.publish(&run).await;
+        let told = failure(&bench.settled(&run).await.outcome.unwrap());
+        assert!(told.contains("no price for the model") && told.contains(model), "{told}");
+    }
+    assert_eq!(upstream.requests().len(), 0, "nor where it is limited for this run alone");
     let unlimited = outcome(&bench, asking(&upstream, &json!({}))).await;
     assert!(!unlimited.is_bad(), "{unlimited:?}");
     running.drain().await;

@@ -71,6 +71,7 @@ macro_rules! store_conformance {
             what_attempts_spend_adds_up_whatever_they_come_to
             a_run_that_spends_more_than_its_budget_is_stopped_and_keeps_the_outcome
             siblings_of_one_that_used_up_the_budget_are_stopped
+            a_lease_says_whether_its_run_or_one_above_it_limits_the_cost
             what_a_child_spends_counts_for_those_above_it
         );
         $crate::store_conformance!(@group $make ends:

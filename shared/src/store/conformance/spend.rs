@@ -97,6 +97,25 @@ pub async fn siblings_of_one_that_used_up_the_budget_are_stopped(fixture: &Fixtu
     assert_eq!(fixture.task(&tasks[1]).await.proof, Some(proof));
 }
 
+pub async fn a_lease_says_whether_its_run_or_one_above_it_limits_the_cost(fixture: &Fixture) {
+    let priced = Budget { cost: Cost::from_units(0.5), ..Budget::default() };
+    for (id, budget, expected) in [("r", priced, true), ("s", Budget { tokens: Some(9), ..Budget::default() }, false)] {
+        let key = fixture.made(NewRun { spec: RunSpec { budget, ..RunSpec::default() }, ..make::run(id) }).await;
+        let (child, grandchild) = (format!("{id}-child"), format!("{id}-grandchild"));
+        let tasks = fixture.step(&key, 1, vec![make::task("1:a:0"), make::child(&key, "1:b:0", &child, 1)]).await;
+        assert_eq!(fixture.lease(&tasks[0]).await.limits_cost, expected, "{id}");
+        let child = RunKey { id: make::run_id(&child), ..key.clone() };
+        fixture.step(&child, 1, vec![make::child(&child, "1:c:0", &grandchild, 2)]).await;
+        let grandchild = RunKey { id: make::run_id(&grandchild), ..key };
+        let work = fixture.step(&grandchild, 1, vec![make::task("1:work:0")]).await;
+        let claim = make::claim(&work[0]);
+        for _ in 0..2 {
+            let Claimed::Leased(lease) = fixture.claim(claim.clone()).await else { panic!("it is not leased") };
+            assert_eq!(lease.limits_cost, expected, "{id}");
+        }
+    }
+}
+
 pub async fn what_a_child_spends_counts_for_those_above_it(fixture: &Fixture) {
     let key = fixture.made(limited("r", 10)).await;
     let tasks = vec![make::child(&key, "1:a:0", "c", 1), make::task("1:b:0")];

@@ -97,7 +97,14 @@ impl Model {
             task_deadline: task.deadline(run),
             run_deadline: run.shown.deadline_at.expect("a run with tasks has started"),
             taken_over: task.taken_over,
+            limits_cost: self.limits_cost(id),
         }))
+    }
+
+    /// Whether a run or one above it limits its cost.
+    fn limits_cost(&self, id: &RunId) -> bool {
+        let new = &self.runs[id].new;
+        new.spec.budget.cost.is_some() || new.parent.as_ref().is_some_and(|parent| self.limits_cost(&parent.run))
     }
 
     /// A leased attempt is lost; whether that was once too often.

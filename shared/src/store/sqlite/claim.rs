@@ -6,7 +6,7 @@ use super::fault::Result;
 use super::run_row::RunRow;
 use super::task_row::{self, TaskRow};
 use super::tx::Tx;
-use super::{checkpoints, finish};
+use super::{checkpoints, finish, spend};
 use crate::checkpoint::Values;
 use crate::store::{Claim, Claimed, Lease};
 use crate::task::{TaskEvent, TaskState};
@@ -94,7 +94,7 @@ fn lease(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, claim: &Claim, taken_
     Ok(Claimed::Leased(Box::new(describe(tx, run, &task)?)))
 }
 
-fn describe(tx: &Tx<'_>, run: &RunRow, task: &TaskRow) -> Result<Lease> {
+fn describe(tx: &mut Tx<'_>, run: &RunRow, task: &TaskRow) -> Result<Lease> {
     let spec = task_row::spec(tx.conn, run, task)?;
     let values = match run.plan.last_checkpoint {
         Some(step) => checkpoints::values(tx.conn, run, step, spec.reads.as_deref())?,
@@ -111,6 +111,7 @@ fn describe(tx: &Tx<'_>, run: &RunRow, task: &TaskRow) -> Result<Lease> {
         task_deadline: task.deadline(run),
         run_deadline: run.latest(),
         taken_over: task.taken_over,
+        limits_cost: spend::limits_cost(tx, run)?,
         task: spec,
     })
 }

@@ -271,6 +271,13 @@ pub(super) fn spec(conn: &Connection, row: &RunRow) -> Result<RunSpec> {
         .map(|json| json.0)
 }
 
+/// Whether a run limits its cost; without reading the rest of its spec.
+pub(super) fn limits_cost(conn: &Connection, row: &RunRow) -> Result<bool> {
+    conn.prepare_cached("SELECT json_extract(json, '$.budget.cost') IS NOT NULL FROM run_specs WHERE run = ?1")?
+        .query_row([row.seq], |found| found.get(0))
+        .naming(|| format!("run {}, its spec", row.key.id))
+}
+
 /// Writes what has changed, group by group: each index that a statement names costs time, changed or not.
 pub(super) fn save(conn: &Connection, was: &RunRow, row: &RunRow) -> Result<()> {
     if was.counts != row.counts {

@@ -1,8 +1,9 @@
 //! What attempts spend: added to their run and to those above, which are ordered to stop once it is over their budget.
 
 use super::fault::Result;
+use super::run_row::{self, RunRow};
+use super::stop;
 use super::tx::Tx;
-use super::{run_row, stop};
 use crate::id::{NodeName, RunId};
 use crate::outcome::{Failure, FailureKind};
 use crate::spend::Spend;
@@ -32,4 +33,16 @@ pub(super) fn add(tx: &mut Tx<'_>, run: &RunId, node: &NodeName, spent: Spend) -
         stop::order(tx, &id, &NewOrder { cause: Cause::Budget, reason, actor, grace: None, force: false })?;
     }
     Ok(())
+}
+
+/// Whether a run or one above it limits its cost.
+pub(super) fn limits_cost(tx: &mut Tx<'_>, run: &RunRow) -> Result<bool> {
+    let mut next = Some(run.clone());
+    while let Some(row) = next {
+        if run_row::limits_cost(tx.conn, &row)? {
+            return Ok(true);
+        }
+        next = row.parent.as_ref().map(|parent| tx.known(&parent.run).cloned()).transpose()?;
+    }
+    Ok(false)
 }

@@ -1,7 +1,6 @@
 //! What a call spends. It is told when the call is over, however it ends: also when it is dropped, as far as the provider
 //! has told it by then.
 
-use coxswain_shared::outcome::FailureKind;
 use coxswain_shared::spend::{Cost, Spend};
 use serde_json::{Value, json};
 
@@ -20,17 +19,10 @@ pub(super) struct Bill<'a> {
 }
 
 impl<'a> Bill<'a> {
-    /// A bill for a call of a model. Where the graph limits the cost, the model needs a price.
+    /// A bill for a call of a model. Where the run's cost is limited, the model needs a price.
     pub(super) fn open(ctx: &'a Context, caller: &'a Caller, asked: String) -> Result<Self, NodeError> {
-        let bill = Self { gathered: Gathered::default(), ctx, caller, asked };
-        if ctx.assignment().graph.limits.budget.cost.is_some() && bill.cost(0, 0).is_none() {
-            let message = format!(
-                "the graph limits the cost of its runs, and the worker has no price for the model `{}`: give it one in COX_PRICES",
-                bill.asked
-            );
-            return Err(NodeError::refused(FailureKind::BadInput, message));
-        }
-        Ok(bill)
+        caller.check_price(ctx, &asked)?;
+        Ok(Self { gathered: Gathered::default(), ctx, caller, asked })
     }
 
     fn cost(&self, input: u64, output: u64) -> Option<Cost> {

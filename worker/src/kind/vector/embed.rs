@@ -68,6 +68,11 @@ impl Embedder {
         })
     }
 
+    /// Refuses a model without a price where the run's cost is limited.
+    pub(super) fn check_price(&self, ctx: &Context, caller: &Caller) -> Result<(), NodeError> {
+        caller.check_price(ctx, &self.model)
+    }
+
     /// How many of these texts belong in one request: at least one.
     pub(super) fn fitting<'t>(&self, texts: impl Iterator<Item = &'t str>) -> usize {
         let mut bytes = 0;

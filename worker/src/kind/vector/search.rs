@@ -52,6 +52,9 @@ async fn run(ctx: &Context, node: &VectorSearchNode, caller: &Caller) -> Result<
     let mut texts = caller.texts(scope_of(ctx));
     let place = Place::fill(&node.collection, &mut texts)?;
     let target = target(node, &mut texts)?;
+    if let Target::Query(_, embedder) = &target {
+        embedder.check_price(ctx, caller)?;
+    }
     let filter = node.filter.as_ref().map(|filter| texts.json("filter", filter)).transpose()?;
     let extra = node.extra.iter().map(|(field, value)| {
         let value = texts.json(&format!("extra.{field}"), value)?;

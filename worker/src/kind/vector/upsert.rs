@@ -51,6 +51,9 @@ async fn run(ctx: &Context, node: &VectorUpsertNode, caller: &Caller) -> Result<
     let mut texts = caller.texts(scope_of(ctx));
     let place = Place::fill(&node.collection, &mut texts)?;
     let mut embedder = node.embed.as_ref().map(|embed| Embedder::fill(embed, &mut texts)).transpose()?;
+    if let Some(embedder) = &embedder {
+        embedder.check_price(ctx, caller)?;
+    }
     let items = item::read(texts.json("items", &node.items)?, embedder.is_some())?;
     let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
     if !items.is_empty() {

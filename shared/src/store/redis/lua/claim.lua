@@ -1,14 +1,14 @@
 -- claim.lua: gives a worker a queued task of the step in flight, or one whose holder is silent.
--- Reads: the run, the task, the values that it reads. Writes: the run, the task, the agenda; by a timeout or a last
+-- Reads: the run and those above it, the task, the values that it reads. Writes: the run, the task, the agenda; by a timeout or a last
 -- crash what settle writes.
 -- ARGV: run id, task id, worker, nonce, ttl in ms, take over after so many ms of silence or ''.
 -- Returns: stale | stopped | busy WORKER FENCE SILENT | poisoned CRASHES | leased FENCE ATTEMPT CRASHES TASK
--- GRAPH-HASH THREAD NOW TASK-DEADLINE RUN-DEADLINE is-taken-over, then { channel@version, value, … }.
+-- GRAPH-HASH THREAD NOW TASK-DEADLINE RUN-DEADLINE is-taken-over limits-cost, then { channel@version, value, … }.
 
 local worker, nonce, ttl, patience = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local run = run_at(ARGV[1],
-  { 'status', 'thread', 'hash', 'vers', 'step', 'deadline', 'fence', 'leases' }, 4)
+  { 'status', 'thread', 'hash', 'vers', 'parent', 'budget', 'step', 'deadline', 'fence', 'leases' }, 6)
 local task = run and task_at(run, ARGV[2], '|d', '|r')
 if not task or task.step ~= run.step or (FINAL[run.status] and not run.order) then return done({ 'stale' }) end
 if is_frozen(run) then return done({ 'stopped' }) end
@@ -22,12 +22,22 @@ local function versions_of(all, reads)
   return table.concat(wanted, ' ')
 end
 
+-- Whether the run or one above it has a budget TOKENS|COST|TOOL-CALLS that names a cost.
+local function limits_cost()
+  local above = run
+  while above do
+    if above.budget and string.find(above.budget, '^%d*|%d') then return '1' end
+    above = above.parent and run_at(string.match(above.parent, '^([^|]+)'), { 'status', 'parent', 'budget' }, 3)
+  end
+  return '0'
+end
+
 local function leased()
   local planned, reads = task.more[1], task.more[2]
   if not planned then error('COXCORRUPT ' .. task.key .. ' the task ' .. task.name .. ' has no plan') end
   local values = values_of(run.id, versions_of(run.vers or '', reads))
   return done({ 'leased', task.fence, task.attempts, task.crashes, planned, run.hash, run.thread, now,
-    own_deadline(run, task), run.deadline, task.taken, values })
+    own_deadline(run, task), run.deadline, task.taken, limits_cost(), values })
 end
 
 local function lease(taken)
