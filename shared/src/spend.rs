@@ -87,6 +87,17 @@ impl Spend {
         *self == Self::default()
     }
 
+    /// What is beyond this other sum.
+    #[must_use]
+    pub const fn beyond(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_sub(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(other.output_tokens),
+            cost: Cost(self.cost.0.saturating_sub(other.cost.0)),
+            tool_calls: self.tool_calls.saturating_sub(other.tool_calls),
+        }
+    }
+
     /// Tokens of both ways.
     pub const fn tokens(&self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use coxswain_shared::id::{Fence, RunId, TaskId, TaskKey};
+use coxswain_shared::spend::Spend;
 use coxswain_shared::stop::{EndReason, StopReport};
 use coxswain_shared::store::{Renewal, Renewed};
 use tokio::time::Instant;
 
-use crate::attempt::Switch;
+use crate::attempt::{Meter, Switch};
 
 /// Stop orders that are remembered for claims under way. An older one is told by the next heartbeat.
 const ORDERS_KEPT: usize = 256;
@@ -47,6 +48,9 @@ impl Order {
 struct Held {
     switch: Switch,
     renewed: Instant,
+    meter: Meter,
+    /// What the store has heard that the attempt has spent.
+    told: Spend,
 }
 
 /// What the answers to a heartbeat brought.
@@ -73,9 +77,11 @@ impl Leases {
         if let Some(at_once) = table.shutdown {
             switch.give(EndReason::Shutdown, at_once);
         }
-        table.held.insert((task.clone(), fence), Held { switch, renewed: claimed });
+        let meter = Meter::default();
+        let held = Held { switch, renewed: claimed, meter: meter.clone(), told: Spend::default() };
+        table.held.insert((task.clone(), fence), held);
         drop(table);
-        Hold { leases: Arc::clone(self), key: (task, fence) }
+        Hold { leases: Arc::clone(self), key: (task, fence), meter }
     }
 
     /// How many are held.
@@ -88,10 +94,13 @@ impl Leases {
         self.table().held.contains_key(&(task.clone(), fence))
     }
 
-    /// What a heartbeat is to renew: all of them.
+    /// What a heartbeat is to renew: all of them. It tells what those have spent that have spent more.
     pub(crate) fn renewals(&self, ttl: Duration) -> Vec<Renewal> {
-        let renewal = |(task, fence): &(TaskKey, Fence)| Renewal { task: task.clone(), fence: *fence, ttl };
-        self.table().held.keys().map(renewal).collect()
+        let renewal = |((task, fence), held): (&(TaskKey, Fence), &Held)| {
+            let spent = Some(held.meter.read()).filter(|spent| *spent != held.told).unwrap_or_default();
+            Renewal { task: task.clone(), fence: *fence, ttl, spent }
+        };
+        self.table().held.iter().map(renewal).collect()
     }
 
     /// Takes the answers to a heartbeat that was sent at `sent`. Leases that have closed since are passed over.
@@ -100,6 +109,9 @@ impl Leases {
         let mut tally = Tally::default();
         for (renewal, answer) in renewals.into_iter().zip(answers) {
             let Some(held) = table.held.get_mut(&(renewal.task, renewal.fence)) else { continue };
+            if answer != Renewed::Lost && !renewal.spent.is_nothing() {
+                held.told = renewal.spent;
+            }
             match answer {
                 Renewed::Held => held.renewed = sent,
                 Renewed::Stop(report) => {
@@ -168,6 +180,14 @@ impl Leases {
 pub(crate) struct Hold {
     leases: Arc<Leases>,
     key: (TaskKey, Fence),
+    meter: Meter,
+}
+
+impl Hold {
+    /// What counts what the attempt spends.
+    pub(crate) fn meter(&self) -> Meter {
+        self.meter.clone()
+    }
 }
 
 impl Drop for Hold {
@@ -231,6 +251,23 @@ mod tests {
         let switch = Switch::new();
         let _hold = leases.hold(task("r1"), Fence::new(1), switch.clone(), Instant::now());
         assert_eq!(reason(&switch), Some("stop_ordered"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_heartbeat_tells_what_was_spent_until_the_store_has_heard_it() {
+        let leases = Arc::new(Leases::default());
+        let hold = leases.hold(task("r1"), Fence::new(1), Switch::new(), Instant::now());
+        let tokens = |input_tokens| Spend { input_tokens, ..Spend::default() };
+        let spent = || leases.renewals(SECOND)[0].spent;
+        assert_eq!(spent(), Spend::default());
+        hold.meter().add(tokens(3));
+        assert_eq!((spent(), spent()), (tokens(3), tokens(3)), "nobody has answered");
+        leases.answer(leases.renewals(SECOND), vec![Renewed::Held], Instant::now());
+        assert_eq!(spent(), Spend::default());
+        hold.meter().add(tokens(2));
+        assert_eq!(spent(), tokens(5), "all in all");
+        leases.answer(leases.renewals(SECOND), vec![Renewed::Lost], Instant::now());
+        assert_eq!(spent(), tokens(5));
     }
 
     #[tokio::test(start_paused = true)]

@@ -95,7 +95,7 @@ pub fn release(release: &Release) -> Result<(), Error> {
         Release::Stopped(proof) => {
             within("the partial result", proof.partial.as_ref().map_or(0, json_bytes), OUTCOME_BYTES_MAX)
         }
-        Release::HandedBack => Ok(()),
+        Release::HandedBack(_) => Ok(()),
     }
 }
 

@@ -229,6 +229,8 @@ pub struct Renewal {
     pub fence: Fence,
     /// How long it shall live from now.
     pub ttl: Duration,
+    /// What its attempt has spent so far, all in all; nothing where that was told before.
+    pub spent: Spend,
 }
 
 /// The answer to one renewal.
@@ -295,8 +297,25 @@ pub enum Settled {
 pub enum Release {
     /// The run, or the task alone, was ordered to stop, and this is what became of the attempt.
     Stopped(StopProof),
-    /// The worker is shutting down: the task is queued again at once, and it was no try.
-    HandedBack,
+    /// The worker is shutting down: the task is queued again at once, and it was no try. It had spent this.
+    HandedBack(Spend),
+}
+
+impl Release {
+    /// What the attempt has spent, all in all.
+    pub const fn spent(&self) -> Spend {
+        match self {
+            Self::Stopped(StopProof { spent, .. }) | Self::HandedBack(spent) => *spent,
+        }
+    }
+
+    /// The proof that it is under an order: one who hands back lets nothing run on.
+    pub fn into_proof(self) -> StopProof {
+        match self {
+            Self::Stopped(proof) => proof,
+            Self::HandedBack(spent) => StopProof { confirmed: true, spent, ..StopProof::default() },
+        }
+    }
 }
 
 /// The answer to `release`.

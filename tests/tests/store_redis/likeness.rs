@@ -290,7 +290,7 @@ impl Walk {
             Op::Release { lease: number, how } => {
                 let Some((task, fence, _)) = lease(self, *number) else { return };
                 let release = if *how == 0 {
-                    Release::HandedBack
+                    Release::HandedBack(Spend::default())
                 } else {
                     let partial = (*how == 2).then(|| json!("half"));
                     Release::Stopped(StopProof { confirmed: *how != 1, partial, ..StopProof::default() })
@@ -301,7 +301,12 @@ impl Walk {
                 let renewals: Vec<_> = leases
                     .iter()
                     .filter_map(|number| lease(self, *number))
-                    .map(|(task, fence, _)| Renewal { task, fence, ttl: Duration::from_secs(10) })
+                    .map(|(task, fence, _)| Renewal {
+                        task,
+                        fence,
+                        ttl: Duration::from_secs(10),
+                        spent: Spend::default(),
+                    })
                     .collect();
                 both!(self, op, store => store.renew(&renewals));
             }

@@ -109,7 +109,15 @@ async fn each_call_is_one_round_trip_and_each_batch_too() {
         let task = dispatched(&store, id).await;
         let before = store.round_trips();
         let Claimed::Leased(lease) = store.claim(claim(&task)).await.unwrap() else { panic!("not leased") };
-        let renewals = vec![Renewal { task: task.clone(), fence: lease.fence, ttl: Duration::from_secs(10) }; 100];
+        let renewals = vec![
+            Renewal {
+                task: task.clone(),
+                fence: lease.fence,
+                ttl: Duration::from_secs(10),
+                spent: Spend::default()
+            };
+            100
+        ];
         assert_eq!(store.renew(&renewals).await.unwrap(), vec![Renewed::Held; 100]);
         store.mark_sent(&vec![task.clone(); 100], Duration::from_mins(1)).await.unwrap();
         let verdict = Verdict::Done(Outcome::wrote(values(&[])));

@@ -90,7 +90,7 @@ async fn work_on(shared: &Arc<Shared>, granted: Granted) -> Dealt {
     let (ctx, ended) = match graph {
         Ok(graph) => {
             let assignment = assign(&shared.clock, task.clone(), lease.clone(), graph);
-            let ctx = Context::new(assignment, switch.clone(), events);
+            let ctx = Context::new(assignment, switch.clone(), hold.meter(), events);
             let ended = match shared.kinds.start(ctx.clone()) {
                 Ok(_) if switch.notice().is_some() => Ended::without_work(Finish::Dropped, &switch),
                 Ok(work) => supervise(&shared.place, &ctx, work).await,

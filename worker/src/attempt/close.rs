@@ -173,8 +173,8 @@ impl Closing<'_> {
     }
 
     async fn hand_back(self) -> Dealt {
-        let (task, fence) = (&self.task, self.fence);
-        match self.persist(|| self.shared.store.release(task, fence, Release::HandedBack)).await {
+        let (task, fence, spent) = (&self.task, self.fence, self.spent());
+        match self.persist(|| self.shared.store.release(task, fence, Release::HandedBack(spent))).await {
             Ok(Released::Accepted { .. }) => {
                 self.shared.metrics.attempt(self.kind, AttemptEnd::HandedBack);
                 self.shared.metrics.delivery(DeliveryEnd::GivenBack);

@@ -14,6 +14,7 @@ mod claim;
 mod classify;
 mod close;
 mod job;
+mod meter;
 mod shared;
 mod state;
 mod supervise;
@@ -21,6 +22,7 @@ mod switch;
 
 pub(crate) use attend::attend;
 pub(crate) use job::WorkPlace;
+pub(crate) use meter::Meter;
 pub(crate) use shared::{Shared, Stuck, Terms};
 pub use state::{Event, IllegalTransition, State};
 pub(crate) use switch::Switch;

@@ -21,7 +21,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::NodeError;
-use crate::attempt::Switch;
+use crate::attempt::{Meter, Switch};
 use crate::events::Buffer;
 use crate::metrics::Metrics;
 use crate::retries::Retries;
@@ -67,7 +67,7 @@ struct Inner {
     partial: Mutex<Option<Value>>,
     hooks: Mutex<Vec<Hook>>,
     runs_on: AtomicBool,
-    spent: Mutex<Spend>,
+    meter: Meter,
     retries: Mutex<Option<Arc<Retries>>>,
 }
 
@@ -87,7 +87,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Context {
-    pub(crate) fn new(assignment: Assignment, switch: Switch, events: Arc<Buffer>) -> Self {
+    pub(crate) fn new(assignment: Assignment, switch: Switch, meter: Meter, events: Arc<Buffer>) -> Self {
         Self(Arc::new(Inner {
             assignment,
             switch,
@@ -96,7 +96,7 @@ impl Context {
             partial: Mutex::default(),
             hooks: Mutex::default(),
             runs_on: AtomicBool::new(false),
-            spent: Mutex::default(),
+            meter,
             retries: Mutex::default(),
         }))
     }
@@ -198,14 +198,15 @@ impl Context {
     }
 
     /// Says what the attempt has spent at those who are paid by use, beside what it said before. It counts against the
-    /// budgets of its run and of those above, also if the attempt fails or is stopped.
+    /// budgets of its run and of those above, also if the attempt fails, is stopped, or is lost with its worker after the
+    /// next heartbeat.
     pub fn spend(&self, spend: Spend) {
-        *lock(&self.0.spent) += spend;
+        self.0.meter.add(spend);
     }
 
     /// What the attempt has spent.
     pub(crate) fn spent(&self) -> Spend {
-        *lock(&self.0.spent)
+        self.0.meter.read()
     }
 
     /// Keeps what was made so far: the partial output, should the run be stopped. Each call replaces the one before.

@@ -1,15 +1,20 @@
 //! What `llm` nodes spend: counted in the run, priced, held to the graph's budget, also when a call is dropped.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::spend::{Budget, Cost, Spend};
 use coxswain_shared::stop::Cause;
+use coxswain_shared::task::TaskState;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
-use super::bench::{Bench, Running};
+use super::bench::{Bench, Running, rust, wait_for};
 use super::model::{asking, begin, config, ending, events, failure, outcome, saying, says};
 use super::upstream::{Exchange, Upstream};
 use crate::outside::Prices;
-use crate::{Config, OutsideConfig, Worker};
+use crate::{Config, NodeError, OutsideConfig, Worker};
 
 /// A worker that knows what the bench's models cost.
 fn start(bench: &Bench, prices: &str) -> Running {
@@ -106,7 +111,7 @@ async fn a_call_that_is_stopped_has_spent_what_the_provider_had_told() {
     let running = start(&bench, "{}");
     let fields = json!({"provider": "anthropic", "base_url": upstream.url("/"), "max_tokens": 50});
     let run = begin(&bench, asking(&upstream, &fields), json!({})).await;
-    super::bench::wait_for(|| async {
+    wait_for(|| async {
         if events(&bench, &run, "token").await.is_empty() { Err("no token".to_owned()) } else { Ok(()) }
     })
     .await;
@@ -114,5 +119,52 @@ async fn a_call_that_is_stopped_has_spent_what_the_provider_had_told() {
     let ended = bench.run_ended(&run).await;
     let spent = Spend { input_tokens: 25, output_tokens: 1, ..Spend::default() };
     assert_eq!((ended.spent, bench.task(&run).await.proof.unwrap().spent), (spent, spent));
+    running.drain().await;
+}
+
+/// A worker whose handler spends this, says that it has, and never ends.
+fn spending_on(bench: &Bench, heartbeat: Duration, spent: Spend) -> (Running, Arc<Notify>) {
+    let started = Arc::new(Notify::new());
+    let told = Arc::clone(&started);
+    let config = Config { heartbeat, lease_ttl: heartbeat * 10, ..Bench::config() };
+    let builder = Worker::builder(config).handler("work", move |ctx, _input: Value| {
+        let told = Arc::clone(&told);
+        async move {
+            ctx.spend(spent);
+            told.notify_one();
+            std::future::pending::<Result<Value, NodeError>>().await
+        }
+    });
+    (bench.start(builder), started)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_spent_before_a_worker_drains_counts() {
+    let spent = Spend { input_tokens: 7, tool_calls: 1, ..Spend::default() };
+    let bench = Bench::new();
+    let (running, started) = spending_on(&bench, Duration::from_mins(1), spent);
+    let run = bench.begin(rust(json!({}))).await;
+    started.notified().await;
+    running.drain().await;
+    assert_eq!((bench.task(&run).await.state, bench.run(&run).await.spent), (TaskState::Queued, spent));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_spent_is_told_while_it_goes_on_and_ends_the_run_that_has_spent_too_much() {
+    let spent = Spend { input_tokens: 7, ..Spend::default() };
+    let bench = Bench::new();
+    let (running, _) = spending_on(&bench, Duration::from_millis(50), spent);
+    let run = bench.begin(rust(json!({}))).await;
+    wait_for(|| async {
+        let seen = bench.run(&run).await.spent;
+        if seen == spent { Ok(()) } else { Err(format!("{seen}")) }
+    })
+    .await;
+    let run = bench.prepare_with_budget(rust(json!({})), Budget { tokens: Some(6), ..Budget::default() }).await;
+    bench.publish(&run).await;
+    let ended = bench.run_ended(&run).await;
+    let stop = ended.stop.unwrap();
+    assert_eq!((ended.status, ended.spent, stop.order.order.cause), (RunStatus::Failed, spent, Cause::Budget));
+    assert!(stop.is_confirmed(), "the handler was dropped: {stop:?}");
     running.drain().await;
 }

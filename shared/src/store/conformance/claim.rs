@@ -11,6 +11,7 @@ use crate::id::{RunKey, Step, TaskKey};
 use crate::limits::Limit;
 use crate::outcome::Outcome;
 use crate::plan::Then;
+use crate::spend::Spend;
 use crate::store::{Claim, Claimed, NewRun, Release, Released, Renewal, Renewed, Settled, Verdict};
 use crate::task::{Dispatch, NewTask, TaskState};
 
@@ -88,7 +89,7 @@ pub async fn fences_grow_with_every_claim_in_a_run(fixture: &Fixture) {
     let (_, tasks) = fixture.dispatched("r", vec![make::task("1:a:0"), make::task("1:b:0")]).await;
     let first = fixture.lease(&tasks[0]).await;
     let second = fixture.lease(&tasks[1]).await;
-    fixture.release(&tasks[0], &first, Release::HandedBack).await;
+    fixture.release(&tasks[0], &first, Release::HandedBack(Spend::default())).await;
     let third = fixture.lease(&tasks[0]).await;
     assert!(first.fence < second.fence && second.fence < third.fence);
 }
@@ -104,10 +105,10 @@ pub async fn a_silent_lease_is_taken_over_and_its_fence_is_dead(fixture: &Fixtur
     let Claimed::Leased(again) = fixture.claim(claim).await else { panic!("not leased again") };
     assert_eq!((again.fence, again.taken_over), (new.fence, true));
 
-    let renewal = Renewal { task: tasks[0].clone(), fence: old.fence, ttl: LONG };
+    let renewal = Renewal { task: tasks[0].clone(), fence: old.fence, ttl: LONG, spent: Spend::default() };
     assert_eq!(fixture.store().renew(&[renewal]).await.unwrap(), [Renewed::Lost]);
     assert_eq!(fixture.settle(&tasks[0], &old, Verdict::Done(make::failed())).await, Settled::Stale);
-    assert_eq!(fixture.release(&tasks[0], &old, Release::HandedBack).await, Released::Stale);
+    assert_eq!(fixture.release(&tasks[0], &old, Release::HandedBack(Spend::default())).await, Released::Stale);
     let found = fixture.task(&tasks[0]).await;
     assert_eq!((found.state, found.fence, found.attempts, found.crashes), (TaskState::Leased, new.fence, 1, 1));
     assert_eq!(found.worker.unwrap().as_str(), "worker-2");
@@ -118,7 +119,7 @@ pub async fn a_lease_that_was_renewed_is_not_taken_over(fixture: &Fixture) {
     let (_, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
     let lease = fixture.lease(&tasks[0]).await;
     fixture.pass(SHORT).await;
-    let renewal = Renewal { task: tasks[0].clone(), fence: lease.fence, ttl: LONG };
+    let renewal = Renewal { task: tasks[0].clone(), fence: lease.fence, ttl: LONG, spent: Spend::default() };
     assert_eq!(fixture.store().renew(&[renewal]).await.unwrap(), [Renewed::Held]);
     let answer = fixture.claim(takeover(&tasks[0], SHORT * 10)).await;
     assert!(matches!(&answer, Claimed::Busy { silent, .. } if *silent < SHORT * 10), "{answer:?}");

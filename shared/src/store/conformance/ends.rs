@@ -5,6 +5,7 @@ use super::fixture::Fixture;
 use super::make::{self, SHORT};
 use crate::id::RunKey;
 use crate::plan::Then;
+use crate::spend::Spend;
 use crate::stop::Cause;
 use crate::store::{Advanced, NewRun, OnConflict, Release, Verdict};
 
@@ -50,7 +51,7 @@ pub async fn the_last_release_of_a_stopped_run_is_counted_once(fixture: &Fixture
     let (key, tasks) = fixture.dispatched("r", tasks).await;
     let (first, second) = (fixture.lease(&tasks[0]).await, fixture.lease(&tasks[1]).await);
     fixture.cancel(&key).await;
-    fixture.release(&tasks[0], &first, Release::HandedBack).await;
+    fixture.release(&tasks[0], &first, Release::HandedBack(Spend::default())).await;
     assert!(counted(fixture).await.is_empty());
     for _ in 0..2 {
         fixture.release(&tasks[1], &second, Release::Stopped(make::proof())).await;

@@ -18,7 +18,7 @@ const DONE: Settled = Settled::Accepted { step_complete: true };
 const NOT_YET: Settled = Settled::Accepted { step_complete: false };
 
 async fn renew(fixture: &Fixture, task: &TaskKey, lease: &Lease, ttl: Duration) -> Renewed {
-    let renewal = Renewal { task: task.clone(), fence: lease.fence, ttl };
+    let renewal = Renewal { task: task.clone(), fence: lease.fence, ttl, spent: Spend::default() };
     fixture.store().renew(&[renewal]).await.unwrap().remove(0)
 }
 
@@ -41,7 +41,7 @@ pub async fn renewals_are_answered_one_by_one_in_their_order(fixture: &Fixture) 
     let (stopped, more) = fixture.dispatched("s", vec![make::task("1:a:0")]).await;
     let other = fixture.lease(&more[0]).await;
     fixture.cancel(&stopped).await;
-    let renewal = |task: &TaskKey, fence| Renewal { task: task.clone(), fence, ttl: LONG };
+    let renewal = |task: &TaskKey, fence| Renewal { task: task.clone(), fence, ttl: LONG, spent: Spend::default() };
     let absent = TaskKey { run: RunKey { id: make::run_id("none"), ..stopped.clone() }, task: tasks[0].task.clone() };
     let renewals = [
         renewal(&tasks[1], held.fence),
@@ -109,7 +109,7 @@ pub async fn the_same_settle_twice_is_answered_alike(fixture: &Fixture) {
     assert_eq!(fixture.settle(&tasks[0], &first, Verdict::Done(make::success())).await, NOT_YET);
     assert_eq!(fixture.settle(&tasks[1], &second, Verdict::Done(make::failed())).await, DONE);
     assert_eq!(fixture.outcome(&tasks[1]).await, make::success(), "a repeat writes nothing");
-    assert_eq!(fixture.release(&tasks[1], &second, Release::HandedBack).await, Released::Stale);
+    assert_eq!(fixture.release(&tasks[1], &second, Release::HandedBack(Spend::default())).await, Released::Stale);
     fixture.cancel(&key).await;
     assert_eq!(fixture.settle(&tasks[1], &second, Verdict::Done(make::success())).await, DONE);
 }
@@ -121,7 +121,7 @@ pub async fn a_write_with_a_fence_that_is_not_the_holders_is_refused(fixture: &F
         let wrong = Lease { fence, ..lease.clone() };
         assert_eq!(fixture.settle(&tasks[0], &wrong, Verdict::Done(make::success())).await, Settled::Stale);
         assert_eq!(fixture.settle(&tasks[1], &wrong, retry(SHORT)).await, Settled::Stale);
-        assert_eq!(fixture.release(&tasks[0], &wrong, Release::HandedBack).await, Released::Stale);
+        assert_eq!(fixture.release(&tasks[0], &wrong, Release::HandedBack(Spend::default())).await, Released::Stale);
     }
     let absent = TaskKey { run: RunKey { id: make::run_id("none"), ..key }, task: tasks[0].task.clone() };
     let settle = Settle {
@@ -131,7 +131,7 @@ pub async fn a_write_with_a_fence_that_is_not_the_holders_is_refused(fixture: &F
         spent: Spend::default(),
     };
     assert_eq!(fixture.store().settle(settle).await.unwrap(), Settled::Stale);
-    assert_eq!(fixture.release(&absent, &lease, Release::HandedBack).await, Released::Stale);
+    assert_eq!(fixture.release(&absent, &lease, Release::HandedBack(Spend::default())).await, Released::Stale);
     assert_eq!(fixture.task(&tasks[0]).await.state, TaskState::Leased);
 }
 
@@ -236,8 +236,8 @@ pub async fn a_task_that_is_handed_back_was_not_tried(fixture: &Fixture) {
     let (key, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
     let lease = fixture.lease(&tasks[0]).await;
     let back = Released::Accepted { run_ended: false };
-    assert_eq!(fixture.release(&tasks[0], &lease, Release::HandedBack).await, back);
-    assert_eq!(fixture.release(&tasks[0], &lease, Release::HandedBack).await, back, "a repeat");
+    assert_eq!(fixture.release(&tasks[0], &lease, Release::HandedBack(Spend::default())).await, back);
+    assert_eq!(fixture.release(&tasks[0], &lease, Release::HandedBack(Spend::default())).await, back, "a repeat");
     let found = fixture.task(&tasks[0]).await;
     assert_eq!((found.state, found.attempts, found.crashes), (TaskState::Queued, 0, 0));
     assert_eq!(fixture.run(&key).await.open_leases, 0);
@@ -248,7 +248,7 @@ pub async fn a_task_that_is_handed_back_was_not_tried(fixture: &Fixture) {
     );
     assert_eq!(fixture.settle(&tasks[0], &lease, Verdict::Done(make::success())).await, Settled::Stale);
     assert_eq!(fixture.lease(&tasks[0]).await.attempt.get(), 1);
-    assert_eq!(fixture.release(&tasks[0], &lease, Release::HandedBack).await, Released::Stale);
+    assert_eq!(fixture.release(&tasks[0], &lease, Release::HandedBack(Spend::default())).await, Released::Stale);
 }
 
 pub async fn without_an_order_a_stopped_attempt_counts_as_handed_back(fixture: &Fixture) {
@@ -289,7 +289,7 @@ pub async fn under_an_order_a_task_that_is_handed_back_counts_as_stopped(fixture
     let (key, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
     let lease = fixture.lease(&tasks[0]).await;
     let StopAnswer::Accepted(_) = fixture.cancel(&key).await else { panic!("not accepted") };
-    let released = fixture.release(&tasks[0], &lease, Release::HandedBack).await;
+    let released = fixture.release(&tasks[0], &lease, Release::HandedBack(Spend::default())).await;
     assert_eq!(released, Released::Accepted { run_ended: true });
     let found = fixture.task(&tasks[0]).await;
     assert_eq!((found.outcome, found.proof), (Some(Outcome::stopped(None)), Some(make::proof())));
@@ -305,7 +305,7 @@ pub async fn counters_follow_a_task_through_its_life(fixture: &Fixture) {
     assert_eq!(counters().await, (2, 0));
     let first = fixture.lease(&tasks[0]).await;
     assert_eq!(counters().await, (2, 1));
-    fixture.release(&tasks[0], &first, Release::HandedBack).await;
+    fixture.release(&tasks[0], &first, Release::HandedBack(Spend::default())).await;
     assert_eq!(counters().await, (2, 0));
     fixture.done(&tasks[0]).await;
     assert_eq!(counters().await, (1, 0));

@@ -71,6 +71,9 @@ macro_rules! store_conformance {
             what_attempts_spend_adds_up_whatever_they_come_to
             a_run_that_spends_more_than_its_budget_is_stopped_and_keeps_the_outcome
             siblings_of_one_that_used_up_the_budget_are_stopped
+            what_was_spent_before_a_task_is_handed_back_counts
+            what_renewals_tell_counts_once_and_stays_when_the_worker_dies
+            a_renewal_that_tells_too_much_is_answered_with_the_order
             a_lease_says_whether_its_run_or_one_above_it_limits_the_cost
             what_a_child_spends_counts_for_those_above_it
         );

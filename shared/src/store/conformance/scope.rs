@@ -7,6 +7,7 @@ use crate::id::{NodeName, RunKey, Step, TaskKey};
 use crate::outcome::{FailureKind, Outcome};
 use crate::plan::Then;
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::stop::{Cause, NewOrder};
 use crate::store::{
     Advanced, Claimed, Release, Released, Renewal, Renewed, Settled, Signal, StopTasks, TaskTally, TasksStopped,
@@ -40,7 +41,7 @@ fn handled(id: &str) -> NewTask {
 }
 
 async fn renewed(fixture: &Fixture, task: &TaskKey, fence: crate::id::Fence) -> Renewed {
-    let renewal = Renewal { task: task.clone(), fence, ttl: LONG };
+    let renewal = Renewal { task: task.clone(), fence, ttl: LONG, spent: Spend::default() };
     fixture.store().renew(&[renewal]).await.unwrap().remove(0)
 }
 
@@ -115,7 +116,7 @@ pub async fn a_task_that_is_stopped_and_not_skipped_counts_as_failed(fixture: &F
     let lease = fixture.lease(&tasks[0]).await;
     let stop = StopTasks { skip: false, ..skip(&key, "a") };
     assert_eq!(fixture.store().stop_tasks(stop).await.unwrap(), done(0, 1, 0));
-    fixture.release(&tasks[0], &lease, Release::HandedBack).await;
+    fixture.release(&tasks[0], &lease, Release::HandedBack(Spend::default())).await;
     let run = fixture.run(&key).await;
     assert_eq!(run.status, RunStatus::Failed);
     assert_eq!(run.stop.unwrap().order.order.cause, Cause::SiblingFailed);
@@ -143,7 +144,7 @@ pub async fn a_stopped_task_is_renewed_until_its_grace_is_over(fixture: &Fixture
     let order = NewOrder { grace: Some(std::time::Duration::ZERO), ..make::order(Cause::Cancelled) };
     fixture.store().stop_tasks(StopTasks { order, ..skip(&key, "a") }).await.unwrap();
     fixture.pass(SHORT).await;
-    let renewal = Renewal { task: tasks[0].clone(), fence: lease.fence, ttl: SHORT };
+    let renewal = Renewal { task: tasks[0].clone(), fence: lease.fence, ttl: SHORT, spent: Spend::default() };
     assert_eq!(fixture.store().renew(&[renewal]).await.unwrap(), [Renewed::Lost]);
     assert!(matches!(renewed(fixture, &tasks[0], lease.fence).await, Renewed::Stop(_)));
 }

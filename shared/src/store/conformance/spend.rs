@@ -10,7 +10,9 @@ use crate::outcome::FailureKind;
 use crate::run::RunStatus;
 use crate::spend::{Budget, Cost, Spend};
 use crate::stop::{Cause, StopProof};
-use crate::store::{Advanced, Claimed, Lease, NewRun, Release, Released, RunSpec, Settle, Settled, Verdict};
+use crate::store::{
+    Advanced, Claimed, Lease, NewRun, Release, Released, Renewal, Renewed, RunSpec, Settle, Settled, Verdict,
+};
 
 fn tokens(tokens: u64) -> Spend {
     Spend { input_tokens: tokens, ..Spend::default() }
@@ -95,6 +97,71 @@ pub async fn siblings_of_one_that_used_up_the_budget_are_stopped(fixture: &Fixtu
     let run = fixture.run(&key).await;
     assert_eq!((run.spent.tool_calls, run.status), (2, RunStatus::Failed));
     assert_eq!(fixture.task(&tasks[1]).await.proof, Some(proof));
+}
+
+pub async fn what_was_spent_before_a_task_is_handed_back_counts(fixture: &Fixture) {
+    let key = fixture.made(limited("r", 10)).await;
+    let tasks = fixture.step(&key, 1, vec![make::task("1:a:0"), make::task("1:b:0")]).await;
+    let first = fixture.lease(&tasks[0]).await;
+    let back = Released::Accepted { run_ended: false };
+    for _ in 0..2 {
+        assert_eq!(fixture.release(&tasks[0], &first, Release::HandedBack(tokens(6))).await, back);
+        assert_eq!(fixture.run(&key).await.spent, tokens(6), "a call that is repeated spends once");
+    }
+    let again = fixture.lease(&tasks[0]).await;
+    assert_eq!((again.attempt, fixture.task(&tasks[0]).await.attempts), (first.attempt, 1));
+    // What it has spent stops the run: nobody is to take the task up again.
+    let released = fixture.release(&tasks[0], &again, Release::HandedBack(tokens(6))).await;
+    assert_eq!(released, Released::Accepted { run_ended: true });
+    let run = fixture.run(&key).await;
+    assert_eq!((run.status, run.spent), (RunStatus::Failed, tokens(12)));
+    let proof = StopProof { confirmed: true, spent: tokens(6), ..StopProof::default() };
+    assert_eq!(fixture.task(&tasks[0]).await.proof, Some(proof));
+}
+
+async fn renew(fixture: &Fixture, task: &TaskKey, lease: &Lease, spent: Spend) -> Renewed {
+    let renewal = Renewal { task: task.clone(), fence: lease.fence, ttl: make::LONG, spent };
+    fixture.store().renew(&[renewal]).await.unwrap().remove(0)
+}
+
+pub async fn what_renewals_tell_counts_once_and_stays_when_the_worker_dies(fixture: &Fixture) {
+    let (key, tasks) = fixture.dispatched("r", vec![make::task("1:a:0"), make::task("1:b:0")]).await;
+    let first = fixture.lease_for(&tasks[0], make::SHORT).await;
+    // The second is an older one that comes late.
+    for (told, all) in [(4, 4), (3, 4), (4, 4), (7, 7)] {
+        let renewal = Renewal { task: tasks[0].clone(), fence: first.fence, ttl: make::SHORT, spent: tokens(told) };
+        assert_eq!(fixture.store().renew(&[renewal]).await.unwrap(), [Renewed::Held]);
+        assert_eq!(fixture.run(&key).await.spent, tokens(all), "{told}");
+    }
+    fixture.pass(make::SHORT).await;
+    assert_eq!(fixture.sweep(&key).await.expired, 1);
+    assert_eq!(fixture.run(&key).await.spent, tokens(7), "its worker has died");
+    assert_eq!(renew(fixture, &tasks[0], &first, tokens(9)).await, Renewed::Lost);
+    let second = fixture.lease(&tasks[0]).await;
+    assert_eq!(renew(fixture, &tasks[0], &second, tokens(5)).await, Renewed::Held);
+    assert_eq!(fixture.run(&key).await.spent, tokens(12), "another attempt begins anew");
+    settle(fixture, &tasks[0], &second, done(), tokens(6)).await;
+    assert_eq!(fixture.run(&key).await.spent, tokens(13), "what is told at the end is all that it has spent");
+    let other = fixture.lease(&tasks[1]).await;
+    renew(fixture, &tasks[1], &other, tokens(2)).await;
+    fixture.cancel(&key).await;
+    let proof = StopProof { spent: tokens(3), ..make::proof() };
+    fixture.release(&tasks[1], &other, Release::Stopped(proof)).await;
+    assert_eq!(fixture.run(&key).await.spent, tokens(16));
+}
+
+pub async fn a_renewal_that_tells_too_much_is_answered_with_the_order(fixture: &Fixture) {
+    let key = fixture.made(limited("r", 10)).await;
+    let tasks = fixture.step(&key, 1, vec![make::task("1:a:0")]).await;
+    let lease = fixture.lease(&tasks[0]).await;
+    assert_eq!(renew(fixture, &tasks[0], &lease, tokens(10)).await, Renewed::Held);
+    let Renewed::Stop(report) = renew(fixture, &tasks[0], &lease, tokens(11)).await else { panic!("it goes on") };
+    assert_eq!((report.order.order.cause, report.leases), (Cause::Budget, 1));
+    let proof = StopProof { spent: tokens(12), ..make::proof() };
+    let released = fixture.release(&tasks[0], &lease, Release::Stopped(proof)).await;
+    assert_eq!(released, Released::Accepted { run_ended: true });
+    let run = fixture.run(&key).await;
+    assert_eq!((run.status, run.spent), (RunStatus::Failed, tokens(12)));
 }
 
 pub async fn a_lease_says_whether_its_run_or_one_above_it_limits_the_cost(fixture: &Fixture) {

@@ -9,6 +9,7 @@ use crate::id::{Partition, RunKey, TaskKey};
 use crate::limits::Limit;
 use crate::outcome::Outcome;
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::stop::Cause;
 use crate::store::{Claimed, NewRun, Release, Settled, SweepLimits, Swept, Verdict};
 use crate::task::{NewTask, TaskState};
@@ -144,7 +145,7 @@ pub async fn each_time_in_the_queue_has_its_own_limit(fixture: &Fixture) {
     let (key, tasks) = fixture.dispatched("r", vec![task]).await;
     let lease = fixture.lease(&tasks[0]).await;
     fixture.pass(SHORT * 2).await;
-    fixture.release(&tasks[0], &lease, Release::HandedBack).await;
+    fixture.release(&tasks[0], &lease, Release::HandedBack(Spend::default())).await;
     let swept = fixture.sweep(&key).await;
     assert_eq!((swept.queue_timeouts, swept.send.len()), (0, 1), "it is counted from when it was queued anew");
     fixture.pass(SHORT * 2).await;

@@ -67,9 +67,9 @@ impl Fitter {
                 let worker = WorkerId::new(format!("w{worker}")).expect("a name");
                 Call::Claim(Claim { task, worker, nonce: self.nonce(), ttl, takeover_after })
             }
-            Operation::Renew { tasks, ttl } => {
+            Operation::Renew { tasks, ttl, tokens } => {
                 let leases = tasks.into_iter().filter_map(|(pick, right)| leased(pick, right, model));
-                Call::Renew(leases.map(|(task, fence)| Renewal { task, fence, ttl }).collect())
+                Call::Renew(leases.map(|(task, fence)| Renewal { task, fence, ttl, spent: spend(tokens) }).collect())
             }
             Operation::Settle { task, right, verdict, tokens } => {
                 let (task, fence) = leased(task, right, model)?;
@@ -237,7 +237,7 @@ fn let_go(how: Letting, tokens: u64) -> Release {
             spent: spend(tokens),
             ..StopProof::default()
         }),
-        Letting::HandedBack => Release::HandedBack,
+        Letting::HandedBack => Release::HandedBack(spend(tokens)),
     }
 }
 

@@ -60,6 +60,7 @@ pub(super) enum Operation {
         takeover_after: Option<Duration>,
     },
     Renew {
+        tokens: u64,
         tasks: Vec<(Pick, bool)>,
         ttl: Duration,
     },
@@ -267,8 +268,8 @@ fn calls_about_tasks() -> impl Strategy<Value = Operation> {
         8 => (pick(), 0..3_u8, span(), takeover).prop_map(|(task, worker, ttl, takeover_after)| {
             Operation::Claim { task, worker, ttl, takeover_after }
         }),
-        2 => (prop::collection::vec((pick(), mostly()), 0..3), span())
-            .prop_map(|(tasks, ttl)| Operation::Renew { tasks, ttl }),
+        2 => (prop::collection::vec((pick(), mostly()), 0..3), span(), tokens())
+            .prop_map(|(tasks, ttl, tokens)| Operation::Renew { tasks, ttl, tokens }),
         6 => (pick(), mostly(), verdict, tokens())
             .prop_map(|(task, right, verdict, tokens)| Operation::Settle { task, right, verdict, tokens }),
         4 => (pick(), mostly(), letting, tokens())

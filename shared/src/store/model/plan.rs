@@ -213,6 +213,7 @@ fn plan_task(new: NewTask, now: Timestamp) -> TaskRecord {
         sent: false,
         nonce: None,
         taken_over: false,
+        counted: None,
         answered: None,
         order: None,
     }

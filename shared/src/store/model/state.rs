@@ -9,6 +9,7 @@ use super::scope::TaskOrder;
 use crate::checkpoint::{Checkpoint, StoredCheckpoint, Values};
 use crate::id::{ChannelName, Fence, Nonce, Partition, RunId, RunKey, Step, TaskId, ThreadId};
 use crate::run::RunStatus;
+use crate::spend::Spend;
 use crate::stop::StopReport;
 use crate::store::{AuditEntry, Ends, Event, NewRun, Run, Thread};
 use crate::task::{Group, NewTask, Task, TaskState};
@@ -56,6 +57,8 @@ pub(super) struct TaskRecord {
     pub(super) sent: bool,
     pub(super) nonce: Option<Nonce>,
     pub(super) taken_over: bool,
+    /// What renewals of a lease have told that it had spent.
+    pub(super) counted: Option<(Fence, Spend)>,
     pub(super) answered: Option<Answer>,
     pub(super) order: Option<TaskOrder>,
 }

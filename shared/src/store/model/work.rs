@@ -8,7 +8,7 @@ use crate::limits::Limit;
 use crate::outcome::{Failure, FailureKind, Outcome, Writes};
 use crate::run::RunStatus;
 use crate::spend::Spend;
-use crate::stop::{Cause, NewOrder, StopProof};
+use crate::stop::{Cause, NewOrder};
 use crate::store::{
     Claim, Claimed, Lease, Release, Released, Renewal, Renewed, Sending, Settle, Settled, SweepLimits, Swept, Verdict,
 };
@@ -167,9 +167,15 @@ impl Model {
         if now >= from.after(grace).after(renewal.ttl) {
             return Renewed::Lost;
         }
-        let task = self.task_at(&renewal.task.run.id, &renewal.task.task);
+        let (id, task_id) = (&renewal.task.run.id, &renewal.task.task);
+        let task = self.task_at(id, task_id);
         task.renewed_at = now;
         task.due = Some(now.after(renewal.ttl));
+        let mut counted = self.counted(&renewal.task);
+        self.spend(&renewal.task, renewal.spent);
+        counted += renewal.spent.beyond(counted);
+        self.task_at(id, task_id).counted = Some((renewal.fence, counted));
+        let stop = self.runs[id].shown.stop.clone().or(stop);
         stop.map_or(Renewed::Held, |report| Renewed::Stop(Box::new(report)))
     }
 
@@ -222,8 +228,16 @@ impl Model {
         false
     }
 
-    /// Adds what a task has spent to its run and to those above.
+    /// What of a task's attempt renewals have told.
+    fn counted(&mut self, key: &TaskKey) -> Spend {
+        let task = self.task_at(&key.run.id, &key.task);
+        let of_this = task.counted.filter(|(fence, _)| *fence == task.shown.fence);
+        of_this.map_or_else(Spend::default, |(_, counted)| counted)
+    }
+
+    /// Adds what a task's attempt has spent, all in all, to its run and to those above.
     fn spend(&mut self, key: &TaskKey, spent: Spend) {
+        let spent = spent.beyond(self.counted(key));
         let mut next = Some(key.run.id.clone()).filter(|_| !spent.is_nothing());
         while let Some(id) = next {
             let run = self.at(&id);
@@ -246,15 +260,10 @@ impl Model {
             return Released::Stale;
         }
         let (now, id) = (self.now, &key.run.id);
-        if let Release::Stopped(proof) = &release {
-            self.spend(key, proof.spent);
-        }
+        self.spend(key, release.spent());
         let is_stopping = self.runs[id].shown.status == RunStatus::Stopping;
         let run_ended = if is_stopping || self.task_at(id, &key.task).shown.state == TaskState::Stopping {
-            let proof = match release {
-                Release::Stopped(proof) => proof,
-                Release::HandedBack => StopProof { confirmed: true, ..StopProof::default() },
-            };
+            let proof = release.into_proof();
             let (sure, partial) = (proof.confirmed, proof.partial.clone());
             self.task_at(id, &key.task).shown.proof = Some(proof);
             if is_stopping {

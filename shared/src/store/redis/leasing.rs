@@ -62,8 +62,9 @@ impl RedisStore {
         let calls = batches.iter().map(|(partition, places)| async move {
             let mut call = self.on(&self.scripts.renew, *partition);
             for place in places {
-                let Renewal { task, fence, ttl } = &renewals[*place];
+                let Renewal { task, fence, ttl, spent } = &renewals[*place];
                 call.arg(task.run.id.as_str()).arg(task.task.to_string()).arg(fence.get()).arg(ms(*ttl));
+                call.arg(encode::spent(spent));
             }
             let mut reply = self.send(&mut call).await?;
             let mut answers = Vec::with_capacity(places.len());
@@ -111,19 +112,9 @@ impl RedisStore {
     pub(super) async fn close_lease(&self, task: &TaskKey, fence: Fence, release: &Release) -> Result<Released, Error> {
         let mut call = self.on(&self.scripts.release, task.run.partition);
         call.arg(task.run.id.as_str()).arg(task.task.to_string()).arg(fence.get());
-        match release {
-            Release::Stopped(proof) => {
-                let outcome = Outcome::stopped(proof.partial.clone());
-                call.arg(encode::spent(&proof.spent))
-                    .arg("1")
-                    .arg(json(&outcome))
-                    .arg(json(proof))
-                    .arg(flag(proof.confirmed));
-            }
-            Release::HandedBack => {
-                call.arg("").arg("0");
-            }
-        }
+        let proof = release.clone().into_proof();
+        let outcome = Outcome::stopped(proof.partial.clone());
+        call.arg(encode::spent(&proof.spent)).arg(json(&outcome)).arg(json(&proof)).arg(flag(proof.confirmed));
         let mut reply = self.send(&mut call).await?;
         match reply.text()?.as_str() {
             "accepted" => Ok(Released::Accepted { run_ended: reply.text()? == "1" }),

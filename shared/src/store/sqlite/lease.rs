@@ -35,6 +35,13 @@ fn renew_one(tx: &mut Tx<'_>, renewal: &Renewal) -> Result<Renewed> {
     task.renewed_at = Some(tx.now);
     task.due_at = Some(tx.now.after(renewal.ttl));
     task_row::save_due(tx.conn, &task)?;
+    let report = if renewal.spent.is_nothing() {
+        report
+    } else {
+        spend::add_so_far(tx, &run.key.id, &task, renewal.spent)?;
+        // That may have stopped the run.
+        tx.known(&run.key.id)?.life.stop.clone().or(report)
+    };
     Ok(match report {
         Some(report) => Renewed::Stop(Box::new(report)),
         None => Renewed::Held,
@@ -63,12 +70,12 @@ pub(super) fn settle(tx: &mut Tx<'_>, settle: &Settle) -> Result<Settled> {
     task.answered = Some(Answered { how: How::Settled, fence: settle.fence, end: false });
     let step_complete = match &settle.verdict {
         Verdict::Retry { failure, after } => {
-            retry_later(tx, &run, task, failure, *after)?;
+            retry_later(tx, &run, task.clone(), failure, *after)?;
             false
         }
         Verdict::PutOff { failure, after } => {
             task.attempts = task.attempts.saturating_sub(1);
-            retry_later(tx, &run, task, failure, *after)?;
+            retry_later(tx, &run, task.clone(), failure, *after)?;
             false
         }
         Verdict::Done(outcome) => {
@@ -76,7 +83,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, settle: &Settle) -> Result<Settled> {
             let completes = run.counts.open_tasks == 1;
             task.answered = Some(Answered { how: How::Settled, fence: settle.fence, end: completes });
             let decided = finish::settle(tx, &run, task.clone(), outcome.clone())?;
-            spend::add(tx, &run.key.id, &task.id.node, settle.spent)?;
+            spend::add(tx, &run.key.id, &task, settle.spent)?;
             let step_complete = decided && !tx.known(&run.key.id)?.is_frozen();
             if step_complete != completes {
                 // It decided its group, and with it all that was open; or used up a budget.
@@ -85,7 +92,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, settle: &Settle) -> Result<Settled> {
             return Ok(Settled::Accepted { step_complete });
         }
     };
-    spend::add(tx, &run.key.id, &settle.task.task.node, settle.spent)?;
+    spend::add(tx, &run.key.id, &task, settle.spent)?;
     Ok(Settled::Accepted { step_complete })
 }
 
@@ -106,20 +113,14 @@ pub(super) fn release(tx: &mut Tx<'_>, key: &TaskKey, fence: Fence, release: &Re
     if !task.is_leased_under(fence) {
         return Ok(Released::Stale);
     }
-    if let Release::Stopped(proof) = release {
-        spend::add(tx, &run.key.id, &task.id.node, proof.spent)?;
-    }
+    spend::add(tx, &run.key.id, &task, release.spent())?;
     // What was spent may have stopped the run.
     let run = tx.known(&run.key.id)?.clone();
     if run.life.status != RunStatus::Stopping && task.state != TaskState::Stopping {
         hand_back(tx, &run, task)?;
         return Ok(Released::Accepted { run_ended: false });
     }
-    let proof = match release {
-        Release::Stopped(proof) => proof.clone(),
-        Release::HandedBack => StopProof { confirmed: true, ..StopProof::default() },
-    };
-    let run_ended = close(tx, &run, task, proof)?;
+    let run_ended = close(tx, &run, task, release.clone().into_proof())?;
     Ok(Released::Accepted { run_ended })
 }
 

@@ -42,6 +42,12 @@ CREATE TABLE IF NOT EXISTS run_spend (
     run  INTEGER PRIMARY KEY REFERENCES runs (seq) ON DELETE CASCADE,
     json TEXT NOT NULL
 );
+-- What attempts that go on have spent so far, by the fence of their lease: those that have.
+CREATE TABLE IF NOT EXISTS task_spend (
+    task  INTEGER PRIMARY KEY REFERENCES tasks (seq) ON DELETE CASCADE,
+    fence INTEGER NOT NULL,
+    json  TEXT    NOT NULL
+);
 CREATE INDEX IF NOT EXISTS task_groups_by_place ON task_groups (run, step, node, first);";
 
 /// How often a file that another process is just setting up is tried, each time for the whole `busy_timeout`.

@@ -1,19 +1,28 @@
 //! What attempts spend: added to their run and to those above, which are ordered to stop once it is over their budget.
 
-use super::fault::Result;
+use rusqlite::{OptionalExtension, params};
+
+use super::column::Json;
+use super::fault::{Naming, Result};
 use super::run_row::{self, RunRow};
 use super::stop;
+use super::task_row::TaskRow;
 use super::tx::Tx;
-use crate::id::{NodeName, RunId};
+use crate::id::RunId;
 use crate::outcome::{Failure, FailureKind};
 use crate::spend::Spend;
 use crate::stop::{Cause, NewOrder};
 
-/// Adds what a node's attempt has spent.
-pub(super) fn add(tx: &mut Tx<'_>, run: &RunId, node: &NodeName, spent: Spend) -> Result<()> {
+/// Adds what a task's attempt has spent, all in all.
+pub(super) fn add(tx: &mut Tx<'_>, run: &RunId, task: &TaskRow, spent: Spend) -> Result<()> {
     if spent.is_nothing() {
         return Ok(());
     }
+    let spent = spent.beyond(kept(tx, task)?);
+    if spent.is_nothing() {
+        return Ok(());
+    }
+    let node = &task.id.node;
     let mut next = Some(run.clone());
     while let Some(id) = next {
         if !tx.load(&id)? {
@@ -33,6 +42,28 @@ pub(super) fn add(tx: &mut Tx<'_>, run: &RunId, node: &NodeName, spent: Spend) -
         stop::order(tx, &id, &NewOrder { cause: Cause::Budget, reason, actor, grace: None, force: false })?;
     }
     Ok(())
+}
+
+/// Adds what a task's attempt that goes on has spent so far.
+pub(super) fn add_so_far(tx: &mut Tx<'_>, run: &RunId, task: &TaskRow, spent: Spend) -> Result<()> {
+    let mut all = kept(tx, task)?;
+    add(tx, run, task, spent)?;
+    all += spent.beyond(all);
+    tx.conn
+        .prepare_cached("INSERT OR REPLACE INTO task_spend (task, fence, json) VALUES (?1, ?2, ?3)")?
+        .execute(params![task.seq, task.fence, Json(all)])?;
+    Ok(())
+}
+
+/// What of a task's attempt was added before.
+fn kept(tx: &Tx<'_>, task: &TaskRow) -> Result<Spend> {
+    let kept: Option<Json<Spend>> = tx
+        .conn
+        .prepare_cached("SELECT json FROM task_spend WHERE task = ?1 AND fence = ?2")?
+        .query_row(params![task.seq, task.fence], |row| row.get(0))
+        .optional()
+        .naming(|| format!("what task {} of run {} has spent", task.id, task.seq))?;
+    Ok(kept.map(|json| json.0).unwrap_or_default())
 }
 
 /// Whether a run or one above it limits its cost.

@@ -80,8 +80,9 @@ end
 
 -- Tasks: one hash for each step of a run. Per task NODE:ITEM: its record, |p its policy, |d the task as planned,
 -- |r the channels that it reads, |h what a human is shown, |c its child, |o its outcome, |f its last failure,
--- |x the proof of its stop, |s its own stop order (see scope.lua), |a when it got its turn. &N is a group of tasks. @ is
--- when the step was made and how many tasks it has; #k names its k-th 500 tasks.
+-- |x the proof of its stop, |s its own stop order (see scope.lua), |a when it got its turn, |m the fence of a lease and
+-- what its attempt has spent so far, as far as renewals have told it. &N is a group of tasks. @ is when the step was made
+-- and how many tasks it has; #k names its k-th 500 tasks.
 
 local RECORD = '^(%a+)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d)|([^|]*)$'
 local POLICY = '^(%a+)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d+)|?(%d*)$'
@@ -141,7 +142,7 @@ local function has_lease(task)
   return task.state == 'leased' or task.state == 'stopping'
 end
 
--- Keeps a further field of a task: o, f, x, s or a.
+-- Keeps a further field of a task: o, f, x, s, a or m.
 local function attach(task, field, value)
   task.extra[#task.extra + 1] = task.name .. '|' .. field
   task.extra[#task.extra + 1] = value

@@ -199,14 +199,32 @@ local function overrun(budget, input, output, cost, calls)
   return text
 end
 
+-- What of the amounts that a task's attempt has spent, all in all, no renewal has told before. `goes_on`: this one does.
+local function uncounted(task, amounts, goes_on)
+  local n, max = tonumber, math.max
+  local input, output, cost, calls = string.match(amounts, SPENT)
+  input, output, cost, calls = n(input), n(output), n(cost), n(calls)
+  local kept = task.counted or redis.call('HGET', task.key, task.name .. '|m') or ''
+  local fence, a, b, c, d = string.match(kept, '^(%d+)|(%d+)|(%d+)|(%d+)|(%d+)$')
+  if n(fence or -1) ~= task.fence then a, b, c, d = 0, 0, 0, 0 end
+  a, b, c, d = n(a), n(b), n(c), n(d)
+  if goes_on then
+    task.counted = string.format('%.0f|%.0f|%.0f|%.0f|%.0f', task.fence, max(input, a), max(output, b), max(cost, c),
+      max(calls, d))
+    attach(task, 'm', task.counted)
+  end
+  return max(input - a, 0), max(output - b, 0), max(cost - c, 0), max(calls - d, 0)
+end
+
 -- Adds what a task has spent to its run and to those above; orders those to stop whose budget that is over.
-local function spend(run, task, amounts)
+local function spend(run, task, amounts, goes_on)
   if amounts == '' then return end
   local node, n = string.match(task.name, '^[^:]+'), tonumber
-  local input, output, cost, calls = string.match(amounts, SPENT)
+  local input, output, cost, calls = uncounted(task, amounts, goes_on)
+  if input + output + cost + calls == 0 then return end
   while run do
     local a, b, c, d = string.match(run.spent or '0|0|0|0', SPENT)
-    a, b, c, d = n(a) + n(input), n(b) + n(output), n(c) + n(cost), n(d) + n(calls)
+    a, b, c, d = n(a) + input, n(b) + output, n(c) + cost, n(d) + calls
     put(run, 'spent', string.format('%.0f|%.0f|%.0f|%.0f', a, b, c, d))
     local over = run.budget and not is_frozen(run) and overrun(run.budget, a, b, c, d)
     if over then

@@ -1,6 +1,6 @@
 -- release.lua: closes a lease without an outcome; the last one under a stop order ends the run.
 -- Reads and writes: the run, the task, the agenda; when it ends the run, its thread or parent.
--- ARGV: run id, task id, fence, what was spent (see life.lua), is-stopped, OUTCOME, PROOF, is-confirmed: of a stop with its proof.
+-- ARGV: run id, task id, fence, what was spent (see life.lua), and for a stop OUTCOME, PROOF, is-confirmed.
 -- Returns: accepted has-run-ended | stale.
 
 local run = run_at(ARGV[1])
@@ -15,8 +15,7 @@ if not has_lease(task) or task.fence ~= tonumber(fence) then return done({ 'stal
 if ARGV[4] ~= '' then life().spend(run, task, ARGV[4]) end
 
 if is_frozen(run) or task.state == 'stopping' then
-  local outcome, proof, is_confirmed = life().words.stopped, '{"confirmed":true}', true
-  if ARGV[5] == '1' then outcome, proof, is_confirmed = ARGV[6], ARGV[7], ARGV[8] == '1' end
+  local outcome, proof, is_confirmed = ARGV[5], ARGV[6], ARGV[7] == '1'
   attach(task, 'x', proof)
   if not is_frozen(run) then
     life().settle_stopped(run, task, outcome)

@@ -1,9 +1,9 @@
 -- renew.lua: renews leases of one partition.
--- Reads: the runs and tasks. Writes: the tasks and the agenda.
--- ARGV: run id, task id, fence, ttl in ms, … of each lease.
+-- Reads: the runs and tasks. Writes: the tasks and the agenda; by what was spent, the runs, and what stop writes.
+-- ARGV: run id, task id, fence, ttl in ms, what its attempt has spent (see life.lua), … of each lease.
 -- Returns: for each, in order: held | lost | the report as JSON, of the run's order or the task's own.
 
-local function renew(run, task, fence, ttl)
+local function renew(run, task, fence, ttl, amounts)
   if not task or not has_lease(task) or task.fence ~= fence then return 'lost' end
   local answer = 'held'
   if run.status == 'stopping' then
@@ -20,13 +20,17 @@ local function renew(run, task, fence, ttl)
   task.renewed = now
   save(task)
   schedule(task, now + ttl)
+  if amounts ~= '' then
+    life().spend(run, task, amounts, true)
+    if run.status == 'stopping' then answer = life().report(run) end
+  end
   return answer
 end
 
 local answers = {}
-for i = 1, #ARGV, 4 do
+for i = 1, #ARGV, 5 do
   local run = run_at(ARGV[i], { 'status', 'step', 'deadline' }, 1)
   local task = run and task_at(run, ARGV[i + 1])
-  answers[#answers + 1] = renew(run, task, tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]))
+  answers[#answers + 1] = renew(run, task, tonumber(ARGV[i + 2]), tonumber(ARGV[i + 3]), ARGV[i + 4])
 end
 return done(answers)
