@@ -43,6 +43,8 @@ impl<'f> Children<'f, '_> {
         findings: &mut Findings,
     ) -> Option<Graph> {
         let mut fields = Fields::of(tree, place, WHAT, findings)?;
+        // It tells editors how to read the file, and means nothing here.
+        let _ = fields.text("$schema", findings);
         let name = name(&mut fields, fallback, findings);
         let description = fields.text("description", findings);
         let state = state(&mut fields, findings);

@@ -11,6 +11,7 @@ use crate::limits::{
 /// The fields of a graph.
 pub(super) fn graph() -> Vec<Field> {
     vec![
+        field("$schema", Shape::Text, "By which schema an editor reads the file; it means nothing else"),
         field("name", Shape::Name, "The graph's name; a child graph may leave it out"),
         field("description", Shape::Text, "What it is for"),
         field("state", Shape::Own("state", "mapping"), "The channels of the state, by name"),

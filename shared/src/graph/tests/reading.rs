@@ -55,6 +55,18 @@ fn every_field_is_read() {
 }
 
 #[test]
+fn the_schema_that_an_editor_reads_a_file_by_means_nothing() {
+    let json = r#"{"name": "t", "state": {"x": null}, "nodes": {"a": {"kind": "set", "set": {"x": "1"}}}, "edges": ["START -> a"]}"#;
+    let named = json.replacen('{', r#"{"$schema": "https://example.org/graph.schema.json", "#, 1);
+    let read = |text: &str| parse(&Source::new("t.json", text), &no_files).unwrap();
+    assert_eq!(read(&named), read(json));
+    assert_eq!(canonical::canonical(&read(&named)).hash, canonical::canonical(&read(json)).hash);
+    let wrong = json.replacen('{', r#"{"$schema": [], "#, 1);
+    let told = parse(&Source::new("t.json", &wrong), &no_files).unwrap_err().to_string();
+    assert!(told.contains("$schema: this must be a text"), "{told}");
+}
+
+#[test]
 fn chains_joins_and_mappings_become_edges() {
     let text = "
 name: t
