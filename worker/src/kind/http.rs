@@ -14,38 +14,14 @@ use serde_json::Value;
 
 use super::pick::pick;
 use super::set::scope_of;
-use super::{Kind, Work};
 use crate::handler::{Context, NodeError, Reply};
 use crate::outside::{Answer, Call, Caller, Texts, request};
 
-/// Requests over HTTP.
-#[derive(Debug)]
-pub(crate) struct HttpKind(Caller);
-
-impl HttpKind {
-    /// Its name.
-    pub(crate) const NAME: &str = "http";
-
-    pub(crate) const fn new(caller: Caller) -> Self {
-        Self(caller)
-    }
-}
-
-impl Kind for HttpKind {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn start(&self, ctx: Context) -> Result<Work, NodeError> {
-        let NodeKind::Http(node) = &ctx.definition().kind else {
-            unreachable!("the registry hands each kind its own nodes");
-        };
-        let (node, caller) = (node.clone(), self.0.clone());
-        Ok(Work::new(async move { run(&ctx, &node, &caller).await }))
-    }
-}
-
-async fn run(ctx: &Context, node: &HttpNode, caller: &Caller) -> Result<Reply, NodeError> {
+/// One request.
+pub(super) async fn run(ctx: &Context, caller: &Caller) -> Result<Reply, NodeError> {
+    let NodeKind::Http(node) = &ctx.definition().kind else {
+        unreachable!("the registry hands each kind its own nodes");
+    };
     let mut texts = caller.texts(scope_of(ctx));
     let request = request(ctx, node, &mut texts)?;
     let max_bytes = node.max_bytes.unwrap_or(RESPONSE_BYTES as u64);

@@ -12,13 +12,9 @@ use serde::de::DeserializeOwned;
 use super::worker::{WorkRuntime, Worker};
 use crate::config::Config;
 use crate::handler::{Context, Handler, Handlers, IntoReply, NodeError};
-use crate::kind::{ExecKind, HttpKind, Kind, Kinds, LlmKind, RustKind, SetKind, VectorSearchKind, VectorUpsertKind};
+use crate::kind::{CallingKind, ExecKind, Kind, Kinds, RustKind, SetKind};
 use crate::metrics::Metrics;
 use crate::outside::Caller;
-
-/// Kinds that are added after all others, and whose names are taken therefore.
-const STANDARD: [&str; 5] =
-    [ExecKind::NAME, HttpKind::NAME, LlmKind::NAME, VectorSearchKind::NAME, VectorUpsertKind::NAME];
 
 /// Why a worker cannot be built, or cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -101,7 +97,7 @@ impl Builder {
         kinds.add(Arc::new(RustKind::new(self.handlers)));
         for kind in self.kinds {
             let name = kind.name();
-            if STANDARD.contains(&name) || !kinds.add(kind) {
+            if is_taken(name) || !kinds.add(kind) {
                 return Err(Error::KindTwice(name));
             }
         }
@@ -114,10 +110,14 @@ impl Builder {
         let metrics = Metrics::new(metrics);
         kinds.add(Arc::new(ExecKind::new(&self.config, metrics.clone())));
         let caller = Caller::new(self.config.outside.clone(), self.config.slots, Arc::clone(&store), metrics.clone());
-        kinds.add(Arc::new(HttpKind::new(caller.clone())));
-        kinds.add(Arc::new(LlmKind::new(caller.clone())));
-        kinds.add(Arc::new(VectorSearchKind::new(caller.clone())));
-        kinds.add(Arc::new(VectorUpsertKind::new(caller)));
+        for kind in CallingKind::all(&caller) {
+            kinds.add(Arc::new(kind));
+        }
         Ok(Worker::new(self.config, id, kinds, runtime, (store, broker, metrics)))
     }
+}
+
+/// Whether it is the name of a kind that is added after all others.
+fn is_taken(name: &str) -> bool {
+    name == ExecKind::NAME || CallingKind::has(name)
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{anthropic, openai};
 use crate::handler::{Context, NodeError};
-use crate::outside::{Texts, request};
+use crate::outside::{Extra, Texts, request};
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const ANTHROPIC_VERSION: HeaderName = HeaderName::from_static("anthropic-version");
@@ -82,12 +82,7 @@ fn body(node: &LlmNode, texts: &mut Texts<'_>) -> Result<Map<String, Value>, Nod
         Provider::Openai => openai::body(node, asked),
         Provider::Anthropic => anthropic::body(node, asked),
     };
-    for (field, value) in &node.extra {
-        match texts.json(&format!("extra.{field}"), value)? {
-            Value::Null => body.remove(field),
-            value => body.insert(field.clone(), value),
-        };
-    }
+    Extra::fill("extra", &node.extra, texts)?.lay_over(&mut body);
     Ok(body)
 }
 

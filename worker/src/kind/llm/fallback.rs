@@ -9,16 +9,19 @@
 //!
 //! A model wants to be left alone if its upstream's breaker is open, or if it answered with a `Retry-After`.
 
-use coxswain_shared::graph::LlmNode;
+use coxswain_shared::graph::NodeKind;
 use coxswain_shared::outcome::Failure;
 use serde_json::json;
 
-use super::kind::{CallError, call};
+use super::call::{CallError, call};
 use crate::handler::{Context, NodeError, Reply};
 use crate::outside::Caller;
 
 /// Asks the node's model, and where it is not to be had, those that stand in for it.
-pub(super) async fn run(ctx: &Context, node: &LlmNode, caller: &Caller) -> Result<Reply, NodeError> {
+pub(in crate::kind) async fn run(ctx: &Context, caller: &Caller) -> Result<Reply, NodeError> {
+    let NodeKind::Llm(node) = &ctx.definition().kind else {
+        unreachable!("the registry hands each kind its own nodes");
+    };
     let mut errors = match call(ctx, node, caller).await {
         Ok(reply) => return Ok(reply),
         Err(error) => vec![(node.model.0.clone(), error)],

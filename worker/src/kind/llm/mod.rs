@@ -22,15 +22,15 @@ mod answer;
 mod anthropic;
 mod ask;
 mod bill;
+mod call;
 mod fallback;
 mod gathered;
-mod kind;
 mod openai;
 mod sse;
 mod stream;
 mod tokens;
 mod unpaid;
 
-pub(crate) use kind::LlmKind;
-pub(super) use kind::RETRY_ON;
+pub(super) use call::RETRY_ON;
+pub(super) use fallback::run;
 pub(super) use unpaid::error_of;

@@ -4,8 +4,8 @@ use coxswain_shared::graph::{LlmNode, Provider};
 use reqwest::header::CONTENT_TYPE;
 use tokio::time::Instant;
 
+use super::call::CallError;
 use super::gathered::{Blame, Gathered, Step, StreamError};
-use super::kind::CallError;
 use super::sse::{Decoder, Event};
 use super::tokens::Tokens;
 use super::{anthropic, openai, unpaid};

@@ -9,7 +9,7 @@ use super::numbers::Vector;
 use super::wire::Wire;
 use super::{chroma, pinecone, qdrant};
 use crate::handler::NodeError;
-use crate::outside::{Texts, request};
+use crate::outside::{Extra, Texts, request};
 
 /// What a node says of its collection, filled in.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ pub(super) struct Sought {
     pub(super) limit: u64,
     pub(super) filter: Option<Value>,
     /// Further fields of the body; null takes one out.
-    pub(super) extra: Map<String, Value>,
+    pub(super) extra: Extra,
 }
 
 /// What was found, whoever keeps it.
@@ -146,14 +146,9 @@ impl<'a> Collection<'a> {
 }
 
 /// The fields of a search's body, with those that the node adds or takes out.
-pub(super) fn with_extra(fields: Vec<(&str, Value)>, extra: &Map<String, Value>) -> Map<String, Value> {
+pub(super) fn with_extra(fields: Vec<(&str, Value)>, extra: &Extra) -> Map<String, Value> {
     let fields = fields.into_iter().filter(|(_, value)| !value.is_null());
     let mut body: Map<String, Value> = fields.map(|(name, value)| (name.to_owned(), value)).collect();
-    for (field, value) in extra {
-        match value {
-            Value::Null => body.remove(field),
-            value => body.insert(field.clone(), value.clone()),
-        };
-    }
+    extra.lay_over(&mut body);
     body
 }

@@ -12,7 +12,7 @@ use super::endpoint::Endpoint;
 use super::numbers::Vector;
 use super::wire::{Wire, bad_output};
 use crate::handler::{Context, NodeError};
-use crate::outside::{Caller, Texts};
+use crate::outside::{Caller, Extra, Texts};
 
 /// Bytes of the texts of one request, unless a single text is longer.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -24,7 +24,7 @@ pub(super) struct Embedder {
     model: String,
     dimensions: Option<u64>,
     batch: usize,
-    extra: Map<String, Value>,
+    extra: Extra,
     usage: Map<String, Value>,
 }
 
@@ -54,12 +54,8 @@ impl Embedder {
             endpoint.set_key((AUTHORIZATION, "Bearer "), key, "embed.api_key", texts)?;
         }
         endpoint.add_headers(&embed.headers, texts)?;
-        let extra = embed.extra.iter().map(|(field, value)| {
-            let value = texts.json(&format!("embed.extra.{field}"), value)?;
-            Ok((field.clone(), value))
-        });
         Ok(Self {
-            extra: extra.collect::<Result<_, NodeError>>()?,
+            extra: Extra::fill("embed.extra", &embed.extra, texts)?,
             endpoint,
             model: texts.text("embed.model", &embed.model)?,
             dimensions: embed.dimensions,
@@ -91,12 +87,7 @@ impl Embedder {
             ("encoding_format".to_owned(), json!("float")),
         ]);
         body.extend(self.dimensions.map(|dimensions| ("dimensions".to_owned(), json!(dimensions))));
-        for (field, value) in &self.extra {
-            match value {
-                Value::Null => body.remove(field),
-                value => body.insert(field.clone(), value.clone()),
-            };
-        }
+        self.extra.lay_over(&mut body);
         let request = self.endpoint.request(Method::POST, &["embeddings"]);
         let embedded: Embedded = wire.send(request, &body).await?.answer()?;
         self.note(embedded.usage);

@@ -23,5 +23,5 @@ mod search;
 mod upsert;
 mod wire;
 
-pub(crate) use search::VectorSearchKind;
-pub(crate) use upsert::VectorUpsertKind;
+pub(super) use search::search;
+pub(super) use upsert::upsert;

@@ -2,7 +2,7 @@
 
 use coxswain_shared::graph::{NodeKind, VECTOR_LIMIT, VectorSearchNode};
 use coxswain_shared::limits::STREAM_BYTES;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::collection::{Collection, Match, Place, Sought};
 use super::embed::Embedder;
@@ -12,35 +12,7 @@ use crate::handler::{Context, NodeError, Reply};
 use crate::kind::llm::RETRY_ON;
 use crate::kind::pick::pick;
 use crate::kind::set::scope_of;
-use crate::kind::{Kind, Work};
-use crate::outside::{Caller, Texts, request};
-
-/// Searches among vectors.
-#[derive(Debug)]
-pub(crate) struct VectorSearchKind(Caller);
-
-impl VectorSearchKind {
-    /// Its name.
-    pub(crate) const NAME: &str = "vector_search";
-
-    pub(crate) const fn new(caller: Caller) -> Self {
-        Self(caller)
-    }
-}
-
-impl Kind for VectorSearchKind {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn start(&self, ctx: Context) -> Result<Work, NodeError> {
-        let NodeKind::VectorSearch(node) = &ctx.definition().kind else {
-            unreachable!("the registry hands each kind its own nodes");
-        };
-        let (node, caller) = (node.clone(), self.0.clone());
-        Ok(Work::new(async move { run(&ctx, &node, &caller).await }))
-    }
-}
+use crate::outside::{Caller, Extra, Texts, request};
 
 /// What is searched for, as far as it is known before anybody is asked.
 enum Target {
@@ -48,7 +20,11 @@ enum Target {
     Query(String, Box<Embedder>),
 }
 
-async fn run(ctx: &Context, node: &VectorSearchNode, caller: &Caller) -> Result<Reply, NodeError> {
+/// One search.
+pub(in crate::kind) async fn search(ctx: &Context, caller: &Caller) -> Result<Reply, NodeError> {
+    let NodeKind::VectorSearch(node) = &ctx.definition().kind else {
+        unreachable!("the registry hands each kind its own nodes");
+    };
     let mut texts = caller.texts(scope_of(ctx));
     let place = Place::fill(&node.collection, &mut texts)?;
     let target = target(node, &mut texts)?;
@@ -56,11 +32,7 @@ async fn run(ctx: &Context, node: &VectorSearchNode, caller: &Caller) -> Result<
         embedder.check_price(ctx, caller)?;
     }
     let filter = node.filter.as_ref().map(|filter| texts.json("filter", filter)).transpose()?;
-    let extra = node.extra.iter().map(|(field, value)| {
-        let value = texts.json(&format!("extra.{field}"), value)?;
-        Ok((field.clone(), value))
-    });
-    let extra = extra.collect::<Result<Map<_, _>, NodeError>>()?;
+    let extra = Extra::fill("extra", &node.extra, &mut texts)?;
     let max_bytes = node.max_bytes.unwrap_or(STREAM_BYTES as u64);
     let mut wire = Wire::new(ctx, caller.call(ctx, texts, (max_bytes, &RETRY_ON)));
     let collection = Collection::find(&place, &mut wire).await?;

@@ -1,6 +1,6 @@
 //! The kind `vector_upsert`: items put into a collection, in bounded batches.
 
-use coxswain_shared::graph::{NodeKind, VectorUpsertNode};
+use coxswain_shared::graph::NodeKind;
 use coxswain_shared::limits::STREAM_BYTES;
 use serde_json::{Value, json};
 
@@ -12,7 +12,6 @@ use crate::handler::{Context, NodeError, Reply};
 use crate::kind::llm::RETRY_ON;
 use crate::kind::pick::pick;
 use crate::kind::set::scope_of;
-use crate::kind::{Kind, Work};
 use crate::outside::{Caller, request};
 
 /// Points of one request to a store.
@@ -20,34 +19,11 @@ const POINTS_MAX: usize = 100;
 /// Bytes of one request to a store, unless a single point is longer: Pinecone takes 2 MB.
 const POINTS_BYTES: usize = 1024 * 1024;
 
-/// Puts items into collections of vectors.
-#[derive(Debug)]
-pub(crate) struct VectorUpsertKind(Caller);
-
-impl VectorUpsertKind {
-    /// Its name.
-    pub(crate) const NAME: &str = "vector_upsert";
-
-    pub(crate) const fn new(caller: Caller) -> Self {
-        Self(caller)
-    }
-}
-
-impl Kind for VectorUpsertKind {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn start(&self, ctx: Context) -> Result<Work, NodeError> {
-        let NodeKind::VectorUpsert(node) = &ctx.definition().kind else {
-            unreachable!("the registry hands each kind its own nodes");
-        };
-        let (node, caller) = (node.clone(), self.0.clone());
-        Ok(Work::new(async move { run(&ctx, &node, &caller).await }))
-    }
-}
-
-async fn run(ctx: &Context, node: &VectorUpsertNode, caller: &Caller) -> Result<Reply, NodeError> {
+/// Puts a node's items into its collection.
+pub(in crate::kind) async fn upsert(ctx: &Context, caller: &Caller) -> Result<Reply, NodeError> {
+    let NodeKind::VectorUpsert(node) = &ctx.definition().kind else {
+        unreachable!("the registry hands each kind its own nodes");
+    };
     let mut texts = caller.texts(scope_of(ctx));
     let place = Place::fill(&node.collection, &mut texts)?;
     let mut embedder = node.embed.as_ref().map(|embed| Embedder::fill(embed, &mut texts)).transpose()?;

@@ -1,6 +1,6 @@
-//! The kind: one call from its request to what is written.
+//! One call from its request to what is written.
 
-use coxswain_shared::graph::{LlmNode, NodeKind};
+use coxswain_shared::graph::LlmNode;
 use coxswain_shared::limits::STREAM_BYTES;
 use coxswain_shared::outcome::Failure;
 use serde_json::{Value, json};
@@ -8,41 +8,13 @@ use serde_json::{Value, json};
 use super::bill::Bill;
 use super::gathered::Gathered;
 use super::tokens::Tokens;
-use super::{answer, ask, fallback, stream, unpaid};
+use super::{answer, ask, stream, unpaid};
 use crate::handler::{Context, NodeError, Reply};
 use crate::kind::set::scope_of;
-use crate::kind::{Kind, Work};
 use crate::outside::Caller;
 
 /// Statuses after which a model's provider may be asked again: those of any server, of those who stand before one, and of a provider that is overloaded.
 pub(in crate::kind) const RETRY_ON: [u16; 14] = [408, 409, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529];
-
-/// Calls of language models.
-#[derive(Debug)]
-pub(crate) struct LlmKind(Caller);
-
-impl LlmKind {
-    /// Its name.
-    pub(crate) const NAME: &str = "llm";
-
-    pub(crate) const fn new(caller: Caller) -> Self {
-        Self(caller)
-    }
-}
-
-impl Kind for LlmKind {
-    fn name(&self) -> &'static str {
-        Self::NAME
-    }
-
-    fn start(&self, ctx: Context) -> Result<Work, NodeError> {
-        let NodeKind::Llm(node) = &ctx.definition().kind else {
-            unreachable!("the registry hands each kind its own nodes");
-        };
-        let (node, caller) = (node.clone(), self.0.clone());
-        Ok(Work::new(async move { fallback::run(&ctx, &node, &caller).await }))
-    }
-}
 
 /// Why a call of a model brought nothing.
 #[derive(Debug)]
