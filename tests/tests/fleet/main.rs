@@ -10,6 +10,7 @@ mod drains;
 mod failures;
 mod fan_outs;
 mod messages;
+mod models;
 mod outages;
 mod partitions;
 mod rig;
