@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use coxswain_shared::crashpoint::CrashPoint;
 use coxswain_shared::graph::Graph;
-use coxswain_shared::id::{Nonce, Partition, PoolName, TaskKey};
+use coxswain_shared::id::{Nonce, Partition, TaskKey};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::{Failure, FailureKind};
 use coxswain_shared::plan::{PlanInput, Planned, Then, plan};
+use coxswain_shared::priority::Lane;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::store::{Advance, Advanced, Error, Ready, Store};
 use coxswain_shared::task::{Dispatch, NewTask};
@@ -178,13 +179,13 @@ fn failed(run: coxswain_shared::id::RunKey, expected: coxswain_shared::id::Revis
 /// The messages of the tasks that workers are to do.
 fn messages(advance: &Advance) -> Vec<Message> {
     let Then::Step { tasks, .. } = &advance.then else { return Vec::new() };
-    let message = |task: &NewTask| Some((pool(task)?, TaskKey { run: advance.run.clone(), task: task.id.clone() }));
+    let message = |task: &NewTask| Some((lane(task)?, TaskKey { run: advance.run.clone(), task: task.id.clone() }));
     tasks.iter().filter_map(message).collect()
 }
 
-fn pool(task: &NewTask) -> Option<PoolName> {
+fn lane(task: &NewTask) -> Option<Lane> {
     match &task.dispatch {
-        Dispatch::Queue { pool } => Some(pool.clone()),
+        Dispatch::Queue { .. } => task.dispatch.lane(),
         Dispatch::Pending { .. }
         | Dispatch::Wait { .. }
         | Dispatch::Human { .. }

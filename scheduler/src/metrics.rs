@@ -1,5 +1,6 @@
 //! The scheduler's figures.
 
+use coxswain_shared::priority::Lane;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::Cause;
 use coxswain_shared::store::{Ends, Swept};
@@ -43,7 +44,7 @@ impl SchedulerMetrics {
             queue_timeouts: metrics.counter("cox_queue_timeouts_total", "Tasks that no worker took in time."),
             runs_overdue: metrics.counter("cox_runs_overdue_total", "Runs that were stopped at their deadline."),
             plan_seconds: metrics.histograms("cox_plan_seconds", "The time to plan a step.", &[], plan_buckets),
-            backlog: metrics.gauges("cox_backlog", "Messages that wait on a pool's queue.", &["pool"]),
+            backlog: metrics.gauges("cox_backlog", "Messages that wait on the queue of a pool for runs of a priority.", &["pool", "priority"]),
             broker_reconnects: metrics
                 .gauge("cox_scheduler_broker_reconnects", "Broker connections that were restored."),
             store_errors: metrics.counter("cox_scheduler_store_errors_total", "Store calls that failed."),
@@ -84,8 +85,10 @@ impl SchedulerMetrics {
         self.plan_seconds.with_label_values(&[] as &[&str]).observe(took.as_secs_f64());
     }
 
-    pub(crate) fn backlog(&self, pool: &str, messages: u64) {
-        self.backlog.with_label_values(&[pool]).set(i64::try_from(messages).unwrap_or(i64::MAX));
+    pub(crate) fn backlog(&self, lane: &Lane, messages: u64) {
+        self.backlog
+            .with_label_values(&[lane.pool.as_str(), lane.priority.name()])
+            .set(i64::try_from(messages).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn backlogs_unknown(&self) {

@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use coxswain_shared::broker::Broker;
 use coxswain_shared::crashpoint::CrashPoint;
-use coxswain_shared::id::{Partition, PoolName, TaskKey};
+use coxswain_shared::id::{Partition, TaskKey};
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::store::Store;
 use tokio::sync::mpsc;
 
 use crate::metrics::SchedulerMetrics;
-use crate::survey::Pools;
+use crate::survey::Lanes;
 use crate::waiting::Waiting;
 
 /// Batches that may wait; beyond it the broker is too slow, and the sweep will send later.
@@ -28,8 +29,8 @@ const STRIKE_EVERY: Duration = Duration::from_millis(250);
 /// Struck-off tasks that are told to the store at once.
 const STRIKE_MAX: usize = 500;
 
-/// A message to be sent: the pool whose queue it goes to, and the task.
-pub(crate) type Message = (PoolName, TaskKey);
+/// A message to be sent: the lane whose queue it goes to, and the task.
+pub(crate) type Message = (Lane, TaskKey);
 
 /// Where advancers and the sweeper put what is to be sent.
 #[derive(Debug, Clone)]
@@ -37,7 +38,7 @@ pub(crate) struct Outbox {
     batches: mpsc::Sender<Vec<Message>>,
     waiting: Arc<Waiting>,
     metrics: SchedulerMetrics,
-    pools: Pools,
+    lanes: Lanes,
 }
 
 /// The end that publishes.
@@ -64,12 +65,12 @@ impl Outbox {
         let publisher = Publisher { batches, waiting: Arc::clone(&waiting), broker, strike, metrics: metrics.clone() };
         tasks.spawn(publisher.run());
         tasks.spawn(strike_off(sent, store, resend_after, metrics.clone()));
-        Self { batches: sender, waiting, metrics, pools: Pools::default() }
+        Self { batches: sender, waiting, metrics, lanes: Lanes::default() }
     }
 
-    /// The pools that it has seen.
-    pub(crate) fn pools(&self) -> &Pools {
-        &self.pools
+    /// The lanes that it has seen.
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// Puts messages in. Never waits: what does not fit is left to the sweep.
@@ -77,7 +78,7 @@ impl Outbox {
         if messages.is_empty() {
             return;
         }
-        self.pools.note(messages.iter().map(|(pool, _)| pool));
+        self.lanes.note(messages.iter().map(|(lane, _)| lane));
         // Before it can be published: what is forgotten before it is remembered would never be forgotten.
         self.waiting.add(&messages);
         if let Err(full) = self.batches.try_send(messages) {
@@ -115,11 +116,11 @@ impl Publisher {
         let answers = self.broker.publish_confirmed(chunk).await;
         let (mut confirmed, mut again) = (Vec::with_capacity(chunk.len()), Vec::new());
         for ((message, answer), was_relied_on) in chunk.iter().zip(answers).zip(was_relied_on) {
-            let (pool, task) = message;
+            let (lane, task) = message;
             match answer {
                 Ok(()) => confirmed.push(task.clone()),
                 Err(error) => {
-                    tracing::warn!(%error, %pool, run.id = %task.run.id, task = %task.task, "a task message was not confirmed; it will be sent again");
+                    tracing::warn!(%error, %lane, run.id = %task.run.id, task = %task.task, "a task message was not confirmed; it will be sent again");
                     again.extend(was_relied_on.then(|| message.clone()));
                 }
             }

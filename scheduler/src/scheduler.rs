@@ -61,7 +61,7 @@ impl Scheduler {
         let surveyor = Surveyor {
             store: Arc::clone(&self.store),
             broker: Arc::clone(&self.broker),
-            pools: outbox.pools().clone(),
+            lanes: outbox.lanes().clone(),
             metrics: self.metrics.clone(),
         };
         parts.spawn(surveyor.run(parts.clone()));

@@ -7,33 +7,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use coxswain_shared::broker::Broker;
-use coxswain_shared::id::PoolName;
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::store::Store;
 
 use crate::metrics::SchedulerMetrics;
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
-/// Pools whose backlog is looked at; further ones are passed over.
-const POOLS_MAX: usize = 256;
+/// Lanes whose backlog is looked at; further ones are passed over.
+const LANES_MAX: usize = 256;
 
-/// The pools that this scheduler has sent tasks to, or seen tasks of, since it started. Clones are the same set.
+/// The lanes that this scheduler has sent tasks to, or seen tasks of, since it started. Clones are the same set.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Pools(Arc<Mutex<BTreeSet<PoolName>>>);
+pub(crate) struct Lanes(Arc<Mutex<BTreeSet<Lane>>>);
 
-impl Pools {
-    /// Adds pools.
-    pub(crate) fn note<'p>(&self, pools: impl Iterator<Item = &'p PoolName>) {
+impl Lanes {
+    /// Adds lanes.
+    pub(crate) fn note<'l>(&self, lanes: impl Iterator<Item = &'l Lane>) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for pool in pools {
-            if known.len() < POOLS_MAX && !known.contains(pool) {
-                known.insert(pool.clone());
+        for lane in lanes {
+            if known.len() < LANES_MAX && !known.contains(lane) {
+                known.insert(lane.clone());
             }
         }
     }
 
-    fn all(&self) -> BTreeSet<PoolName> {
+    fn all(&self) -> BTreeSet<Lane> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -43,7 +43,7 @@ impl Pools {
 pub(crate) struct Surveyor {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
-    pub(crate) pools: Pools,
+    pub(crate) lanes: Lanes,
     pub(crate) metrics: SchedulerMetrics,
 }
 
@@ -72,11 +72,11 @@ impl Surveyor {
                 tracing::debug!(%error, "how many runs have ended is not known now");
             }
         }
-        for pool in self.pools.all() {
-            match self.broker.backlog(&pool).await {
-                Ok(waiting) => self.metrics.backlog(pool.as_str(), waiting),
+        for lane in self.lanes.all() {
+            match self.broker.backlog(&lane).await {
+                Ok(waiting) => self.metrics.backlog(&lane, waiting),
                 Err(error) => {
-                    tracing::debug!(%error, %pool, "no backlog is known now");
+                    tracing::debug!(%error, %lane, "no backlog is known now");
                     // An old figure would pass for a new one.
                     return self.metrics.backlogs_unknown();
                 }
@@ -90,12 +90,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn so_many_pools_are_known_and_no_more() {
-        let pools = Pools::default();
-        let names: Vec<_> = (0..=POOLS_MAX).map(|n| PoolName::new(format!("p{n}")).unwrap()).collect();
+    fn so_many_lanes_are_known_and_no_more() {
+        let lanes = Lanes::default();
+        let names: Vec<Lane> = (0..=LANES_MAX).map(|n| format!("low:p{n}").parse().unwrap()).collect();
         for _ in 0..2 {
-            pools.note(names.iter());
+            lanes.note(names.iter());
         }
-        assert_eq!(pools.all().len(), POOLS_MAX);
+        assert_eq!(lanes.all().len(), LANES_MAX);
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coxswain_shared::broker::Broker;
-use coxswain_shared::id::{Partition, PoolName};
+use coxswain_shared::id::Partition;
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::store::{Sending, Store, SweepLimits, Swept};
 use coxswain_shared::wire;
 use rand::RngExt as _;
@@ -112,28 +113,28 @@ impl Sweeper {
             }
         }
         let (doubtful, fresh): (Vec<_>, Vec<_>) = swept.send.into_iter().partition(|sending| sending.again);
-        self.outbox.put_missing(fresh.into_iter().map(|sending| (sending.pool, sending.task)).collect());
+        self.outbox.put_missing(fresh.into_iter().map(|sending| (sending.lane, sending.task)).collect());
         doubtful
     }
 
     /// Sends again what was sent before, where the queue is shorter than what should be on it: then messages are lost.
     async fn resend(&self, doubtful: Vec<Sending>, broker_is_empty: bool) {
-        let mut by_pool: BTreeMap<PoolName, Vec<Sending>> = BTreeMap::new();
+        let mut by_lane: BTreeMap<Lane, Vec<Sending>> = BTreeMap::new();
         for sending in doubtful {
-            by_pool.entry(sending.pool.clone()).or_default().push(sending);
+            by_lane.entry(sending.lane.clone()).or_default().push(sending);
         }
-        self.outbox.pools().note(by_pool.keys());
-        for (pool, sendings) in by_pool {
-            let waiting = match self.broker.backlog(&pool).await {
+        self.outbox.lanes().note(by_lane.keys());
+        for (lane, sendings) in by_lane {
+            let waiting = match self.broker.backlog(&lane).await {
                 Ok(waiting) => waiting,
                 Err(error) => {
-                    tracing::debug!(%error, %pool, "the backlog is not known; nothing is sent again");
+                    tracing::debug!(%error, %lane, "the backlog is not known; nothing is sent again");
                     continue;
                 }
             };
             if broker_is_empty || waiting < sendings.len() as u64 {
                 self.metrics.sent("again", sendings.len());
-                self.outbox.put_missing(sendings.into_iter().map(|sending| (sending.pool, sending.task)).collect());
+                self.outbox.put_missing(sendings.into_iter().map(|sending| (sending.lane, sending.task)).collect());
             }
         }
     }

@@ -11,6 +11,7 @@ use coxswain_shared::graph::{Channel, Graph, Node};
 use coxswain_shared::id::{GraphHash, PoolName, RunId};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::Outcome;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::spend::Spend;
 use coxswain_shared::stop::Cause;
@@ -49,7 +50,8 @@ impl Fleet {
 
     /// Starts a worker that adds one to `count` for every task it gets.
     async fn start_worker(&self) {
-        let mut consumer = self.broker.consume(&PoolName::standard(), 4).await.expect("the local broker is there");
+        let mut consumer =
+            self.broker.consume(&Lane::normal(PoolName::standard()), 4).await.expect("the local broker is there");
         let store = Arc::clone(&self.store);
         self.tasks.spawn(async move {
             while let Some(delivery) = consumer.next().await {
@@ -138,8 +140,8 @@ async fn what_was_queued_before_a_restart_of_the_embedded_queue_is_sent_again() 
     let fleet = Fleet::start(embedded());
     let id = fleet.submit("r1", counting_to(3)).await;
     // The first scheduler sends the first task to its queue, which then is lost with it.
-    let pool = PoolName::standard();
-    while fleet.broker.backlog(&pool).await.unwrap() == 0 {
+    let lane = Lane::normal(PoolName::standard());
+    while fleet.broker.backlog(&lane).await.unwrap() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     fleet.tasks.start_drain();
@@ -160,7 +162,7 @@ async fn all_that_was_queued_before_a_restart_is_sent_at_once_however_much_it_is
     store.mark_sent(&tasks, config.resend_after.saturating_sub(Duration::from_mins(1))).await.unwrap();
 
     let fleet = Fleet::over(store, config);
-    fleet.shows(r#"cox_backlog{pool="default"} 450"#).await;
+    fleet.shows(r#"cox_backlog{pool="default",priority="normal"} 450"#).await;
     fleet.shows(r#"cox_tasks_sent_total{result="again"} 450"#).await;
 }
 
@@ -168,11 +170,11 @@ async fn all_that_was_queued_before_a_restart_is_sent_at_once_however_much_it_is
 async fn figures_that_are_not_the_schedulers_own_are_looked_up() {
     let fleet = Fleet::start(embedded());
     let id = fleet.submit("r1", counting_to(3)).await;
-    fleet.shows(r#"cox_backlog{pool="default"} 1"#).await;
+    fleet.shows(r#"cox_backlog{pool="default",priority="normal"} 1"#).await;
     fleet.store.stop(&id, make::order(Cause::Policy)).await.unwrap();
     fleet.shows(r#"cox_store_runs_ended_total{cause="policy",status="cancelled"} 1"#).await;
     fleet.start_worker().await;
-    fleet.shows(r#"cox_backlog{pool="default"} 0"#).await;
+    fleet.shows(r#"cox_backlog{pool="default",priority="normal"} 0"#).await;
 }
 
 #[tokio::test]

@@ -48,12 +48,12 @@ impl Waiting {
 
 #[cfg(test)]
 mod tests {
-    use coxswain_shared::broker::conformance::{pool, task};
+    use coxswain_shared::broker::conformance::{lane, task};
 
     use super::*;
 
     fn messages(range: std::ops::Range<usize>) -> Vec<Message> {
-        range.map(|n| (pool("a"), task(n))).collect()
+        range.map(|n| (lane("a"), task(n))).collect()
     }
 
     #[test]

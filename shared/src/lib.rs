@@ -12,6 +12,7 @@ pub mod id;
 pub mod limits;
 pub mod outcome;
 pub mod plan;
+pub mod priority;
 pub mod retry;
 pub mod rounds;
 pub mod run;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Values;
 use crate::duration;
 use crate::id::{GraphHash, GraphName, NodeName, RunId, Step, TaskId, ThreadId};
+use crate::priority::Priority;
 use crate::spend::Budget;
 
 /// What a new run does to the one in flight on its thread. The names are LangGraph's.
@@ -97,6 +98,9 @@ pub struct RunSpec {
     /// What it may spend at models, its child runs included.
     #[serde(default, skip_serializing_if = "Budget::is_unlimited")]
     pub budget: Budget,
+    /// How urgent it is, and with it every task and child run of it.
+    #[serde(default, skip_serializing_if = "Priority::is_normal")]
+    pub priority: Priority,
 }
 
 /// A run to be made.

@@ -27,6 +27,7 @@ use serde_json::Value;
 use crate::duration;
 use crate::id::{AttemptNumber, ChannelName, Fence, NodeName, PoolName, TaskId, WorkerId};
 use crate::outcome::{Failure, Outcome};
+use crate::priority::{Lane, Priority};
 use crate::stop::StopProof;
 use crate::submission::NewRun;
 use crate::time::Timestamp;
@@ -149,11 +150,17 @@ pub enum Dispatch {
     Queue {
         /// Which pool.
         pool: PoolName,
+        /// Its run's priority.
+        #[serde(default, skip_serializing_if = "Priority::is_normal")]
+        priority: Priority,
     },
     /// By a worker of a pool, once it is its turn in its group.
     Pending {
         /// Which pool.
         pool: PoolName,
+        /// Its run's priority.
+        #[serde(default, skip_serializing_if = "Priority::is_normal")]
+        priority: Priority,
     },
     /// By the passing of time.
     Wait {
@@ -176,6 +183,18 @@ pub enum Dispatch {
         /// That outcome.
         outcome: Outcome,
     },
+}
+
+impl Dispatch {
+    /// The lane that it waits in, if a worker does it.
+    pub fn lane(&self) -> Option<Lane> {
+        match self {
+            Self::Queue { pool, priority } | Self::Pending { pool, priority } => {
+                Some(Lane::new(pool.clone(), *priority))
+            }
+            Self::Wait { .. } | Self::Human { .. } | Self::Child { .. } | Self::Settled { .. } => None,
+        }
+    }
 }
 
 /// A task to be made by `advance`. The store reads the fields it needs; a worker is handed the whole of it.

@@ -22,6 +22,7 @@ use coxswain_shared::control::{self, Submission};
 use coxswain_shared::graph::{Channel, END, Graph, GraphBuilder, Node, NodeBuilder, START};
 use coxswain_shared::id::{PoolName, RunId, WorkerId};
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::{Cause, NewOrder};
 use coxswain_shared::store::redis::{RedisConfig, RedisStore};
@@ -311,7 +312,7 @@ pub fn builder(name: &str) -> GraphBuilder {
 
 /// Messages that wait on the queue of the standard pool; none while nobody has made the queue.
 pub async fn waiting(broker: &RabbitBroker) -> u64 {
-    let waiting = broker.backlog(&PoolName::standard()).await;
+    let waiting = broker.backlog(&Lane::normal(PoolName::standard())).await;
     waiting.unwrap_or_else(|error| panic!("a running broker counts its messages: {error}"))
 }
 

@@ -130,7 +130,7 @@ async fn prometheus_sees_what_a_fleet_does() {
         (r#"cox_store_runs_ended_total{job="scheduler",status="cancelled",cause="cancelled"}"#, 1.0),
         (r#"cox_store_runs_ended_total{job="scheduler",status="timed_out",cause="deadline"}"#, 1.0),
         (r#"sum(cox_store_runs_ended_total{job="scheduler"})"#, 4.0),
-        (r#"cox_backlog{job="scheduler",pool="default"}"#, 0.0),
+        (r#"cox_backlog{job="scheduler",pool="default",priority="normal"}"#, 0.0),
         (r#"cox_attempts_total{job="worker",kind="exec",end="succeeded"}"#, 1.0),
         (r#"cox_attempts_total{job="worker",kind="exec",end="stopped"}"#, 2.0),
         (r#"cox_attempts_total{job="worker",kind="exec",end="timed_out"}"#, 1.0),

@@ -52,6 +52,7 @@ pub(crate) enum DeliveryEnd {
     Poisoned,
     Unreadable,
     GivenBack,
+    PassedOn,
 }
 
 /// A stage of a stop, as it is timed from the order on.
@@ -231,6 +232,7 @@ impl DeliveryEnd {
             Self::Poisoned => "poisoned",
             Self::Unreadable => "unreadable",
             Self::GivenBack => "given_back",
+            Self::PassedOn => "passed_on",
         }
     }
 }

@@ -49,6 +49,9 @@ fn text(described: &Described, paint: Paint) -> String {
     if let Some(failure) = &run.failure {
         lines.push(row("failure", &failure.to_string()));
     }
+    if !run.spec.priority.is_normal() {
+        lines.push(row("priority", run.spec.priority.name()));
+    }
     lines.extend(times(run));
     if !run.spent.is_nothing() {
         lines.push(row("spent", &run.spent.to_string()));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use coxswain_shared::duration;
 use coxswain_shared::id::{GraphName, ThreadId};
 use coxswain_shared::limits::PAGE_MAX;
+use coxswain_shared::priority::Priority;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::store::{Page, Run, RunFilter, Store};
 use coxswain_shared::time::Timestamp;
@@ -22,6 +23,7 @@ Examples:
   cox list
   cox list --status running --status stopping
   cox list --graph digest --older-than 1h --label team=search
+  cox list --priority high --status running
   cox list --limit 1000 --json | jq -r '.rows[].id'";
 
 /// List runs, newest first
@@ -57,6 +59,17 @@ pub(crate) struct Filter {
     /// Submitted longer ago than this, such as 30m or 2d
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub(crate) older_than: Option<Duration>,
+    /// Of this priority: high, normal or low
+    #[arg(long, value_name = "PRIORITY", value_parser = priority)]
+    pub(crate) priority: Option<Priority>,
+}
+
+/// A priority by its name.
+pub(crate) fn priority(text: &str) -> Result<Priority, String> {
+    Priority::from_name(text).ok_or_else(|| {
+        let names: Vec<_> = Priority::ALL.map(Priority::name).into();
+        format!("there is no such priority; there are {}", names.join(", "))
+    })
 }
 
 fn status(text: &str) -> Result<RunStatus, String> {
@@ -74,6 +87,7 @@ impl Filter {
             && self.graph.is_none()
             && self.label.is_empty()
             && self.older_than.is_none()
+            && self.priority.is_none()
     }
 
     /// The same in the store's words; ages are reckoned by the store's clock.
@@ -83,7 +97,8 @@ impl Filter {
             None => None,
         };
         let labels = input::labels(&self.label)?;
-        Ok(RunFilter { status: self.status, thread: self.thread, graph: self.graph, labels, created_before })
+        let Self { status, thread, graph, priority, .. } = self;
+        Ok(RunFilter { status, thread, graph, labels, created_before, priority })
     }
 }
 
@@ -126,13 +141,14 @@ async fn page(
 
 /// Runs as a table.
 pub(crate) fn text(runs: &[Run], now: Timestamp) -> String {
-    let mut table = table(&["run", "graph", "status", "step", "age", "took", "thread", "labels"]);
+    let mut table = table(&["run", "graph", "status", "priority", "step", "age", "took", "thread", "labels"]);
     for run in runs {
         let is_own = run.thread.as_str() == run.key.id.as_str();
         table.add_row([
             run.key.id.to_string(),
             run.graph.to_string(),
             run.status.to_string(),
+            if run.spec.priority.is_normal() { String::new() } else { run.spec.priority.to_string() },
             run.step.to_string(),
             brief(now.since(run.created_at)),
             between(run.started_at, Some(run.ended_at.unwrap_or(now))).unwrap_or_default(),

@@ -5,8 +5,10 @@ use std::time::Duration;
 use coxswain_shared::control::{self, Submission, Submitted};
 use coxswain_shared::duration;
 use coxswain_shared::id::{NodeName, RunId, ThreadId};
+use coxswain_shared::priority::Priority;
 use coxswain_shared::store::{OnConflict, Store};
 
+use super::list::priority;
 use crate::budget::BudgetFlags;
 use crate::context::Context;
 use crate::definition;
@@ -20,6 +22,7 @@ const EXAMPLES: &str = "\
 Examples:
   cox submit digest.yaml --input topic=rust
   cox submit digest.yaml --input @input.json --label team=search --run-timeout 5m
+  cox submit nightly.yaml --priority low     lets whatever else there is go first
   cox submit chat.yaml --thread ann --on-conflict interrupt --input question='And now?'
   cox submit digest.yaml --id nightly-7     again with the same id changes nothing
 
@@ -54,6 +57,9 @@ pub(crate) struct NewRun {
     /// A label to find it by: name=value; may be given several times
     #[arg(long, value_name = "LABEL")]
     label: Vec<String>,
+    /// How urgent it is: high, normal or low. What is more urgent goes first, and low goes on all the same
+    #[arg(long, value_name = "PRIORITY", value_parser = priority, default_value = "normal")]
+    priority: Priority,
     /// The time of the whole run, such as 90s or 2h [default: the graph's]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     run_timeout: Option<Duration>,
@@ -110,6 +116,7 @@ impl NewRun {
             run_timeout: self.run_timeout,
             max_steps: self.max_steps,
             budget: self.budget.budget(),
+            priority: self.priority,
             interrupt_before: self.interrupt_before,
             interrupt_after: self.interrupt_after,
             ..Submission::new(graph, Context::actor(self.actor))

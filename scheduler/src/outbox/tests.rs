@@ -3,9 +3,9 @@
 use std::sync::Mutex;
 
 use async_trait::async_trait;
-use coxswain_shared::broker::conformance::{pool, task};
+use coxswain_shared::broker::conformance::{lane, task};
 use coxswain_shared::broker::{Consumer, Error, LocalBroker};
-use coxswain_shared::id::PoolName;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::store::sqlite::{SqliteConfig, SqliteStore};
 use coxswain_shared::telemetry::Metrics;
 use tokio::sync::Semaphore;
@@ -36,12 +36,12 @@ impl Broker for Gate {
         tasks.iter().map(|_| Ok(())).collect()
     }
 
-    async fn consume(&self, pool: &PoolName, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
-        self.inner.consume(pool, prefetch).await
+    async fn consume(&self, lane: &Lane, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
+        self.inner.consume(lane, prefetch).await
     }
 
-    async fn backlog(&self, pool: &PoolName) -> Result<u64, Error> {
-        self.inner.backlog(pool).await
+    async fn backlog(&self, lane: &Lane) -> Result<u64, Error> {
+        self.inner.backlog(lane).await
     }
 
     async fn bury(&self, payload: &[u8], reason: &str) -> Result<(), Error> {
@@ -103,7 +103,7 @@ impl Bench {
 }
 
 fn messages(range: std::ops::Range<usize>) -> Vec<Message> {
-    range.map(|n| (pool("a"), task(n))).collect()
+    range.map(|n| (lane("a"), task(n))).collect()
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 
 use super::{Broker, Consumer, Delivery, Error};
 use crate::fault::{Fault, Faults};
-use crate::id::{PoolName, TaskKey};
+use crate::id::TaskKey;
+use crate::priority::Lane;
 use crate::wire;
 
 /// What can fail: `publish_confirmed` message by message; `next` by losing a delivery, which comes again; `ack` by losing
@@ -41,7 +42,7 @@ impl FaultyBroker {
 
 #[async_trait]
 impl Broker for FaultyBroker {
-    async fn publish_confirmed(&self, tasks: &[(PoolName, TaskKey)]) -> Vec<Result<(), Error>> {
+    async fn publish_confirmed(&self, tasks: &[(Lane, TaskKey)]) -> Vec<Result<(), Error>> {
         let faults: Vec<_> = tasks.iter().map(|_| self.faults.decide("publish_confirmed")).collect();
         let sent = tasks.iter().zip(&faults).filter(|(_, fault)| **fault != Some(Fault::Refused));
         let sent: Vec<_> = sent.map(|(task, _)| task.clone()).collect();
@@ -57,13 +58,13 @@ impl Broker for FaultyBroker {
         faults.into_iter().map(&mut answer).collect()
     }
 
-    async fn consume(&self, pool: &PoolName, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
-        let inner = self.through("consume", self.inner.consume(pool, prefetch)).await?;
+    async fn consume(&self, lane: &Lane, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
+        let inner = self.through("consume", self.inner.consume(lane, prefetch)).await?;
         Ok(Box::new(FaultyConsumer { inner, faults: self.faults.clone() }))
     }
 
-    async fn backlog(&self, pool: &PoolName) -> Result<u64, Error> {
-        self.through("backlog", self.inner.backlog(pool)).await
+    async fn backlog(&self, lane: &Lane) -> Result<u64, Error> {
+        self.through("backlog", self.inner.backlog(lane)).await
     }
 
     async fn bury(&self, payload: &[u8], reason: &str) -> Result<(), Error> {
@@ -150,7 +151,7 @@ fn failed(method: &str, fault: Fault) -> Error {
 mod tests {
     use super::*;
     use crate::broker::LocalBroker;
-    use crate::broker::conformance::{Subject, next, pool, publish, task};
+    use crate::broker::conformance::{Subject, lane, next, publish, task};
     use crate::fault::{Counts, Rates};
 
     // Without faults the shim is invisible.
@@ -171,8 +172,8 @@ mod tests {
             Arc::new(FaultyBroker::new(Arc::new(self.local.clone()), self.faults.clone()))
         }
 
-        async fn publish_raw(&self, pool: &PoolName, payload: &[u8]) {
-            Subject::publish_raw(&self.local, pool, payload).await;
+        async fn publish_raw(&self, lane: &Lane, payload: &[u8]) {
+            Subject::publish_raw(&self.local, lane, payload).await;
         }
 
         async fn dead_letters(&self) -> Vec<(Vec<u8>, String)> {
@@ -183,13 +184,13 @@ mod tests {
     #[tokio::test]
     async fn a_refused_publish_sends_nothing_and_a_lost_reply_hides_one_that_was_sent() {
         let subject = subject().await;
-        let (broker, pool) = (subject.broker(), pool("a"));
+        let (broker, lane) = (subject.broker(), lane("a"));
         subject.faults.next("publish_confirmed", Fault::Refused);
         subject.faults.next("publish_confirmed", Fault::ReplyLost);
-        let batch: Vec<_> = (0..3).map(|n| (pool.clone(), task(n))).collect();
+        let batch: Vec<_> = (0..3).map(|n| (lane.clone(), task(n))).collect();
         let answers = broker.publish_confirmed(&batch).await;
         assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [false, false, true]);
-        let mut consumer = broker.consume(&pool, 9).await.unwrap();
+        let mut consumer = broker.consume(&lane, 9).await.unwrap();
         for n in [1, 2] {
             let delivery = next(&mut *consumer).await;
             assert_eq!(delivery.task().unwrap(), task(n), "the first was never sent");
@@ -202,31 +203,31 @@ mod tests {
     #[tokio::test]
     async fn a_lost_delivery_comes_again_and_a_lost_ack_is_said() {
         let subject = subject().await;
-        let (broker, pool) = (subject.broker(), pool("a"));
-        publish(&*broker, &pool, 1).await;
-        let mut consumer = broker.consume(&pool, 1).await.unwrap();
+        let (broker, lane) = (subject.broker(), lane("a"));
+        publish(&*broker, &lane, 1).await;
+        let mut consumer = broker.consume(&lane, 1).await.unwrap();
         subject.faults.next("next", Fault::Refused);
         subject.faults.next("ack", Fault::Refused);
         let delivery = next(&mut *consumer).await;
         assert!(delivery.is_redelivered(), "it was lost once");
         assert!(!delivery.ack().await);
-        assert_eq!(subject.local.backlog(&pool).await.unwrap(), 1, "the ack did not happen");
+        assert_eq!(subject.local.backlog(&lane).await.unwrap(), 1, "the ack did not happen");
         subject.faults.next("ack", Fault::ReplyLost);
         assert!(!next(&mut *consumer).await.ack().await);
-        assert_eq!(subject.local.backlog(&pool).await.unwrap(), 0, "the ack happened, and was not heard of");
+        assert_eq!(subject.local.backlog(&lane).await.unwrap(), 0, "the ack happened, and was not heard of");
     }
 
     #[tokio::test]
     async fn at_a_rate_of_one_nothing_works_until_it_is_switched_off() {
         let subject = subject().await;
-        let (broker, pool) = (subject.broker(), pool("a"));
+        let (broker, lane) = (subject.broker(), lane("a"));
         subject.faults.everywhere(Rates { refused: 1.0, reply_lost: 0.0 });
-        assert!(broker.consume(&pool, 1).await.is_err());
-        assert!(broker.backlog(&pool).await.is_err());
+        assert!(broker.consume(&lane, 1).await.is_err());
+        assert!(broker.backlog(&lane).await.is_err());
         assert!(broker.bury(b"x", "y").await.is_err());
         assert!(Subject::dead_letters(&subject.local).await.is_empty());
         subject.faults.switch(false);
-        assert_eq!(broker.backlog(&pool).await.unwrap(), 0);
+        assert_eq!(broker.backlog(&lane).await.unwrap(), 0);
         assert_eq!(subject.faults.total(), 3);
     }
 }

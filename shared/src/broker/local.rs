@@ -14,11 +14,12 @@ use tokio_util::sync::CancellationToken;
 use super::{Broker, Consumer, Delivery, Error};
 use crate::id::{PoolName, TaskKey};
 use crate::limits::{MESSAGE_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::priority::{Lane, Priority};
 use crate::wire;
 
-/// Messages that wait on one pool's queue: some 20 MB. What was given back may exceed it by what was in hand.
+/// Messages that wait on one lane's queue: some 20 MB. What was given back may exceed it by what was in hand.
 pub const LOCAL_QUEUE_MAX: usize = 100_000;
-/// Pools that have a queue: each graph may name its own, and names come from outside.
+/// Pools that have queues: each graph may name its own, and names come from outside.
 pub const LOCAL_POOLS_MAX: usize = 1_000;
 /// Dead letters that are kept; older ones go first. Their payloads are cut at [`MESSAGE_BYTES_MAX`].
 pub const LOCAL_DEAD_LETTERS_MAX: usize = 1_000;
@@ -31,7 +32,7 @@ pub struct LocalBroker(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
-    pools: Mutex<HashMap<PoolName, Arc<Queue>>>,
+    pools: Mutex<HashMap<PoolName, Vec<Arc<Queue>>>>,
     dead: Mutex<VecDeque<DeadLetter>>,
     closed: CancellationToken,
 }
@@ -61,25 +62,25 @@ impl LocalBroker {
         lock(&self.0.dead).iter().cloned().collect()
     }
 
-    /// Puts raw bytes on a pool's queue, as a program of another version might.
-    pub fn publish_raw(&self, pool: &PoolName, payload: Vec<u8>) -> Result<(), Error> {
-        self.0.queue(pool)?.push(payload)
+    /// Puts raw bytes on a lane's queue, as a program of another version might.
+    pub fn publish_raw(&self, lane: &Lane, payload: Vec<u8>) -> Result<(), Error> {
+        self.0.queue(lane)?.push(payload)
     }
 }
 
 #[async_trait]
 impl Broker for LocalBroker {
-    async fn publish_confirmed(&self, tasks: &[(PoolName, TaskKey)]) -> Vec<Result<(), Error>> {
-        tasks.iter().map(|(pool, task)| self.0.queue(pool)?.push(wire::encode(task))).collect()
+    async fn publish_confirmed(&self, tasks: &[(Lane, TaskKey)]) -> Vec<Result<(), Error>> {
+        tasks.iter().map(|(lane, task)| self.0.queue(lane)?.push(wire::encode(task))).collect()
     }
 
-    async fn consume(&self, pool: &PoolName, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
+    async fn consume(&self, lane: &Lane, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
         let slots = Arc::new(Semaphore::new(usize::from(prefetch.max(1))));
-        Ok(Box::new(LocalConsumer { queue: self.0.queue(pool)?, slots, shared: Arc::clone(&self.0) }))
+        Ok(Box::new(LocalConsumer { queue: self.0.queue(lane)?, slots, shared: Arc::clone(&self.0) }))
     }
 
-    async fn backlog(&self, pool: &PoolName) -> Result<u64, Error> {
-        let waiting = lock(&self.0.queue(pool)?.waiting).len();
+    async fn backlog(&self, lane: &Lane) -> Result<u64, Error> {
+        let waiting = lock(&self.0.queue(lane)?.waiting).len();
         Ok(u64::try_from(waiting).unwrap_or(u64::MAX))
     }
 
@@ -98,19 +99,28 @@ impl Broker for LocalBroker {
 }
 
 impl Shared {
-    fn queue(&self, pool: &PoolName) -> Result<Arc<Queue>, Error> {
+    fn queue(&self, lane: &Lane) -> Result<Arc<Queue>, Error> {
         if self.closed.is_cancelled() {
             return Err(unavailable("it has been closed".to_owned()));
         }
         let mut pools = lock(&self.pools);
-        if let Some(queue) = pools.get(pool) {
-            return Ok(Arc::clone(queue));
+        let of_lane = |queues: &Vec<Arc<Queue>>| {
+            let queue = queues.iter().find(|queue| queue.lane.priority == lane.priority);
+            Arc::clone(queue.expect("a pool has a queue of each priority"))
+        };
+        if let Some(queues) = pools.get(&lane.pool) {
+            return Ok(of_lane(queues));
         }
         if pools.len() >= LOCAL_POOLS_MAX {
             return Err(unavailable(format!("it has queues for {LOCAL_POOLS_MAX} pools, and makes no more")));
         }
-        let queue = Arc::new(Queue { pool: pool.clone(), waiting: Mutex::default(), arrived: Notify::new() });
-        pools.insert(pool.clone(), Arc::clone(&queue));
+        let queue = |priority| {
+            let lane = Lane::new(lane.pool.clone(), priority);
+            Arc::new(Queue { lane, waiting: Mutex::default(), arrived: Notify::new() })
+        };
+        let queues = Priority::ALL.map(queue).to_vec();
+        let queue = of_lane(&queues);
+        pools.insert(lane.pool.clone(), queues);
         Ok(queue)
     }
 
@@ -125,10 +135,10 @@ impl Shared {
     }
 }
 
-/// One pool's messages. Every push is followed by a notification; every consumer enrols for one before it looks.
+/// One lane's messages. Every push is followed by a notification; every consumer enrols for one before it looks.
 #[derive(Debug)]
 struct Queue {
-    pool: PoolName,
+    lane: Lane,
     waiting: Mutex<VecDeque<Message>>,
     arrived: Notify,
 }
@@ -143,7 +153,7 @@ impl Queue {
     fn push(&self, payload: Vec<u8>) -> Result<(), Error> {
         let mut waiting = lock(&self.waiting);
         if waiting.len() >= LOCAL_QUEUE_MAX {
-            return Err(unavailable(format!("the queue of pool {} is full at {LOCAL_QUEUE_MAX} messages", self.pool)));
+            return Err(unavailable(format!("the queue of {} is full at {LOCAL_QUEUE_MAX} messages", self.lane)));
         }
         waiting.push_back(Message { payload, is_redelivered: false });
         drop(waiting);
@@ -268,7 +278,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::broker::conformance::{Subject, task};
+    use crate::broker::conformance::{Subject, lane, task};
 
     crate::broker_conformance!(subject);
 
@@ -282,8 +292,8 @@ mod tests {
             Arc::new(self.clone())
         }
 
-        async fn publish_raw(&self, pool: &PoolName, payload: &[u8]) {
-            Self::publish_raw(self, pool, payload.to_vec()).unwrap();
+        async fn publish_raw(&self, lane: &Lane, payload: &[u8]) {
+            Self::publish_raw(self, lane, payload.to_vec()).unwrap();
         }
 
         async fn dead_letters(&self) -> Vec<(Vec<u8>, String)> {
@@ -291,8 +301,8 @@ mod tests {
         }
     }
 
-    fn batch(count: usize) -> Vec<(PoolName, TaskKey)> {
-        (0..count).map(|n| (PoolName::standard(), task(n))).collect()
+    fn batch(count: usize) -> Vec<(Lane, TaskKey)> {
+        (0..count).map(|n| (lane("default"), task(n))).collect()
     }
 
     #[tokio::test]
@@ -301,9 +311,9 @@ mod tests {
         let answers = broker.publish_confirmed(&batch(LOCAL_QUEUE_MAX + 1)).await;
         assert!(answers[..LOCAL_QUEUE_MAX].iter().all(Result::is_ok));
         let refused = answers[LOCAL_QUEUE_MAX].as_ref().unwrap_err().to_string();
-        assert!(refused.contains("pool default is full at 100000 messages"), "{refused}");
+        assert!(refused.contains("the queue of default is full at 100000 messages"), "{refused}");
 
-        let mut consumer = broker.consume(&PoolName::standard(), 1).await.unwrap();
+        let mut consumer = broker.consume(&lane("default"), 1).await.unwrap();
         assert!(consumer.next().await.unwrap().ack().await);
         assert!(broker.publish_confirmed(&batch(1)).await[0].is_ok(), "there is room for one more");
     }
@@ -312,10 +322,10 @@ mod tests {
     async fn more_pools_than_allowed_are_refused() {
         let broker = LocalBroker::new();
         for n in 0..LOCAL_POOLS_MAX {
-            broker.backlog(&PoolName::new(format!("p{n}")).unwrap()).await.unwrap();
+            broker.backlog(&lane(&format!("p{n}"))).await.unwrap();
         }
-        assert!(broker.backlog(&PoolName::standard()).await.is_err());
-        assert!(broker.backlog(&PoolName::new("p0").unwrap()).await.is_ok());
+        assert!(broker.backlog(&lane("default")).await.is_err());
+        assert!(broker.backlog(&lane("p0")).await.is_ok());
     }
 
     #[tokio::test]
@@ -332,7 +342,7 @@ mod tests {
     #[tokio::test]
     async fn a_closed_broker_ends_its_consumers_and_refuses_publishes() {
         let broker = LocalBroker::new();
-        let mut consumer = broker.consume(&PoolName::standard(), 1).await.unwrap();
+        let mut consumer = broker.consume(&lane("default"), 1).await.unwrap();
         assert!(broker.is_ready() && consumer.is_subscribed());
         broker.clone().close();
         assert!(consumer.next().await.is_none());
@@ -343,9 +353,9 @@ mod tests {
     #[tokio::test]
     async fn a_dropped_wait_loses_no_message_and_no_slot() {
         let broker = LocalBroker::new();
-        let pool = PoolName::standard();
-        let mut first = broker.consume(&pool, 1).await.unwrap();
-        let mut second = broker.consume(&pool, 1).await.unwrap();
+        let lane = lane("default");
+        let mut first = broker.consume(&lane, 1).await.unwrap();
+        let mut second = broker.consume(&lane, 1).await.unwrap();
         let mut woken = first.next();
         assert!((&mut woken).now_or_never().is_none(), "nothing is there yet");
         let mut waiting = second.next();
@@ -361,7 +371,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_hundred_thousand_messages_pass_in_little_time() {
         let broker = LocalBroker::new();
-        let mut consumer = broker.consume(&PoolName::standard(), 64).await.unwrap();
+        let mut consumer = broker.consume(&lane("default"), 64).await.unwrap();
         let passing = async {
             for chunk in batch(LOCAL_QUEUE_MAX).chunks(500) {
                 assert!(broker.publish_confirmed(chunk).await.iter().all(Result::is_ok));
@@ -374,6 +384,6 @@ mod tests {
         };
         // Generous for an unoptimised build on a busy machine; the target itself is measured by the benchmark.
         tokio::time::timeout(Duration::from_secs(20), passing).await.unwrap();
-        assert_eq!(broker.backlog(&PoolName::standard()).await.unwrap(), 0);
+        assert_eq!(broker.backlog(&lane("default")).await.unwrap(), 0);
     }
 }

@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 
-use crate::id::{PoolName, TaskKey};
+use crate::id::TaskKey;
+use crate::priority::Lane;
 use crate::wire;
 
 /// What can go wrong with a broker.
@@ -17,12 +18,12 @@ pub enum Error {
         why: String,
     },
     /// It took the message and had no queue for it.
-    #[error("the broker at {place} has no queue for the pool {pool}")]
+    #[error("the broker at {place} has no queue for {lane}")]
     Unroutable {
         /// Which broker, without credentials.
         place: String,
-        /// Which pool.
-        pool: PoolName,
+        /// Of which pool and priority.
+        lane: Lane,
     },
     /// It refuses to work as it is set up.
     #[error("the broker at {place} cannot be used: {why}")]
@@ -38,14 +39,14 @@ pub enum Error {
 #[async_trait]
 pub trait Broker: Send + Sync + std::fmt::Debug + 'static {
     /// Publishes messages and waits until the broker has them safe, or for a bounded time. One answer a message, in order.
-    async fn publish_confirmed(&self, tasks: &[(PoolName, TaskKey)]) -> Vec<Result<(), Error>>;
+    async fn publish_confirmed(&self, tasks: &[(Lane, TaskKey)]) -> Vec<Result<(), Error>>;
 
-    /// Starts to consume a pool's queue with at most `prefetch` deliveries in hand. The consumer heals itself for as
+    /// Starts to consume a lane's queue with at most `prefetch` deliveries in hand. The consumer heals itself for as
     /// long as it is held: it reconnects and subscribes again.
-    async fn consume(&self, pool: &PoolName, prefetch: u16) -> Result<Box<dyn Consumer>, Error>;
+    async fn consume(&self, lane: &Lane, prefetch: u16) -> Result<Box<dyn Consumer>, Error>;
 
-    /// Messages of a pool's queue that no consumer has in hand; none where nobody has made the queue.
-    async fn backlog(&self, pool: &PoolName) -> Result<u64, Error>;
+    /// Messages of a lane's queue that no consumer has in hand; none where nobody has made the queue.
+    async fn backlog(&self, lane: &Lane) -> Result<u64, Error>;
 
     /// Puts a message on the dead letters, with the reason.
     async fn bury(&self, payload: &[u8], reason: &str) -> Result<(), Error>;
@@ -57,7 +58,7 @@ pub trait Broker: Send + Sync + std::fmt::Debug + 'static {
     fn reconnects(&self) -> u64;
 }
 
-/// A subscription to one pool's queue.
+/// A subscription to one lane's queue.
 #[async_trait]
 pub trait Consumer: Send + std::fmt::Debug {
     /// The next delivery; waits while there is none, and through reconnects. Cancel safe. `None` only after the broker was shut down by its owner.

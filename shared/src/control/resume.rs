@@ -273,6 +273,7 @@ fn successor(origin: &Run, graph: &Graph, step: Step, wish: Resumption) -> NewRu
             reason: wish.reason,
             max_steps: wish.max_steps.or(spec.max_steps),
             budget: wish.budget.or(spec.budget),
+            priority: spec.priority,
         },
     }
 }

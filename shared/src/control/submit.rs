@@ -10,6 +10,7 @@ use crate::checkpoint::Values;
 use crate::graph::Graph;
 use crate::id::{GraphHash, NodeName, RunId, RunKey, Step, TaskId, ThreadId};
 use crate::limits::{LABELS_MAX, Limit, MAX_STEPS_CEILING, TEXT_BYTES_MAX};
+use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::spend::Budget;
 use crate::state;
@@ -36,6 +37,8 @@ pub struct Submission {
     pub max_steps: Option<u64>,
     /// Overrides the graph's budget, as far as it says something.
     pub budget: Budget,
+    /// How urgent it is.
+    pub priority: Priority,
     /// Pause before these nodes run.
     pub interrupt_before: Vec<NodeName>,
     /// Pause after these nodes have run.
@@ -57,6 +60,7 @@ impl Submission {
             run_timeout: None,
             max_steps: None,
             budget: Budget::default(),
+            priority: Priority::default(),
             interrupt_before: Vec::new(),
             interrupt_after: Vec::new(),
             actor: actor.into(),
@@ -112,6 +116,7 @@ async fn make(store: &dyn Store, graph_hash: GraphHash, submission: Submission) 
             reason: None,
             max_steps: submission.max_steps,
             budget: submission.budget.or(submission.graph.limits.budget),
+            priority: submission.priority,
         },
     };
     put(store, run).await

@@ -60,6 +60,7 @@ pub(super) fn run(place: &Place<'_>, values: &Values, scope: &Scope<'_>) -> Resu
             reason: None,
             max_steps: None,
             budget: graph.graph.limits.budget,
+            priority: input.spec.priority,
         },
     })
 }

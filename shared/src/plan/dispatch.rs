@@ -163,7 +163,7 @@ impl Maker<'_> {
             | NodeKind::Llm(_)
             | NodeKind::VectorSearch(_)
             | NodeKind::VectorUpsert(_)
-            | NodeKind::Set(_) => Ok(Dispatch::Queue { pool: node.pool.clone() }),
+            | NodeKind::Set(_) => Ok(Dispatch::Queue { pool: node.pool.clone(), priority: self.input.spec.priority }),
             NodeKind::Wait(wait) => Ok(Dispatch::Wait { length: wait.length }),
             NodeKind::Interrupt(interrupt) => Ok(Dispatch::Human { payload: payload(id, interrupt, &scope)? }),
             NodeKind::Graph(graph) => {

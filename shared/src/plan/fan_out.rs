@@ -76,9 +76,9 @@ pub(super) fn arrange(spans: &[Span<'_>], tasks: &mut [NewTask]) -> Result<Vec<G
         let mut turns = span.rules.concurrency.unwrap_or(u32::MAX);
         for task in &mut items {
             task.group = place;
-            if let Dispatch::Queue { pool } = &task.dispatch {
+            if let Dispatch::Queue { pool, priority } = &task.dispatch {
                 if turns == 0 {
-                    task.dispatch = Dispatch::Pending { pool: pool.clone() };
+                    task.dispatch = Dispatch::Pending { pool: pool.clone(), priority: *priority };
                 }
                 turns = turns.saturating_sub(1);
             }

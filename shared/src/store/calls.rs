@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::checkpoint::{Checkpoint, Values};
-use crate::id::{
-    AttemptNumber, Fence, GraphHash, NodeName, Nonce, PoolName, Revision, RunId, RunKey, TaskId, TaskKey, WorkerId,
-};
+use crate::id::{AttemptNumber, Fence, GraphHash, NodeName, Nonce, Revision, RunId, RunKey, TaskId, TaskKey, WorkerId};
 use crate::outcome::{Failure, Outcome};
 use crate::plan::Then;
+use crate::priority::Lane;
 use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::{NewOrder, StopProof, StopReport};
@@ -347,8 +346,8 @@ pub struct SweepLimits {
 /// A task to send a message about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sending {
-    /// The pool whose queue it goes to.
-    pub pool: PoolName,
+    /// The lane whose queue it goes to.
+    pub lane: Lane,
     /// The task.
     pub task: TaskKey,
     /// Whether a message about it was confirmed (`mark_sent`) since it was last queued: that one may be lost, or just wait

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::id::{GraphHash, GraphName, Partition, PoolName, Revision, RunId, RunKey, Step, TaskId, ThreadId, WorkerId};
 use crate::outcome::Failure;
+use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::{Cause, StopReport};
@@ -166,6 +167,9 @@ pub struct RunFilter {
     pub labels: BTreeMap<String, String>,
     /// Made before this.
     pub created_before: Option<Timestamp>,
+    /// Of this priority.
+    #[serde(default)]
+    pub priority: Option<Priority>,
 }
 
 impl RunFilter {
@@ -176,6 +180,7 @@ impl RunFilter {
             && self.graph.as_ref().is_none_or(|graph| *graph == run.graph)
             && self.labels.iter().all(|(name, value)| run.spec.labels.get(name) == Some(value))
             && self.created_before.is_none_or(|before| run.created_at < before)
+            && self.priority.is_none_or(|priority| run.spec.priority == priority)
     }
 }
 

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use coxswain_shared::broker::conformance::Subject;
 use coxswain_shared::broker::{Broker, RabbitBroker};
 use coxswain_shared::broker_conformance;
-use coxswain_shared::id::PoolName;
+use coxswain_shared::priority::Lane;
 use coxswain_tests::RabbitServer;
 use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
@@ -37,8 +37,8 @@ impl Subject for Rabbit {
         Arc::new(self.broker.clone())
     }
 
-    async fn publish_raw(&self, pool: &PoolName, payload: &[u8]) {
-        let (queue, options) = (format!("{}.tasks.{pool}", self.prefix), BasicPublishOptions::default());
+    async fn publish_raw(&self, lane: &Lane, payload: &[u8]) {
+        let (queue, options) = (format!("{}.tasks.{lane}", self.prefix), BasicPublishOptions::default());
         let channel = rig::channel(&self.url).await;
         let sent = channel.basic_publish("".into(), queue.into(), options, payload, BasicProperties::default()).await;
         assert!(sent.unwrap().await.unwrap().is_ack());

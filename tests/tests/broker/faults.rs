@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use coxswain_shared::broker::conformance::{backlog_becomes, next, pool, publish, task};
+use coxswain_shared::broker::conformance::{backlog_becomes, lane, next, publish, task};
 use coxswain_shared::broker::{Broker, BrokerUrl, Error, RabbitBroker};
 use coxswain_shared::id::TaskKey;
 use coxswain_tests::{Direction, Mode, Proxy, RabbitServer, wait_for};
@@ -42,7 +42,7 @@ async fn nothing_confirmed_is_lost_when_all_connections_are_closed_under_traffic
 async fn under_traffic(harm: impl AsyncFnOnce(&mut RabbitServer)) {
     let mut server = RabbitServer::start().await;
     let broker = rig::connected(rig::config(&server.url())).await;
-    let mut consumer = broker.consume(&pool("a"), 20).await.unwrap();
+    let mut consumer = broker.consume(&lane("a"), 20).await.unwrap();
     let (confirmed, arrived) = (Mutex::new(BTreeSet::new()), Mutex::new(BTreeSet::new()));
     let (enough, over) = (CancellationToken::new(), CancellationToken::new());
 
@@ -82,7 +82,7 @@ async fn publish_until(broker: &RabbitBroker, confirmed: &Mutex<BTreeSet<TaskKey
         if enough.is_cancelled() {
             return;
         }
-        let batch: Vec<_> = (first..first + 25).map(|n| (pool("a"), task(n))).collect();
+        let batch: Vec<_> = (first..first + 25).map(|n| (lane("a"), task(n))).collect();
         let answers = broker.publish_confirmed(&batch).await;
         let safe = batch.into_iter().zip(answers).filter(|(_, answer)| answer.is_ok());
         confirmed.lock().unwrap().extend(safe.map(|((_, task), _)| task));
@@ -93,8 +93,8 @@ async fn publish_until(broker: &RabbitBroker, confirmed: &Mutex<BTreeSet<TaskKey
 async fn a_delivery_of_a_lost_connection_cannot_be_acked_and_comes_again() {
     let server = RabbitServer::start().await;
     let broker = rig::connected(rig::config(&server.url())).await;
-    let mut consumer = broker.consume(&pool("a"), 2).await.unwrap();
-    publish(&broker, &pool("a"), 2).await;
+    let mut consumer = broker.consume(&lane("a"), 2).await.unwrap();
+    publish(&broker, &lane("a"), 2).await;
     let held = next(&mut *consumer).await;
     server.close_all_connections().await;
     wait_for("the subscription to be restored", RECOVERED, async || broker.reconnects() >= 3).await;
@@ -109,7 +109,7 @@ async fn a_delivery_of_a_lost_connection_cannot_be_acked_and_comes_again() {
         assert!(delivery.ack().await);
     }
     assert!(again.contains(&held_task), "the one in hand, and the one that was fetched but not handed out");
-    backlog_becomes(&broker, &pool("a"), 0).await;
+    backlog_becomes(&broker, &lane("a"), 0).await;
 }
 
 #[tokio::test]
@@ -118,8 +118,8 @@ async fn an_alarm_refuses_publishes_in_time_and_blocks_nothing_else() {
     let mut config = rig::config(&server.url());
     config.publish_timeout = PATIENCE;
     let broker = rig::connected(config).await;
-    publish(&broker, &pool("a"), 3).await;
-    let mut consumer = broker.consume(&pool("a"), 1).await.unwrap();
+    publish(&broker, &lane("a"), 3).await;
+    let mut consumer = broker.consume(&lane("a"), 1).await.unwrap();
 
     server.set_memory_alarm(true).await;
     assert_unavailable(&broker, "in time").await;
@@ -128,11 +128,11 @@ async fn an_alarm_refuses_publishes_in_time_and_blocks_nothing_else() {
     for _ in 0..3 {
         assert!(next(&mut *consumer).await.ack().await, "consuming goes on");
     }
-    backlog_becomes(&broker, &pool("a"), 0).await;
+    backlog_becomes(&broker, &lane("a"), 0).await;
 
     server.set_memory_alarm(false).await;
     rig::becomes_ready(&broker).await;
-    let answers = broker.publish_confirmed(&[(pool("a"), task(77))]).await;
+    let answers = broker.publish_confirmed(&[(lane("a"), task(77))]).await;
     answers[0].as_ref().expect("publishing works again");
     // What was published under the alarm may arrive as well, late.
     wait_for("the new task", RECOVERED, async || {
@@ -150,21 +150,21 @@ async fn a_frozen_broker_holds_up_no_call() {
     let mut config = rig::config(&server.url());
     config.publish_timeout = PATIENCE;
     let broker = rig::connected(config).await;
-    publish(&broker, &pool("a"), 1).await;
-    let mut consumer = broker.consume(&pool("a"), 1).await.unwrap();
+    publish(&broker, &lane("a"), 1).await;
+    let mut consumer = broker.consume(&lane("a"), 1).await.unwrap();
     let held = next(&mut *consumer).await;
 
     server.pause();
     assert_unavailable(&broker, "in time").await;
     let start = Instant::now();
-    assert!(broker.backlog(&pool("a")).await.is_err());
-    assert!(broker.consume(&pool("a"), 1).await.is_err());
+    assert!(broker.backlog(&lane("a")).await.is_err());
+    assert!(broker.consume(&lane("a"), 1).await.is_err());
     held.ack().await;
     assert!(start.elapsed() < 3 * PATIENCE + SLACK, "three calls took {:?}", start.elapsed());
 
     server.resume();
     wait_for("publishing to work again", RECOVERED, async || {
-        broker.publish_confirmed(&[(pool("a"), task(1))]).await.remove(0)
+        broker.publish_confirmed(&[(lane("a"), task(1))]).await.remove(0)
     })
     .await;
     wait_for("consuming to work again", RECOVERED, async || {
@@ -185,10 +185,10 @@ async fn a_broker_that_is_not_there_yet_is_waited_for() {
     let broker = RabbitBroker::start(config).unwrap();
     assert!(!broker.is_ready());
     assert_unavailable(&broker, "no connection").await;
-    assert!(matches!(broker.consume(&pool("a"), 1).await, Err(Error::Unavailable { .. })));
+    assert!(matches!(broker.consume(&lane("a"), 1).await, Err(Error::Unavailable { .. })));
     server.restart().await;
     broker.connected(RECOVERED).await.unwrap();
-    publish(&broker, &pool("a"), 1).await;
+    publish(&broker, &lane("a"), 1).await;
     assert_eq!(broker.reconnects(), 0, "a first connection restores nothing");
 }
 
@@ -201,14 +201,14 @@ async fn a_network_that_swallows_replies_is_noticed_and_left_behind() {
     config.url = BrokerUrl::new(&proxy.url(&server.url())).unwrap();
     config.publish_timeout = PATIENCE;
     let broker = rig::connected(config).await;
-    publish(&broker, &pool("a"), 1).await;
-    let mut consumer = broker.consume(&pool("a"), 1).await.unwrap();
+    publish(&broker, &lane("a"), 1).await;
+    let mut consumer = broker.consume(&lane("a"), 1).await.unwrap();
     assert!(next(&mut *consumer).await.ack().await);
 
     proxy.set(Mode::HalfOpen(Direction::ToClient));
     assert_unavailable(&broker, "in time").await;
     wait_for("the silence to be noticed", RECOVERED, async || !broker.is_ready() && !consumer.is_subscribed()).await;
-    backlog_becomes(&direct, &pool("a"), 1).await;
+    backlog_becomes(&direct, &lane("a"), 1).await;
 
     proxy.set(Mode::Pass);
     rig::becomes_ready(&broker).await;
@@ -220,7 +220,7 @@ async fn a_network_that_swallows_replies_is_noticed_and_left_behind() {
 /// A publish is answered `Unavailable` in time, with this word.
 async fn assert_unavailable(broker: &RabbitBroker, word: &str) {
     let start = Instant::now();
-    let answer = broker.publish_confirmed(&[(pool("a"), task(0))]).await.remove(0);
+    let answer = broker.publish_confirmed(&[(lane("a"), task(0))]).await.remove(0);
     let error = answer.expect_err("the broker is out of order");
     assert!(matches!(&error, Error::Unavailable { why, .. } if why.contains(word)), "{error}");
     assert!(start.elapsed() < PATIENCE + SLACK, "it took {:?}", start.elapsed());

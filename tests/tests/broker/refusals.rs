@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use coxswain_shared::broker::conformance::{backlog_becomes, pool, publish};
+use coxswain_shared::broker::conformance::{backlog_becomes, lane, publish};
 use coxswain_shared::broker::{Broker, Error, RabbitBroker, RabbitConfig};
 use coxswain_tests::RabbitServer;
 use lapin::options::QueueDeclareOptions;
@@ -27,7 +27,7 @@ async fn assert_unsuitable(config: RabbitConfig, words: &[&str]) {
     let broker = RabbitBroker::start(config).unwrap();
     let connected = broker.connected(2 * SOON).await.unwrap_err();
     let published =
-        broker.publish_confirmed(&[(pool("a"), coxswain_shared::broker::conformance::task(0))]).await.remove(0);
+        broker.publish_confirmed(&[(lane("a"), coxswain_shared::broker::conformance::task(0))]).await.remove(0);
     for error in [connected, published.unwrap_err()] {
         let Error::Unsuitable { place, why } = &error else { panic!("{error}") };
         assert!(words.iter().all(|word| why.contains(word)), "{why}");
@@ -87,12 +87,12 @@ async fn a_queue_of_another_kind_is_refused_with_the_remedy() {
     channel.queue_declare(queue.clone().into(), options, FieldTable::default()).await.unwrap();
 
     let broker = rig::connected(config).await;
-    let refused = broker.consume(&pool("a"), 1).await.unwrap_err();
+    let refused = broker.consume(&lane("a"), 1).await.unwrap_err();
     let Error::Unsuitable { why, .. } = &refused else { panic!("{refused}") };
     assert!(why.contains(&queue) && why.contains("delete it") && why.contains("COX_BROKER_QUEUE_PREFIX"), "{why}");
     // A channel was closed over it, and nothing else.
-    publish(&broker, &pool("b"), 1).await;
-    backlog_becomes(&broker, &pool("b"), 1).await;
+    publish(&broker, &lane("b"), 1).await;
+    backlog_becomes(&broker, &lane("b"), 1).await;
     assert!(broker.is_ready());
     assert_eq!(broker.reconnects(), 0);
 }
@@ -115,8 +115,8 @@ async fn amqps_works_with_a_certificate_of_ones_own() {
     let mut config = rig::config(&url);
     config.tls_ca = Some(certificate);
     let broker = rig::connected(config).await;
-    publish(&broker, &pool("a"), 1).await;
-    backlog_becomes(&broker, &pool("a"), 1).await;
+    publish(&broker, &lane("a"), 1).await;
+    backlog_becomes(&broker, &lane("a"), 1).await;
     assert_unsuitable(rig::config(&url), &["TLS", "certificate"]).await;
 }
 

@@ -408,7 +408,7 @@ async fn what_was_queued_in_a_process_that_was_killed_is_begun_at_once_by_the_ne
     assert_eq!(code(&desk.run("submit stubborn.yaml --id holds").await), 0);
     desk.wait_for_work("holds").await;
     assert_eq!(code(&desk.run("submit rounds.yaml --id waits --input limit=1").await), 0);
-    figure(&first, r#"cox_backlog{pool="default"} 1"#).await;
+    figure(&first, r#"cox_backlog{pool="default",priority="normal"} 1"#).await;
     figure(&first, r#"cox_tasks_sent_total{result="confirmed"} 2"#).await;
     // Meanwhile it is noted as sent.
     std::fs::write(desk.path().join("brief.yaml"), SLOW.replace("1h", "1s")).unwrap();

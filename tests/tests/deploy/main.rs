@@ -132,10 +132,13 @@ fn what_a_manifest_refers_to_exists() {
     }
     let [scaled] = &of_kind("ScaledObject")[..] else { panic!("one kind of pods is scaled") };
     assert!(names.contains(text(&scaled["spec"]["scaleTargetRef"]["name"])));
-    let trigger = &scaled["spec"]["triggers"][0];
-    assert_eq!(text(&trigger["metadata"]["queueName"]), format!("cox.tasks.{}", PoolName::standard()));
+    let triggers = scaled["spec"]["triggers"].as_array().expect("triggers");
     let [authentication] = &of_kind("TriggerAuthentication")[..] else { panic!("one way to reach the broker") };
-    assert_eq!(trigger["authenticationRef"]["name"], authentication["metadata"]["name"]);
+    for (trigger, lane) in triggers.iter().zip(["", "-high", "-low"]) {
+        assert_eq!(text(&trigger["metadata"]["queueName"]), format!("cox.tasks{lane}.{}", PoolName::standard()));
+        assert_eq!(trigger["authenticationRef"]["name"], authentication["metadata"]["name"]);
+    }
+    assert_eq!(triggers.len(), 3, "a queue of each priority");
     let container = &deployments[0]["spec"]["template"]["spec"]["containers"][0];
     let broker = container["env"].as_array().expect("secrets").iter().find(|variable| variable["name"] == "COX_BROKER");
     let secret = &broker.expect("the broker's URL is a secret")["valueFrom"]["secretKeyRef"];

@@ -13,6 +13,7 @@ mod messages;
 mod models;
 mod outages;
 mod partitions;
+mod priorities;
 mod rig;
 mod stops;
 mod upstreams;

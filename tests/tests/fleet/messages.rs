@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use coxswain_shared::broker::Broker as _;
 use coxswain_shared::id::{PoolName, TaskKey};
+use coxswain_shared::priority::Lane;
 use coxswain_tests::fleet::{Fleet, SOON};
 
 use crate::rig::meanwhile;
@@ -11,7 +12,7 @@ use crate::rig::meanwhile;
 /// Publishes a message about a run's task, so often.
 async fn publish(fleet: &Fleet, task: &TaskKey, times: usize) {
     let broker = fleet.broker().await;
-    let messages = vec![(PoolName::standard(), task.clone()); times];
+    let messages = vec![(Lane::normal(PoolName::standard()), task.clone()); times];
     for answer in broker.publish_confirmed(&messages).await {
         answer.expect("a running broker confirms");
     }

@@ -1,31 +1,48 @@
-//! Takes deliveries, each with a free slot in hand, and starts their attempts.
+//! Takes deliveries, each with a free slot in hand, and starts their attempts: of several that wait, the one whose
+//! lane's turn it is.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use coxswain_shared::broker::{Consumer, Delivery};
+use coxswain_shared::broker::Delivery;
 use coxswain_shared::lifecycle::Tasks;
-use futures_util::future::select_all;
+use coxswain_shared::store::{Error, WorkerRecord};
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
+use super::lanes::{Closed, Counted, Lanes, Subscribed, Taken};
+use super::pass_on::{is_wanted, pass_on};
 use super::servers::Servers;
 use super::worker::Ended;
 use crate::attempt::{Shared, attend};
 
-/// How often it looks whether it is still subscribed.
+/// How often it looks whether it is still subscribed, and whether something waits here for too long.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// For how long a delivery may wait for a slot before it is asked whether others have one. Longer than most attempts
+/// take to make room, and short to those who wait.
+const HELD_MAX: Duration = Duration::from_millis(500);
 
 /// The intake of one worker.
 #[derive(Debug)]
 pub(super) struct Intake {
     shared: Arc<Shared>,
-    consumers: Vec<Box<dyn Consumer>>,
+    lanes: Lanes,
     slots: Arc<Semaphore>,
     attempts: Tasks,
     /// A free slot, for the next delivery.
     slot: Option<OwnedSemaphorePermit>,
+    /// The question to the store who else has free slots, while it is under way.
+    asked: Asked,
+}
+
+struct Asked(Option<BoxFuture<'static, Result<Vec<WorkerRecord>, Error>>>);
+
+impl std::fmt::Debug for Asked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Asked").field(&self.0.is_some()).finish()
+    }
 }
 
 enum Event {
@@ -34,13 +51,15 @@ enum Event {
     CutOff,
     Look,
     Slot(OwnedSemaphorePermit),
-    Delivery(Option<Box<dyn Delivery>>),
+    Workers(Result<Vec<WorkerRecord>, Error>),
+    Arrival(Result<(), Closed>),
+    TurnOver,
 }
 
 impl Intake {
-    pub(super) fn new(shared: Arc<Shared>, consumers: Vec<Box<dyn Consumer>>, slots: u16, attempts: Tasks) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, subscribed: Vec<Subscribed>, slots: u16, attempts: Tasks) -> Self {
         let slots = Arc::new(Semaphore::new(usize::from(slots)));
-        Self { shared, consumers, slots, attempts, slot: None }
+        Self { shared, lanes: Lanes::new(subscribed), slots, attempts, slot: None, asked: Asked(None) }
     }
 
     /// Takes deliveries until there is a reason to take no more; none while the store is silent.
@@ -51,10 +70,10 @@ impl Intake {
             }
             tracing::warn!("the store is silent: the worker leaves its queues to others until it answers");
             self.shared.is_cut_off.store(true, Ordering::SeqCst);
-            self.consumers.clear();
+            self.lanes = Lanes::new(Vec::new());
             servers.report.subscribed(false);
             match servers.connect_again(tasks).await {
-                Some(consumers) => self.consumers = consumers,
+                Some(subscribed) => self.lanes = Lanes::new(subscribed),
                 None => return Ended::Drained,
             }
             self.shared.is_cut_off.store(false, Ordering::SeqCst);
@@ -68,12 +87,22 @@ impl Intake {
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let too_many = self.shared.stuck.too_many.clone();
         loop {
+            if self.lanes.gather() == Err(Closed) {
+                return Some(Ended::BrokerClosed);
+            }
+            let look_again = self.start_one();
+            let slots = Arc::clone(&self.slots);
             let event = tokio::select! {
                 biased;
                 () = tasks.draining() => Event::Draining,
                 () = too_many.cancelled() => Event::TooManyStuck,
                 _ = looks.tick() => if servers.report.is_cut_off() { Event::CutOff } else { Event::Look },
-                event = next(&mut self.consumers, &self.slots, self.slot.is_some()) => event,
+                slot = slots.acquire_owned(), if self.slot.is_none() => {
+                    Event::Slot(slot.expect("the slots are never closed"))
+                }
+                answer = answer_of(&mut self.asked) => Event::Workers(answer),
+                arrival = self.lanes.arrival() => Event::Arrival(arrival),
+                () = until(look_again) => Event::TurnOver,
             };
             match event {
                 Event::Draining => return Some(Ended::Drained),
@@ -86,36 +115,80 @@ impl Intake {
                 Event::CutOff => return None,
                 Event::Look => self.look(servers),
                 Event::Slot(slot) => self.slot = Some(slot),
-                Event::Delivery(Some(delivery)) => self.start(delivery),
-                Event::Delivery(None) => return Some(Ended::BrokerClosed),
+                Event::Workers(answer) => self.let_go(answer, servers),
+                Event::Arrival(Ok(())) | Event::TurnOver => {}
+                Event::Arrival(Err(Closed)) => return Some(Ended::BrokerClosed),
             }
         }
     }
 
-    fn look(&self, servers: &Servers) {
-        servers.report.subscribed(self.consumers.iter().all(|consumer| consumer.is_subscribed()));
+    fn look(&mut self, servers: &Servers) {
+        servers.report.subscribed(self.lanes.are_subscribed());
         let reconnects = i64::try_from(servers.broker.reconnects()).unwrap_or(i64::MAX);
         self.shared.metrics.broker_reconnects.set(reconnects);
+        if self.asked.0.is_none() && self.is_full() && self.lanes.have_held_for(HELD_MAX) {
+            let store = Arc::clone(&self.shared.store);
+            self.asked = Asked(Some(Box::pin(async move { store.workers().await })));
+        }
     }
 
-    fn start(&mut self, delivery: Box<dyn Delivery>) {
-        let slot = self.slot.take().expect("a delivery is taken only with a slot in hand");
+    fn is_full(&self) -> bool {
+        self.slot.is_none() && self.slots.available_permits() == 0
+    }
+
+    /// Passes on what waits here in vain, if others have slots for it.
+    fn let_go(&mut self, workers: Result<Vec<WorkerRecord>, Error>, servers: &Servers) {
+        self.asked = Asked(None);
+        let Ok(workers) = workers else { return };
+        if !self.is_full() {
+            return;
+        }
+        let own = &self.shared.id;
+        for let_go in self.lanes.let_go(HELD_MAX, |lane| is_wanted(lane, own, &workers)) {
+            drop(self.attempts.spawn(pass_on(Arc::clone(&servers.broker), self.shared.metrics.clone(), let_go)));
+        }
+    }
+
+    /// Starts an attempt, if there is a slot for it and something at hand; says when to look again if that is not now.
+    fn start_one(&mut self) -> Option<Instant> {
+        let slot = self.slot.take()?;
+        match self.lanes.take() {
+            Taken::Delivery(delivery, counted) => {
+                self.start(delivery, counted, slot);
+                None
+            }
+            Taken::NotBefore(at) => {
+                self.slot = Some(slot);
+                Some(at)
+            }
+            Taken::Nothing => {
+                self.slot = Some(slot);
+                None
+            }
+        }
+    }
+
+    fn start(&self, delivery: Box<dyn Delivery>, counted: Counted, slot: OwnedSemaphorePermit) {
         let shared = Arc::clone(&self.shared);
         drop(self.attempts.spawn(async move {
             attend(shared, delivery).await;
+            // In this order: who gets the slot looks what its lane may have.
+            drop(counted);
             drop(slot);
         }));
-        // The pool that was served goes to the end, so that a busy one does not starve the others.
-        self.consumers.rotate_left(1);
     }
 }
 
-/// The next slot, or, with one in hand, the next delivery of any pool. Cancel safe.
-async fn next(consumers: &mut [Box<dyn Consumer>], slots: &Arc<Semaphore>, has_slot: bool) -> Event {
-    if has_slot {
-        let (delivery, ..) = select_all(consumers.iter_mut().map(|consumer| consumer.next())).await;
-        Event::Delivery(delivery)
-    } else {
-        Event::Slot(Arc::clone(slots).acquire_owned().await.expect("the slots are never closed"))
+async fn until(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn answer_of(asked: &mut Asked) -> Result<Vec<WorkerRecord>, Error> {
+    match &mut asked.0 {
+        Some(answer) => answer.await,
+        None => std::future::pending().await,
     }
 }

@@ -13,9 +13,12 @@ mod builder;
 mod drain;
 mod heartbeat;
 mod intake;
+mod lanes;
+mod pass_on;
 mod report;
 mod servers;
 mod signals;
+mod turns;
 mod worker;
 
 pub use builder::{Builder, Error};

@@ -4,12 +4,15 @@
 use std::error::Error as _;
 use std::sync::Arc;
 
-use coxswain_shared::broker::{self, Broker, Consumer};
+use coxswain_shared::broker::{self, Broker};
+use coxswain_shared::id::PoolName;
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::priority::{Lane, Priority};
 use coxswain_shared::store::Store;
 use tokio::time::Instant;
 
 use super::builder::Error;
+use super::lanes::Subscribed;
 use super::report::Report;
 use crate::clock::StoreClock;
 use crate::config::Config;
@@ -26,7 +29,7 @@ pub(super) struct Servers {
 
 impl Servers {
     /// Waits until the store answers, and subscribes; none if the worker is asked to drain meanwhile.
-    pub(super) async fn connect(&self, tasks: &Tasks) -> Result<Option<(StoreClock, Vec<Box<dyn Consumer>>)>, Error> {
+    pub(super) async fn connect(&self, tasks: &Tasks) -> Result<Option<(StoreClock, Vec<Subscribed>)>, Error> {
         tokio::select! {
             biased;
             () = tasks.draining() => Ok(None),
@@ -35,7 +38,7 @@ impl Servers {
     }
 
     /// The same for a worker that has been at work: what is wrong may be put right, and attempts go on meanwhile.
-    pub(super) async fn connect_again(&self, tasks: &Tasks) -> Option<Vec<Box<dyn Consumer>>> {
+    pub(super) async fn connect_again(&self, tasks: &Tasks) -> Option<Vec<Subscribed>> {
         let mut pause = Pause::new();
         loop {
             match self.connect(tasks).await {
@@ -67,13 +70,15 @@ impl Servers {
         }
     }
 
-    async fn subscribe(&self) -> Result<Vec<Box<dyn Consumer>>, Error> {
-        let mut consumers = Vec::new();
-        for pool in &self.config.pools {
+    async fn subscribe(&self) -> Result<Vec<Subscribed>, Error> {
+        let mut subscribed = Vec::new();
+        let of = |pool: &PoolName| Priority::ALL.map(|priority| Lane::new(pool.clone(), priority));
+        let prefetch = self.config.prefetch();
+        for lane in self.config.pools.iter().flat_map(of) {
             let mut pause = Pause::new();
             loop {
-                match self.broker.consume(pool, self.config.prefetch()).await {
-                    Ok(consumer) => break consumers.push(consumer),
+                match self.broker.consume(&lane, prefetch).await {
+                    Ok(consumer) => break subscribed.push(Subscribed { lane, consumer, prefetch }),
                     Err(error @ broker::Error::Unavailable { .. }) => {
                         tracing::warn!(%error, "waiting for the broker");
                         pause.wait().await;
@@ -82,6 +87,6 @@ impl Servers {
                 }
             }
         }
-        Ok(consumers)
+        Ok(subscribed)
     }
 }

@@ -14,6 +14,7 @@ use coxswain_shared::id::{NodeName, Nonce, PoolName, RunId, RunKey, Step, TaskId
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::plan::Then;
 use coxswain_shared::spend::Budget;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::stop::{Cause, NewOrder};
 use coxswain_shared::store::conformance::make;
 use coxswain_shared::store::fault::FaultyStore;
@@ -111,7 +112,12 @@ impl Bench {
 
     /// Publishes the task of a run.
     pub(super) async fn publish(&self, run: &RunKey) {
-        for answer in self.broker.publish_confirmed(&[(PoolName::standard(), task_of(run))]).await {
+        self.publish_in(&Lane::normal(PoolName::standard()), run).await;
+    }
+
+    /// Publishes the task of a run in a lane.
+    pub(super) async fn publish_in(&self, lane: &Lane, run: &RunKey) {
+        for answer in self.broker.publish_confirmed(&[(lane.clone(), task_of(run))]).await {
             answer.unwrap();
         }
     }

@@ -8,6 +8,7 @@ use coxswain_shared::broker::Broker;
 use coxswain_shared::fault::{Fault, Rates};
 use coxswain_shared::id::{Nonce, PoolName, WorkerId};
 use coxswain_shared::outcome::Outcome;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::store::{Claim, Claimed};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -73,7 +74,7 @@ async fn a_duplicate_of_a_living_attempt_is_dropped_here_and_elsewhere() {
     gate.go_on.notify_one();
     succeeded(bench.settled(&run).await.outcome.as_ref());
     assert_eq!(gate.runs.load(Ordering::SeqCst), 1);
-    assert_eq!(bench.broker.backlog(&PoolName::standard()).await.unwrap(), 0);
+    assert_eq!(bench.broker.backlog(&Lane::normal(PoolName::standard())).await.unwrap(), 0);
     other.drain().await;
     running.drain().await;
 }
@@ -115,7 +116,7 @@ async fn garbage_and_poison_go_to_the_dead_letters_with_the_reason() {
     bench.store.claim(claim).await.unwrap();
     let running = bench.start_with(gate.handler());
     bench.publish(&run).await;
-    bench.broker.publish_raw(&PoolName::standard(), b"{\"v\":9}".to_vec()).unwrap();
+    bench.broker.publish_raw(&Lane::normal(PoolName::standard()), b"{\"v\":9}".to_vec()).unwrap();
     let reasons = wait_for(|| async {
         let reasons: Vec<_> = bench.broker.dead_letters().into_iter().map(|letter| letter.reason).collect();
         if reasons.len() == 2 { Ok(reasons) } else { Err(format!("{reasons:?}")) }
@@ -197,7 +198,7 @@ async fn a_worker_that_is_cut_off_from_the_store_leaves_its_queue_to_others_and_
     }
     let run = bench.begin(rust(json!({}))).await;
     bench.metric_reaches(r#"cox_deliveries_total{end="given_back"}"#, 1).await;
-    let other = bench.broker.consume(&PoolName::standard(), 1).await.unwrap().next().await.unwrap();
+    let other = bench.broker.consume(&Lane::normal(PoolName::standard()), 1).await.unwrap().next().await.unwrap();
     assert_eq!(other.task().unwrap(), task_of(&run));
     other.give_back().await;
     bench.faults.switch(false);

@@ -43,7 +43,7 @@ impl Sweeping {
                 ticks.tick().await;
                 for partition in 0..store.partitions() {
                     let swept = store.sweep(Partition::new(partition), limits).await.unwrap();
-                    let due: Vec<_> = swept.send.into_iter().map(|sending| (sending.pool, sending.task)).collect();
+                    let due: Vec<_> = swept.send.into_iter().map(|sending| (sending.lane, sending.task)).collect();
                     broker.publish_confirmed(&due).await;
                 }
             }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use coxswain_shared::broker::Broker;
 use coxswain_shared::id::PoolName;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::task::TaskState;
 use serde_json::{Value, json};
 use tokio::sync::Notify;
@@ -35,7 +36,11 @@ async fn a_drain_hands_back_what_did_not_end_in_time_and_it_was_no_try() {
     assert_eq!(running.drain().await, Ended::Drained);
     let task = bench.task(&run).await;
     assert_eq!((task.state, task.attempts, task.crashes), (TaskState::Queued, 0, 0));
-    assert_eq!(bench.broker.backlog(&PoolName::standard()).await.unwrap(), 1, "its message is back on the queue");
+    assert_eq!(
+        bench.broker.backlog(&Lane::normal(PoolName::standard())).await.unwrap(),
+        1,
+        "its message is back on the queue"
+    );
 }
 
 /// Nothing sweeps here, and two heartbeats are longer than the test: only the message can bring the task to the other

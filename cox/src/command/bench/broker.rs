@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use coxswain_shared::broker::{Broker, Consumer, Error};
-use coxswain_shared::id::{PoolName, TaskKey};
+use coxswain_shared::id::TaskKey;
+use coxswain_shared::priority::Lane;
 
 /// Counts, and hands on.
 #[derive(Debug)]
@@ -33,17 +34,17 @@ impl Counted {
 
 #[async_trait]
 impl Broker for Counted {
-    async fn publish_confirmed(&self, tasks: &[(PoolName, TaskKey)]) -> Vec<Result<(), Error>> {
+    async fn publish_confirmed(&self, tasks: &[(Lane, TaskKey)]) -> Vec<Result<(), Error>> {
         self.messages.fetch_add(tasks.len() as u64, Ordering::Relaxed);
         self.inner.publish_confirmed(tasks).await
     }
 
-    async fn consume(&self, pool: &PoolName, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
-        self.inner.consume(pool, prefetch).await
+    async fn consume(&self, lane: &Lane, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
+        self.inner.consume(lane, prefetch).await
     }
 
-    async fn backlog(&self, pool: &PoolName) -> Result<u64, Error> {
-        self.inner.backlog(pool).await
+    async fn backlog(&self, lane: &Lane) -> Result<u64, Error> {
+        self.inner.backlog(lane).await
     }
 
     async fn bury(&self, payload: &[u8], reason: &str) -> Result<(), Error> {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use coxswain_shared::broker::Broker;
-use coxswain_shared::id::{Partition, PoolName, RunId, RunKey, TaskId, TaskKey};
+use coxswain_shared::id::{Partition, RunId, RunKey, TaskId, TaskKey};
+use coxswain_shared::priority::Lane;
 use futures_util::future::try_join_all;
 
 use super::report::Raw;
@@ -21,19 +22,19 @@ const BATCH: u32 = 128;
 
 /// Sends and takes this many messages, with at most `prefetch` deliveries in hand.
 pub(super) async fn measure(broker: &Arc<dyn Broker>, messages: u32, prefetch: u16) -> Result<Raw, Failed> {
-    let pool = PoolName::new(POOL).expect("a constant name is well formed");
+    let lane = Lane::normal(POOL.parse().expect("a constant name is well formed"));
     let each = messages.div_ceil(PUBLISHERS);
-    let consumer = broker.consume(&pool, prefetch).await.map_err(|error| unavailable(&error))?;
+    let consumer = broker.consume(&lane, prefetch).await.map_err(|error| unavailable(&error))?;
     let begun_at = Instant::now();
-    let publishing = try_join_all((0..PUBLISHERS).map(|_| publish(broker, &pool, each)));
+    let publishing = try_join_all((0..PUBLISHERS).map(|_| publish(broker, &lane, each)));
     let ((), _) = tokio::try_join!(take(consumer, u64::from(each * PUBLISHERS)), publishing)?;
     Ok(Raw::new(each * PUBLISHERS, begun_at.elapsed()))
 }
 
-async fn publish(broker: &Arc<dyn Broker>, pool: &PoolName, count: u32) -> Result<(), Failed> {
+async fn publish(broker: &Arc<dyn Broker>, lane: &Lane, count: u32) -> Result<(), Failed> {
     let run = RunKey { id: RunId::fresh(), partition: Partition::new(0) };
     let task: TaskId = "1:work:0".parse().expect("a constant id is well formed");
-    let one = (pool.clone(), TaskKey { run, task });
+    let one = (lane.clone(), TaskKey { run, task });
     let mut left = count;
     while left > 0 {
         let some = left.min(BATCH);

@@ -21,9 +21,10 @@ use super::publisher::{Fate, Outgoing, Publisher};
 use super::subscription::{Inbox, Subscription};
 use super::topology::Topology;
 use crate::broker::{Broker, Consumer, Error};
-use crate::id::{PoolName, TaskKey};
+use crate::id::TaskKey;
 use crate::lifecycle::Tasks;
 use crate::limits::{MESSAGE_BYTES_MAX, TEXT_BYTES_MAX};
+use crate::priority::Lane;
 use crate::wire;
 
 /// Messages that are unconfirmed at a time: enough to keep a broker busy, and little to remember.
@@ -103,7 +104,7 @@ impl Drop for Shared {
 
 #[async_trait]
 impl Broker for RabbitBroker {
-    async fn publish_confirmed(&self, tasks: &[(PoolName, TaskKey)]) -> Vec<Result<(), Error>> {
+    async fn publish_confirmed(&self, tasks: &[(Lane, TaskKey)]) -> Vec<Result<(), Error>> {
         let mut answers = Vec::with_capacity(tasks.len());
         let mut gone: Option<Failure> = None;
         for window in tasks.chunks(WINDOW) {
@@ -116,17 +117,17 @@ impl Broker for RabbitBroker {
             if let Some(Fate::Unsure(failure)) = fates.iter().all(|fate| *fate != Fate::Confirmed).then(|| &fates[0]) {
                 gone = Some(failure.clone());
             }
-            answers.extend(fates.into_iter().zip(window).map(|(fate, (pool, _))| self.0.answer(fate, pool)));
+            answers.extend(fates.into_iter().zip(window).map(|(fate, (lane, _))| self.0.answer(fate, lane)));
         }
         answers
     }
 
-    async fn consume(&self, pool: &PoolName, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
+    async fn consume(&self, lane: &Lane, prefetch: u16) -> Result<Box<dyn Consumer>, Error> {
         let shared = &self.0;
         let (inbox, stop) = (Arc::new(Inbox::default()), CancellationToken::new());
         // From here on, whatever becomes of this call ends the task.
         let consumer = RabbitConsumer { inbox: Arc::clone(&inbox), _stop: stop.clone().drop_guard() };
-        let queue = shared.topology.tasks(pool);
+        let queue = shared.topology.tasks(lane);
         let subscription = Subscription { shared: Arc::clone(shared), inbox, queue, prefetch: prefetch.max(1), stop };
         let (first, told) = oneshot::channel();
         shared.tasks.spawn(subscription.run(first));
@@ -137,8 +138,8 @@ impl Broker for RabbitBroker {
         }
     }
 
-    async fn backlog(&self, pool: &PoolName) -> Result<u64, Error> {
-        let queue = self.0.topology.tasks(pool);
+    async fn backlog(&self, lane: &Lane) -> Result<u64, Error> {
+        let queue = self.0.topology.tasks(lane);
         self.0.backlog(queue).await.map_err(|failure| self.0.fail(failure))
     }
 
@@ -211,7 +212,7 @@ impl Shared {
 
     /// Publishes a window. What is refused is sent again after a moment, a few times: a queue that was declared just now
     /// refuses its first messages for some milliseconds.
-    async fn publish_window(&self, window: &[(PoolName, TaskKey)]) -> Vec<Fate> {
+    async fn publish_window(&self, window: &[(Lane, TaskKey)]) -> Vec<Fate> {
         let mut fates = self.publish_once(window).await;
         for pause in REFUSED_PAUSES {
             let refused: Vec<_> = (0..fates.len()).filter(|index| fates[*index] == Fate::Refused).collect();
@@ -228,8 +229,8 @@ impl Shared {
     }
 
     /// Publishes a window. Where there is no queue it is declared, and the message sent once more.
-    async fn publish_once(&self, window: &[(PoolName, TaskKey)]) -> Vec<Fate> {
-        let batch: Vec<_> = window.iter().map(|(pool, task)| self.outgoing(pool, task)).collect();
+    async fn publish_once(&self, window: &[(Lane, TaskKey)]) -> Vec<Fate> {
+        let batch: Vec<_> = window.iter().map(|(lane, task)| self.outgoing(lane, task)).collect();
         let mut fates = self.publisher.publish(&batch, self.deadline()).await;
         let returned: Vec<_> = (0..batch.len()).filter(|index| fates[*index] == Fate::Returned).collect();
         if returned.is_empty() {
@@ -251,9 +252,9 @@ impl Shared {
         fates
     }
 
-    fn outgoing(&self, pool: &PoolName, task: &TaskKey) -> Outgoing {
+    fn outgoing(&self, lane: &Lane, task: &TaskKey) -> Outgoing {
         Outgoing {
-            queue: self.topology.tasks(pool),
+            queue: self.topology.tasks(lane),
             // AMQP allows 255 bytes; the longest names exceed it, and then it is left out.
             message_id: ShortString::try_new(format!("{}/{}", task.run.id, task.task)).ok(),
             headers: None,
@@ -261,10 +262,10 @@ impl Shared {
         }
     }
 
-    fn answer(&self, fate: Fate, pool: &PoolName) -> Result<(), Error> {
+    fn answer(&self, fate: Fate, lane: &Lane) -> Result<(), Error> {
         match fate {
             Fate::Confirmed => Ok(()),
-            Fate::Returned => Err(Error::Unroutable { place: self.place.clone(), pool: pool.clone() }),
+            Fate::Returned => Err(Error::Unroutable { place: self.place.clone(), lane: lane.clone() }),
             Fate::Refused => Err(self.fail(refused())),
             Fate::Unsure(failure) => Err(self.fail(failure)),
         }

@@ -24,7 +24,7 @@ const TLS_CA: Variable = Variable {
 const QUEUE_PREFIX: Variable = Variable {
     name: "COX_BROKER_QUEUE_PREFIX",
     default: "cox",
-    meaning: "The queues are <prefix>.tasks.<pool> and <prefix>.dead. The same for the whole fleet.",
+    meaning: "The queues are <prefix>.tasks.<pool>, <prefix>.tasks-high.<pool>, <prefix>.tasks-low.<pool> and <prefix>.dead. The same for the whole fleet.",
 };
 const PUBLISH_TIMEOUT: Variable = Variable {
     name: "COX_BROKER_PUBLISH_TIMEOUT",
@@ -51,7 +51,7 @@ const DELIVERY_LIMIT: Variable = Variable {
 const QUEUE_LENGTH_MAX: Variable = Variable {
     name: "COX_BROKER_QUEUE_LENGTH_MAX",
     default: "5000000",
-    meaning: "Messages that a pool's queue holds; beyond it publishes are refused, and the sweep sends the tasks again later. \
+    meaning: "Messages that one queue of a pool holds; beyond it publishes are refused, and the sweep sends the tasks again later. \
               To change it, delete the queues: their tasks are sent again too.",
 };
 
@@ -79,7 +79,7 @@ pub struct RabbitConfig {
     pub backoff_max: Duration,
     /// How often one message is delivered before it is a dead letter. `COX_BROKER_DELIVERY_LIMIT`, default 20.
     pub delivery_limit: u32,
-    /// Messages that a pool's queue holds. `COX_BROKER_QUEUE_LENGTH_MAX`, default 5,000,000.
+    /// Messages that one queue of a pool holds. `COX_BROKER_QUEUE_LENGTH_MAX`, default 5,000,000.
     pub queue_length_max: u32,
 }
 

@@ -8,7 +8,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 
 use super::RabbitConfig;
 use super::failure::Failure;
-use crate::id::PoolName;
+use crate::priority::{Lane, Priority};
 
 /// Dead letters that are kept; older ones go first. They are there to be looked at, not to be worked off.
 const DEAD_LETTERS_MAX: u32 = 100_000;
@@ -26,8 +26,13 @@ impl Topology {
         Self { prefix: config.queue_prefix.clone(), delivery_limit, length_max }
     }
 
-    pub(super) fn tasks(&self, pool: &PoolName) -> ShortString {
-        format!("{}.tasks.{pool}", self.prefix).into()
+    /// A lane's queue. The priority is not behind the pool's name: that may have dots, and be anything.
+    pub(super) fn tasks(&self, lane: &Lane) -> ShortString {
+        let Lane { pool, priority } = lane;
+        match priority {
+            Priority::Normal => format!("{}.tasks.{pool}", self.prefix).into(),
+            Priority::High | Priority::Low => format!("{}.tasks-{priority}.{pool}", self.prefix).into(),
+        }
     }
 
     pub(super) fn dead(&self) -> ShortString {

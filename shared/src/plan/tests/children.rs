@@ -9,6 +9,7 @@ use crate::graph::{NodeKind, canonical};
 use crate::id::TaskId;
 use crate::limits::CHILD_DEPTH_MAX;
 use crate::outcome::Outcome;
+use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::submission::NewRun;
 use crate::task::Dispatch;
@@ -54,7 +55,9 @@ fn ended(case: &mut Case, status: RunStatus, state: Option<Value>) -> String {
 fn a_child_has_its_own_thread_its_parents_task_and_the_channels_of_the_same_names() {
     let mut case = parent(&json!({}));
     case.spec.actor = "ann@host".to_owned();
+    case.spec.priority = Priority::Low;
     let run = child(&mut case);
+    assert_eq!(run.spec.priority, Priority::Low, "it is as urgent as its parent");
     assert_eq!((run.id.as_str(), run.thread.as_str(), run.graph.as_str()), ("r1.1.sub.0", "r1.1.sub.0", "child"));
     let NodeKind::Graph(node) = &case.graph.nodes["sub"].kind else { panic!("`sub` is a child") };
     assert_eq!(run.graph_hash, canonical::hash(&node.graph), "as its submitter stores it");

@@ -7,6 +7,7 @@ use crate::checkpoint::{CHECKPOINT_FORMAT, Source};
 use crate::graph::Graph;
 use crate::id::Step;
 use crate::plan::Error;
+use crate::priority::Priority;
 use crate::task::{Dispatch, TaskState};
 
 fn line() -> Graph {
@@ -149,4 +150,13 @@ fn each_kind_of_node_is_dispatched_in_its_own_way() {
     assert_eq!(seen(4, &["dispatch", "length"]), json!({"dispatch": "wait", "length": "1m30s"}));
     assert_eq!(seen(5, &["dispatch", "reads"]), json!({"dispatch": "queue", "reads": null}));
     assert!(case.new_tasks.iter().all(|task| !matches!(task.dispatch, Dispatch::Settled { .. })));
+}
+
+#[test]
+fn every_task_waits_in_its_pool_with_the_priority_of_its_run() {
+    let mut case = Case::new(line());
+    case.spec.priority = Priority::High;
+    case.advance();
+    let lanes: Vec<_> = case.new_tasks.iter().filter_map(|task| task.dispatch.lane()).collect();
+    assert_eq!(lanes.iter().map(ToString::to_string).collect::<Vec<_>>(), ["high:default"]);
 }

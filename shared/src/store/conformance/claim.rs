@@ -12,6 +12,7 @@ use crate::limits::Limit;
 use crate::outcome::Outcome;
 use crate::plan::Then;
 use crate::spend::Spend;
+use crate::priority::Priority;
 use crate::store::{Claim, Claimed, NewRun, Release, Released, Renewal, Renewed, Settled, Verdict};
 use crate::task::{Dispatch, NewTask, TaskState};
 
@@ -149,7 +150,7 @@ pub async fn what_cannot_be_claimed_is_stale(fixture: &Fixture) {
         make::human("1:human:0"),
         make::child(&key, "1:child:0", "c", 1),
         make::settled("1:done:0", make::success()),
-        make::task_by("1:retried:0", Dispatch::Queue { pool: "other".parse().unwrap() }),
+        make::task_by("1:retried:0", Dispatch::Queue { pool: "other".parse().unwrap(), priority: Priority::Normal }),
     ];
     let tasks = fixture.step(&key, 1, tasks).await;
     let lease = fixture.lease(&tasks[4]).await;

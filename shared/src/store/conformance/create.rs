@@ -50,6 +50,7 @@ pub async fn a_run_keeps_what_it_was_made_from(fixture: &Fixture) {
         actor: "ann@host".to_owned(),
         reason: Some("why \"not\"".to_owned()),
         max_steps: Some(7),
+        priority: crate::priority::Priority::Low,
     };
     let new = NewRun { run_timeout: Duration::from_millis(61_001), spec: spec.clone(), ..make::run("r") };
     let key = fixture.made(new.clone()).await;

@@ -179,6 +179,7 @@ macro_rules! store_conformance {
             a_run_that_waits_on_its_thread_has_no_deadline_yet
             a_sweep_does_so_much_and_says_that_there_is_more
             a_sweep_keeps_to_its_partition
+            a_task_is_handed_out_for_its_lane_whatever_it_went_through
         );
         $crate::store_conformance!(@group $make resume:
             answers_settle_their_tasks_and_the_run_goes_on

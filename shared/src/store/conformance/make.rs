@@ -9,6 +9,7 @@ use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values};
 use crate::id::{ChannelName, GraphHash, GraphName, Nonce, PoolName, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
 use crate::outcome::{Failure, FailureKind, Outcome, Writes};
 use crate::plan::Then;
+use crate::priority::Priority;
 use crate::stop::{Cause, NewOrder, StopProof};
 use crate::store::{Claim, NewRun, OnConflict, Parent, RunSpec, SweepLimits};
 use crate::task::{Dispatch, NewTask};
@@ -52,7 +53,7 @@ pub fn run_on(id: &str, thread: &str, on_conflict: OnConflict) -> NewRun {
 pub fn task(id: &str) -> NewTask {
     NewTask {
         id: id.parse().expect("the task id of a case reads step:node:item"),
-        dispatch: Dispatch::Queue { pool: PoolName::standard() },
+        dispatch: Dispatch::Queue { pool: PoolName::standard(), priority: Priority::Normal },
         timeout: Duration::from_mins(10),
         queue_timeout: Duration::from_mins(10),
         attempt_timeout: Duration::from_mins(2),

@@ -11,6 +11,7 @@ use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint};
 use crate::id::{GraphHash, GraphName, PoolName, RunId, Step, WorkerId};
 use crate::limits::EVENTS_PER_RUN_MAX;
 use crate::plan::Then;
+use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::stop::Cause;
 use crate::store::{Error, NewEvent, NewRun, OnConflict, RunFilter, RunSpec, StoredGraph, WorkerRecord};
@@ -54,6 +55,7 @@ pub async fn runs_are_listed_newest_first_page_by_page(fixture: &Fixture) {
 pub async fn a_listing_shows_what_its_filter_admits(fixture: &Fixture) {
     let labelled = RunSpec {
         labels: [("team".to_owned(), "red".to_owned()), ("tier".to_owned(), "1".to_owned())].into(),
+        priority: Priority::Low,
         ..RunSpec::default()
     };
     let a = fixture.made(NewRun { spec: labelled, ..make::run_on("a", "t", OnConflict::Enqueue) }).await;
@@ -76,6 +78,9 @@ pub async fn a_listing_shows_what_its_filter_admits(fixture: &Fixture) {
         (label("team", "red"), vec!["a"]),
         (label("team", "blue"), vec![]),
         (RunFilter { graph: Some("graph".parse().unwrap()), ..label("tier", "1") }, vec!["a"]),
+        (RunFilter { priority: Some(Priority::Low), ..all.clone() }, vec!["a"]),
+        (RunFilter { priority: Some(Priority::Normal), ..all.clone() }, vec!["c", "b"]),
+        (RunFilter { priority: Some(Priority::High), ..all.clone() }, vec![]),
     ];
     // Runs of one thread made in the same millisecond are listed by id, the larger one first: `b` before `a`.
     for (filter, wanted) in cases {

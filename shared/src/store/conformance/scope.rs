@@ -210,8 +210,8 @@ async fn group(fixture: &Fixture, need: Option<u32>, may_fail: Option<u32>) -> (
     let key = fixture.begin("r").await;
     let item = |item: u32| {
         let task = NewTask { group: Some(0), ..handled(&format!("1:a:{item}")) };
-        let Dispatch::Queue { pool } = &task.dispatch else { unreachable!("a worker does it") };
-        let pending = Dispatch::Pending { pool: pool.clone() };
+        let Dispatch::Queue { pool, priority } = &task.dispatch else { unreachable!("a worker does it") };
+        let pending = Dispatch::Pending { pool: pool.clone(), priority: *priority };
         if item < 2 { task } else { NewTask { dispatch: pending, ..task } }
     };
     let tasks: Vec<_> = (0..4).map(item).chain([make::task("1:b:0")]).collect();

@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use super::fixture::Fixture;
 use super::make::{self, LONG, SHORT};
-use crate::id::{Partition, RunKey, TaskKey};
+use crate::id::{Partition, RunKey, Step, TaskKey};
 use crate::limits::Limit;
 use crate::outcome::Outcome;
+use crate::plan::Then;
+use crate::priority::{Lane, Priority};
 use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::Cause;
-use crate::store::{Claimed, NewRun, Release, Settled, SweepLimits, Swept, Verdict};
-use crate::task::{NewTask, TaskState};
+use crate::store::{Advanced, Claimed, NewRun, Release, RunSpec, Sending, Settled, SweepLimits, Swept, Verdict};
+use crate::task::{Dispatch, Group, NewTask, TaskState};
 
 /// The tasks to send, and whether they were sent before; in the order of their ids.
 fn sent(swept: &Swept) -> Vec<(TaskKey, bool)> {
@@ -34,7 +36,7 @@ pub async fn a_task_that_nobody_sent_is_handed_out_after_two_seconds(fixture: &F
     fixture.pass(Duration::from_secs(2)).await;
     let swept = fixture.sweep(&key).await;
     assert_eq!(sent(&swept), [(tasks[0].clone(), false)]);
-    assert_eq!(swept.send[0].pool, crate::id::PoolName::standard());
+    assert_eq!(swept.send[0].lane.to_string(), "default");
     assert!(fixture.sweep(&key).await.send.is_empty(), "the next time is after `resend_after`");
 }
 
@@ -205,4 +207,45 @@ pub async fn a_sweep_keeps_to_its_partition(fixture: &Fixture) {
         assert_eq!(swept, Swept::default());
     }
     assert_eq!(fixture.task(&tasks[0]).await.state, TaskState::Waiting);
+}
+
+pub async fn a_task_is_handed_out_for_its_lane_whatever_it_went_through(fixture: &Fixture) {
+    let soon = SweepLimits { resend_after: SHORT, ..make::limits() };
+    for priority in Priority::ALL {
+        let spec = RunSpec { priority, ..RunSpec::default() };
+        let key = fixture.made(NewRun { spec, ..make::run(priority.name()) }).await;
+        let lane = Lane::new("gpu.1".parse().unwrap(), priority);
+        let dispatch = |item| match item {
+            0 => Dispatch::Queue { pool: lane.pool.clone(), priority },
+            _ => Dispatch::Pending { pool: lane.pool.clone(), priority },
+        };
+        let task = |item: u32| {
+            let task = NewTask { fails_run: false, ..make::task_by(&format!("1:a:{item}"), dispatch(item)) };
+            NewTask { group: Some(0), ..task }
+        };
+        let groups = vec![Group { node: "a".parse().unwrap(), first: 0, count: 2, need: None, may_fail: None }];
+        let step = Then::Step { step: Step::new(1), tasks: vec![task(0), task(1)], groups };
+        assert_eq!(fixture.advance(&key, step).await, Advanced::Ok);
+        let [first, second] = [0, 1].map(|item| TaskKey { run: key.clone(), task: task(item).id });
+        let handed_out = async |task: &TaskKey, again, when: &str| {
+            let swept = fixture.sweep_within(&key, SweepLimits { ahead: LONG, ..soon }).await;
+            assert_eq!(swept.send, [Sending { lane: lane.clone(), task: task.clone(), again }], "{when}");
+        };
+        handed_out(&first, false, "new").await;
+        fixture.store().mark_sent(std::slice::from_ref(&first), SHORT).await.unwrap();
+        handed_out(&first, true, "its message may be lost").await;
+        let lease = fixture.lease(&first).await;
+        let retry = Verdict::Retry { failure: make::failure(), after: Duration::ZERO };
+        fixture.settle(&first, &lease, retry).await;
+        handed_out(&first, false, "tried again").await;
+        let lease = fixture.lease(&first).await;
+        fixture.release(&first, &lease, Release::HandedBack).await;
+        handed_out(&first, false, "handed back").await;
+        fixture.lease_for(&first, SHORT).await;
+        fixture.pass(SHORT).await;
+        handed_out(&first, false, "its worker fell silent").await;
+        fixture.done(&first).await;
+        handed_out(&second, false, "its turn has come").await;
+        fixture.cancel(&key).await;
+    }
 }

@@ -12,6 +12,7 @@ use crate::id::{
 };
 use crate::outcome::{Failure, FailureKind, Outcome, Writes};
 use crate::plan::Then;
+use crate::priority::Priority;
 use crate::rounds::Rounds;
 use crate::run::RunStatus;
 use crate::spend::{Budget, Spend};
@@ -39,7 +40,8 @@ impl Fitter {
     pub(super) fn fit(&mut self, operation: Operation, model: &Model) -> Option<Call> {
         Some(match operation {
             Operation::Create { run, thread, on_conflict, run_timeout, from } => {
-                let spec = RunSpec { start: start(from, model), budget: budget(run), ..RunSpec::default() };
+                let priority = Priority::ALL[usize::from(run) % Priority::ALL.len()];
+                let spec = RunSpec { start: start(from, model), budget: budget(run), priority, ..RunSpec::default() };
                 let new = make::run_on(&format!("r{run}"), thread_id(thread).as_str(), on_conflict);
                 Call::Create(NewRun { run_timeout, spec, ..new })
             }
@@ -273,9 +275,9 @@ fn put_together(tasks: &mut [NewTask], together: Together) -> Option<Group> {
     let node = NodeName::new("g").expect("a name");
     let mut count = 0;
     for task in tasks.iter_mut() {
-        let Dispatch::Queue { pool } = &task.dispatch else { continue };
+        let Dispatch::Queue { pool, priority } = &task.dispatch else { continue };
         if count as usize >= together.at_once {
-            task.dispatch = Dispatch::Pending { pool: pool.clone() };
+            task.dispatch = Dispatch::Pending { pool: pool.clone(), priority: *priority };
         }
         task.id = TaskId { node: node.clone(), item: count, ..task.id.clone() };
         task.group = Some(0);
@@ -291,14 +293,17 @@ fn new_task(run: &RunState, step: Step, place: usize, wish: &Wish) -> NewTask {
     let child = |name: String, run_timeout| {
         let parent = Parent { run: run.shown.key.id.clone(), task: id.clone(), depth: depth + 1 };
         let made = make::run(&name);
-        let spec = RunSpec { budget: budget(u8::try_from(step.get() % 3).unwrap_or(0)), ..made.spec.clone() };
+        let budget = budget(u8::try_from(step.get() % 3).unwrap_or(0));
+        let spec = RunSpec { budget, priority: run.new.spec.priority, ..made.spec.clone() };
         Dispatch::Child { run: Box::new(NewRun { run_timeout, parent: Some(parent), spec, ..made }) }
     };
     let own_child = || format!("{}-{step}-{place}", run.shown.key.id);
     let dispatch = match wish.kind {
         Kind::Child(run_timeout) if depth < DEPTH_MAX => child(own_child(), run_timeout),
         Kind::Taken(number) if depth < DEPTH_MAX => child(format!("r{number}"), Duration::from_hours(1)),
-        Kind::Queue | Kind::Child(_) | Kind::Taken(_) => Dispatch::Queue { pool: PoolName::standard() },
+        Kind::Queue | Kind::Child(_) | Kind::Taken(_) => {
+            Dispatch::Queue { pool: PoolName::standard(), priority: run.new.spec.priority }
+        }
         Kind::Wait(length) => Dispatch::Wait { length },
         Kind::Human => Dispatch::Human { payload: "well?".into() },
         Kind::Settled { well: true } => Dispatch::Settled { outcome: Outcome::wrote(Writes::new()) },

@@ -12,7 +12,7 @@ use crate::stop::{Cause, NewOrder};
 use crate::store::{
     Claim, Claimed, Lease, Release, Released, Renewal, Renewed, Sending, Settle, Settled, SweepLimits, Swept, Verdict,
 };
-use crate::task::{Dispatch, TaskState};
+use crate::task::TaskState;
 use crate::time::Timestamp;
 
 impl Model {
@@ -386,8 +386,8 @@ impl Model {
         self.resend_later(id, task_id, resend_after);
         let key = TaskKey { run: self.runs[id].shown.key.clone(), task: task_id.clone() };
         let task = self.task_at(id, task_id);
-        if let Dispatch::Queue { pool } | Dispatch::Pending { pool } = &task.new.dispatch {
-            swept.send.push(Sending { pool: pool.clone(), task: key, again: task.sent });
+        if let Some(lane) = task.new.dispatch.lane() {
+            swept.send.push(Sending { lane, task: key, again: task.sent });
         }
     }
 }

@@ -189,16 +189,17 @@ fn record(task: &NewTask) -> String {
 
 /// What of a task never changes and the scripts need.
 fn policy(task: &NewTask) -> String {
-    let (dispatch, pool, length) = match &task.dispatch {
-        Dispatch::Queue { pool } => ("queue", pool.as_str(), Duration::ZERO),
-        Dispatch::Pending { pool } => ("pending", pool.as_str(), Duration::ZERO),
-        Dispatch::Wait { length } => ("wait", "", *length),
-        Dispatch::Human { .. } => ("human", "", Duration::ZERO),
-        Dispatch::Child { .. } => ("child", "", Duration::ZERO),
-        Dispatch::Settled { .. } => ("settled", "", Duration::ZERO),
+    let (dispatch, length) = match &task.dispatch {
+        Dispatch::Queue { .. } => ("queue", Duration::ZERO),
+        Dispatch::Pending { .. } => ("pending", Duration::ZERO),
+        Dispatch::Wait { length } => ("wait", *length),
+        Dispatch::Human { .. } => ("human", Duration::ZERO),
+        Dispatch::Child { .. } => ("child", Duration::ZERO),
+        Dispatch::Settled { .. } => ("settled", Duration::ZERO),
     };
+    let lane = task.dispatch.lane().map_or_else(String::new, |lane| lane.to_string());
     format!(
-        "{dispatch}|{pool}|{}|{}|{}|{}|{}|{}{}",
+        "{dispatch}|{lane}|{}|{}|{}|{}|{}|{}{}",
         ms(task.timeout),
         ms(task.queue_timeout),
         ms(task.grace),

@@ -31,9 +31,9 @@ impl RedisStore {
         let mut swept = Swept::default();
         let mut send = reply.list()?;
         while !send.is_empty() {
-            let pool = send.parsed()?;
+            let lane = send.parsed()?;
             let task = task_key(partition, &mut send)?;
-            swept.send.push(Sending { pool, task, again: send.text()? == "1" });
+            swept.send.push(Sending { lane, task, again: send.text()? == "1" });
         }
         swept.expired = reply.parsed()?;
         let mut poisoned = reply.list()?;

@@ -8,9 +8,10 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::id::{
-    ChannelName, Fence, GraphHash, GraphName, NodeName, Nonce, Partition, PoolName, Revision, RunId, Step, TaskId,
-    ThreadId, WorkerId,
+    ChannelName, Fence, GraphHash, GraphName, NodeName, Nonce, Partition, Revision, RunId, Step, TaskId, ThreadId,
+    WorkerId,
 };
+use crate::priority::Lane;
 use crate::run::RunStatus;
 use crate::task::TaskState;
 use crate::time::{Timestamp, millis};
@@ -30,11 +31,23 @@ macro_rules! names {
         }
     )*};
 }
-names!(RunId, ThreadId, GraphName, GraphHash, NodeName, ChannelName, WorkerId, PoolName, Nonce);
+names!(RunId, ThreadId, GraphName, GraphHash, NodeName, ChannelName, WorkerId, Nonce);
 
 impl ToSql for TaskId {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         Ok(ToSqlOutput::from(self.to_string()))
+    }
+}
+
+impl ToSql for Lane {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::from(self.to_string()))
+    }
+}
+
+impl FromSql for Lane {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_str()?.parse().map_err(FromSqlError::other)
     }
 }
 

@@ -154,8 +154,8 @@ fn hand_out(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, limits: &SweepLimi
         finish::settle(tx, run, task, outcome)?;
         return Ok(());
     }
-    if let Some(pool) = task.pool.clone() {
-        swept.send.push(Sending { pool, task: task.key(run), again: task.sent });
+    if let Some(lane) = task.lane.clone() {
+        swept.send.push(Sending { lane, task: task.key(run), again: task.sent });
     }
     task.due_at = Some(task.resend_at(run, tx.now, limits.resend_after));
     task_row::save(tx.conn, &task)

@@ -8,9 +8,10 @@ use serde_json::Value;
 use super::column::{Columns, Json, Length};
 use super::fault::{Naming, Result};
 use super::run_row::RunRow;
-use crate::id::{Fence, Nonce, PoolName, RunId, Step, TaskId, TaskKey, WorkerId};
+use crate::id::{Fence, Nonce, RunId, Step, TaskId, TaskKey, WorkerId};
 use crate::limits::Limit;
 use crate::outcome::{Failure, Outcome};
+use crate::priority::Lane;
 use crate::stop::StopProof;
 use crate::task::{Dispatch, NewTask, Task, TaskEvent, TaskState};
 use crate::time::Timestamp;
@@ -24,7 +25,8 @@ pub(super) struct TaskRow {
     pub(super) seq: i64,
     pub(super) run: i64,
     pub(super) id: TaskId,
-    pub(super) pool: Option<PoolName>,
+    /// In the column `pool`, whose texts of normal lanes are plain pools.
+    pub(super) lane: Option<Lane>,
     pub(super) child: Option<RunId>,
     pub(super) timeout: Duration,
     pub(super) queue_timeout: Duration,
@@ -89,19 +91,18 @@ impl TaskRow {
             Dispatch::Child { .. } => (TaskState::Child, None),
             Dispatch::Settled { .. } => (TaskState::Settled, None),
         };
-        let (mut pool, mut child, mut payload, mut outcome) = (None, None, None, None);
+        let (mut child, mut payload, mut outcome) = (None, None, None);
         match &new.dispatch {
-            Dispatch::Queue { pool: of } | Dispatch::Pending { pool: of } => pool = Some(of.clone()),
             Dispatch::Child { run } => child = Some(run.id.clone()),
             Dispatch::Human { payload: shown } => payload = Some(shown.clone()),
             Dispatch::Settled { outcome: known } => outcome = Some(known.clone()),
-            Dispatch::Wait { .. } => {}
+            Dispatch::Queue { .. } | Dispatch::Pending { .. } | Dispatch::Wait { .. } => {}
         }
         Self {
             seq: 0,
             run,
             id: new.id.clone(),
-            pool,
+            lane: new.dispatch.lane(),
             child,
             timeout: new.timeout,
             queue_timeout: new.queue_timeout,
@@ -222,7 +223,7 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<TaskRow> {
         seq: columns.take()?,
         run: columns.take()?,
         id: TaskId { step: columns.take()?, node: columns.take()?, item: columns.take()? },
-        pool: columns.take()?,
+        lane: columns.take()?,
         child: columns.take()?,
         timeout: columns.take::<Length>()?.0,
         queue_timeout: columns.take::<Length>()?.0,
@@ -302,7 +303,7 @@ pub(super) fn insert(conn: &Connection, run: &RunRow, row: &TaskRow, spec: &NewT
         row.id.item,
         run.key.partition,
         row.state,
-        row.pool,
+        row.lane,
         row.child,
         row.payload.as_ref().map(Json),
         Length(row.timeout),

@@ -105,7 +105,7 @@ end
 local function parse_policy(task, field)
   local t, n = task, tonumber
   setmetatable(t, nil)
-  t.dispatch, t.pool, t.timeout, t.queue_timeout, t.grace, t.max_crashes, t.fails_run, t.length, t.group =
+  t.dispatch, t.lane, t.timeout, t.queue_timeout, t.grace, t.max_crashes, t.fails_run, t.length, t.group =
     string.match(t.policy, POLICY)
   if not t.dispatch then corrupt(t) end
   t.timeout, t.queue_timeout, t.grace, t.max_crashes = n(t.timeout), n(t.queue_timeout), n(t.grace), n(t.max_crashes)

@@ -2,7 +2,7 @@
 -- Reads and writes: deadlines, agenda, the runs and tasks named there, and what stop, settle and crash write; runs that
 -- are no longer kept.
 -- ARGV: most tasks, most runs, resend after ms, ahead ms.
--- Returns: tasks to send { pool, run, task, again, … }; expired; poisoned { run, task, … }; queue timeouts; runs past
+-- Returns: tasks to send { lane, run, task, again, … }; expired; poisoned { run, task, … }; queue timeouts; runs past
 -- their deadline { id, … }; is there more; what is forgotten { entry, run id, … }: the adapter takes back their locators.
 
 local AHEAD_LOOKED_AT = 5000
@@ -28,7 +28,7 @@ local function send_queued(run, task)
     return
   end
   task.is_handed_out = true
-  for _, field in ipairs({ task.pool, run.id, task.id, task.sent }) do send[#send + 1] = field end
+  for _, field in ipairs({ task.lane, run.id, task.id, task.sent }) do send[#send + 1] = field end
   schedule(task, math.min(now + resend_after, own_deadline(run, task), queue_deadline(run, task)))
 end
 
