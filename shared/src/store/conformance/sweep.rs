@@ -239,7 +239,7 @@ pub async fn a_task_is_handed_out_for_its_lane_whatever_it_went_through(fixture:
         fixture.settle(&first, &lease, retry).await;
         handed_out(&first, false, "tried again").await;
         let lease = fixture.lease(&first).await;
-        fixture.release(&first, &lease, Release::HandedBack).await;
+        fixture.release(&first, &lease, Release::HandedBack(Spend::default())).await;
         handed_out(&first, false, "handed back").await;
         fixture.lease_for(&first, SHORT).await;
         fixture.pass(SHORT).await;
