@@ -190,6 +190,7 @@ fn lane(task: &NewTask) -> Option<Lane> {
         | Dispatch::Wait { .. }
         | Dispatch::Human { .. }
         | Dispatch::Child { .. }
+        | Dispatch::PendingChild { .. }
         | Dispatch::Settled { .. } => None,
     }
 }

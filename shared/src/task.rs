@@ -1,16 +1,16 @@
 //! A task's life in the store: its [`TaskState`] and the events that move it.
 //!
-//! | from | admitted | due | claimed | retried | handed back | lease expired | stop ordered | settled |
-//! |---|---|---|---|---|---|---|---|---|
-//! | pending | queued | – | – | – | – | – | – | settled |
-//! | queued | – | queued | leased | – | – | – | – | settled |
-//! | delayed | – | queued | – | – | – | – | – | settled |
-//! | waiting | – | settled | – | – | – | – | – | settled |
-//! | human | – | – | – | – | – | – | – | settled |
-//! | child | – | – | – | – | – | – | – | settled |
-//! | leased | – | – | leased | delayed | queued | queued | stopping | settled |
-//! | stopping | – | – | – | – | – | – | – | settled |
-//! | settled | – | – | – | – | – | – | – | – |
+//! | from | admitted | child made | due | claimed | retried | handed back | lease expired | stop ordered | settled |
+//! |---|---|---|---|---|---|---|---|---|---|
+//! | pending | queued | child | – | – | – | – | – | – | settled |
+//! | queued | – | – | queued | leased | – | – | – | – | settled |
+//! | delayed | – | – | queued | – | – | – | – | – | settled |
+//! | waiting | – | – | settled | – | – | – | – | – | settled |
+//! | human | – | – | – | – | – | – | – | – | settled |
+//! | child | – | – | – | – | – | – | – | – | settled |
+//! | leased | – | – | – | leased | delayed | queued | queued | stopping | settled |
+//! | stopping | – | – | – | – | – | – | – | – | settled |
+//! | settled | – | – | – | – | – | – | – | – | – |
 //!
 //! `due` is its time on the agenda: a queued task is sent (again), a delayed one is queued, a waiting one is done.
 //! `claimed` on a leased task is a takeover of a silent lease. `settled` on a task without a lease is the store's own
@@ -61,6 +61,8 @@ pub enum TaskState {
 pub enum TaskEvent {
     /// It is its turn.
     Admitted,
+    /// It is its turn, and the child run that stands for it was made.
+    ChildMade,
     /// Its time on the agenda has come.
     Due,
     /// A worker claimed it.
@@ -107,6 +109,7 @@ impl TaskState {
             (Self::Pending, TaskEvent::Admitted)
             | (Self::Queued | Self::Delayed, TaskEvent::Due)
             | (Self::Leased, TaskEvent::HandedBack | TaskEvent::LeaseExpired) => Ok(Self::Queued),
+            (Self::Pending, TaskEvent::ChildMade) => Ok(Self::Child),
             (Self::Queued | Self::Leased, TaskEvent::Claimed) => Ok(Self::Leased),
             (Self::Leased, TaskEvent::Retried) => Ok(Self::Delayed),
             (Self::Leased, TaskEvent::StopOrdered) => Ok(Self::Stopping),
@@ -178,6 +181,11 @@ pub enum Dispatch {
         /// The child.
         run: Box<NewRun>,
     },
+    /// By a child run, made once it is its turn in its group.
+    PendingChild {
+        /// The child.
+        run: Box<NewRun>,
+    },
     /// It is done already: its outcome was carried over from the run that this one resumes.
     Settled {
         /// That outcome.
@@ -192,8 +200,29 @@ impl Dispatch {
             Self::Queue { pool, priority } | Self::Pending { pool, priority } => {
                 Some(Lane::new(pool.clone(), *priority))
             }
-            Self::Wait { .. } | Self::Human { .. } | Self::Child { .. } | Self::Settled { .. } => None,
+            Self::Wait { .. }
+            | Self::Human { .. }
+            | Self::Child { .. }
+            | Self::PendingChild { .. }
+            | Self::Settled { .. } => None,
         }
+    }
+
+    /// The child run that stands for the task, now or once it is its turn.
+    pub fn child(&self) -> Option<&NewRun> {
+        match self {
+            Self::Child { run } | Self::PendingChild { run } => Some(run),
+            Self::Queue { .. }
+            | Self::Pending { .. }
+            | Self::Wait { .. }
+            | Self::Human { .. }
+            | Self::Settled { .. } => None,
+        }
+    }
+
+    /// Whether it waits for its turn.
+    pub const fn is_pending(&self) -> bool {
+        matches!(self, Self::Pending { .. } | Self::PendingChild { .. })
     }
 }
 
@@ -306,8 +335,9 @@ impl Group {
 mod tests {
     use super::*;
 
-    const EVENTS: [TaskEvent; 8] = [
+    const EVENTS: [TaskEvent; 9] = [
         TaskEvent::Admitted,
+        TaskEvent::ChildMade,
         TaskEvent::Due,
         TaskEvent::Claimed,
         TaskEvent::Retried,

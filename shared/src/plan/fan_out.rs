@@ -76,12 +76,19 @@ pub(super) fn arrange(spans: &[Span<'_>], tasks: &mut [NewTask]) -> Result<Vec<G
         let mut turns = span.rules.concurrency.unwrap_or(u32::MAX);
         for task in &mut items {
             task.group = place;
-            if let Dispatch::Queue { pool, priority } = &task.dispatch {
-                if turns == 0 {
-                    task.dispatch = Dispatch::Pending { pool: pool.clone(), priority: *priority };
-                }
-                turns = turns.saturating_sub(1);
+            let pending = match &task.dispatch {
+                Dispatch::Queue { pool, priority } => Dispatch::Pending { pool: pool.clone(), priority: *priority },
+                Dispatch::Child { run } => Dispatch::PendingChild { run: run.clone() },
+                Dispatch::Pending { .. }
+                | Dispatch::PendingChild { .. }
+                | Dispatch::Wait { .. }
+                | Dispatch::Human { .. }
+                | Dispatch::Settled { .. } => continue,
+            };
+            if turns == 0 {
+                task.dispatch = pending;
             }
+            turns = turns.saturating_sub(1);
         }
         groups.push(Group { node: span.node.clone(), first: span.first, count: span.count, need, may_fail });
     }

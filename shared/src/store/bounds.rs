@@ -66,7 +66,7 @@ pub fn advance(advance: &Advance) -> Result<(), Error> {
     for task in tasks {
         within("the item of a task", task.item.as_ref().map_or(0, json_bytes), STATE_BYTES_MAX)?;
         match &task.dispatch {
-            Dispatch::Child { run } => new_run(run)?,
+            Dispatch::Child { run } | Dispatch::PendingChild { run } => new_run(run)?,
             Dispatch::Human { payload } => {
                 within("what a human is shown", json_bytes(payload), OUTCOME_BYTES_MAX)?;
             }

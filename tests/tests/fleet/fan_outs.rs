@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use coxswain_shared::control::{Submission, scope};
-use coxswain_shared::graph::{Channel, FanOut, FanOutPolicy, Graph, NodeBuilder};
+use coxswain_shared::graph::{Channel, FanOut, FanOutPolicy, Graph, Node, NodeBuilder};
 use coxswain_shared::id::RunId;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::{Cause, NewOrder};
@@ -118,4 +118,76 @@ async fn a_turn_is_given_at_once_and_not_at_the_next_sweep() {
     rig::tell(format_args!("one item's end → the next one's start: median {:?}, most {:?}", gaps[9], gaps[18]));
     assert!(gaps[9] < SLACK / 2, "{gaps:?}");
     fleet.verdict(&[run]).await;
+}
+
+/// The child runs of a run's node `work`, as far as they were made.
+async fn children(fleet: &Fleet, run: &RunId, items: usize) -> Vec<RunId> {
+    let mut made = Vec::new();
+    for item in 0..items {
+        let child = RunId::new(format!("{run}.1.work.{item}")).unwrap();
+        made.extend(fleet.store.run(&child).await.unwrap().map(|_| child));
+    }
+    made
+}
+
+/// A child graph whose one node runs this script; nothing of it is written to its parent.
+fn child(fleet: &Fleet, script: &str) -> NodeBuilder {
+    let graph = builder("child").node("inner", fleet.script(script)).edge("START", "inner").edge("inner", "END");
+    Node::graph(graph.build().unwrap()).output(std::collections::BTreeMap::<String, String>::new())
+}
+
+#[tokio::test]
+async fn child_runs_take_turns_and_one_whose_turn_never_comes_is_never_made() {
+    let fleet = Fleet::start(2, 2).await;
+    let fan_out = FanOut { concurrency: Some(2), ..FanOut::default() };
+    let run = fleet.submit_as(each(7, child(&fleet, "note start; sleep 0.2; finish"), fan_out.clone())).await;
+    fleet.succeeded(&run, SOON).await;
+    let made = children(&fleet, &run, 7).await;
+    let effects: Vec<_> = made.iter().flat_map(|child| fleet.effects(child)).collect();
+    assert_eq!(effects.iter().filter(|effect| effect.word == "done").count(), 7);
+    let most = most_at_once(&effects);
+    assert!(most <= 2, "{most} at once");
+    fleet.verdict(&made).await;
+
+    let race = FanOut { policy: FanOutPolicy::Race, ..fan_out };
+    // The script of a child knows its run by its name, which ends with the number of its item.
+    let script = format!(r#"case "$COX_RUN" in *.0) sleep 0.6; finish;; *) {TICKING};; esac"#);
+    let run = fleet.submit_as(each(5, child(&fleet, &script), race)).await;
+    let ended = fleet.succeeded(&run, SOON).await;
+    let made = children(&fleet, &run, 5).await;
+    assert_eq!(made.len(), 2, "the others are not needed, and were never made: {made:?}");
+    let loser = fleet.ended(&made[1], SOON).await;
+    assert!(loser.status == RunStatus::Cancelled && loser.stop.as_ref().unwrap().is_confirmed(), "{loser:?}");
+    let ticked = fleet.effects(&made[1]);
+    assert!(ticked.iter().all(|effect| !is_alive(effect.pid) && effect.at <= ended.ended_at.unwrap()), "{ticked:?}");
+    fleet.verdict(&made).await;
+    fleet.verdict(&[run]).await;
+}
+
+#[tokio::test]
+async fn a_cancel_stops_the_child_runs_that_are_there_and_makes_none_of_those_that_wait() {
+    let fleet = Fleet::start(1, 1).await;
+    let fan_out = FanOut { concurrency: Some(2), ..FanOut::default() };
+    let run = fleet.submit_as(each(6, child(&fleet, TICKING), fan_out)).await;
+    let made = waited_for(&fleet, &run, 2).await;
+    for child in &made {
+        fleet.noted(child, "tick", 1, SOON).await;
+    }
+    fleet.cancel(&run).await;
+    let ended = fleet.ended(&run, SOON).await;
+    let report = ended.stop.unwrap();
+    assert_eq!((ended.status, report.is_confirmed(), report.leases), (RunStatus::Cancelled, true, 2), "{report:?}");
+    meanwhile(&fleet).await;
+    assert_eq!(children(&fleet, &run, 6).await, made);
+    fleet.verdict(&made).await;
+    fleet.verdict(&[run]).await;
+}
+
+/// Waits until so many child runs were made.
+async fn waited_for(fleet: &Fleet, run: &RunId, count: usize) -> Vec<RunId> {
+    coxswain_tests::wait_for("child runs", SOON, async || {
+        let made = children(fleet, run, 6).await;
+        if made.len() == count { Ok(made) } else { Err(format!("{made:?}")) }
+    })
+    .await
 }

@@ -21,9 +21,12 @@ pub(super) fn check(graph: &Graph, doubts: &Doubts, edge: &Edge, (place, finding
     if let Some(concurrency) = edge.fan_out.concurrency {
         let place = place.key("concurrency");
         number(concurrency, "concurrency", &place, findings);
-        if let Some(kind @ (NodeKind::Wait(_) | NodeKind::Interrupt(_) | NodeKind::Graph(_))) = kind {
-            let message = format!("a node of kind `{}` is no worker's, so its items cannot take turns", kind.name());
-            findings.error(&place, message).remedy("leave `concurrency` out; limit the nodes inside of a child graph");
+        if let Some(kind @ (NodeKind::Wait(_) | NodeKind::Interrupt(_))) = kind {
+            let message = format!(
+                "a node of kind `{}` is neither a worker's nor a child run's, so its items cannot take turns",
+                kind.name()
+            );
+            findings.error(&place, message).remedy("leave `concurrency` out");
         }
     }
     policy(edge, kind, place, findings);

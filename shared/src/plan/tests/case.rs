@@ -188,7 +188,8 @@ fn made(task: &NewTask) -> Task {
         Dispatch::Human { .. } => unsettled(&task.id, TaskState::Human),
         Dispatch::Wait { .. } => unsettled(&task.id, TaskState::Waiting),
         Dispatch::Child { .. } => unsettled(&task.id, TaskState::Child),
-        Dispatch::Queue { .. } | Dispatch::Pending { .. } => unsettled(&task.id, TaskState::Queued),
+        Dispatch::Queue { .. } => unsettled(&task.id, TaskState::Queued),
+        Dispatch::Pending { .. } | Dispatch::PendingChild { .. } => unsettled(&task.id, TaskState::Pending),
     }
 }
 

@@ -48,6 +48,24 @@ fn so_many_items_are_sent_as_may_run_at_once_and_the_others_wait_for_their_turn(
 }
 
 #[test]
+fn child_runs_take_turns_like_tasks_of_workers() {
+    let child = json!({
+        "name": "child", "state": {"x": {}}, "edges": edge_list(&json!([[null, "a"]])),
+        "nodes": {"a": {"kind": "rust", "handler": "h"}},
+    });
+    let mut case = Case::new(graph(json!({
+        "name": "g", "state": {"items": {"default": [1, 2, 3]}},
+        "nodes": {"sub": {"kind": "graph", "graph": child}},
+        "edges": edge_list(&json!([[null, "sub", {"for_each": "items", "fan_out": {"concurrency": 2}}]])),
+    })));
+    let then = case.advance();
+    let turns: Vec<_> = case.new_tasks.iter().map(|task| task.dispatch.is_pending()).collect();
+    assert_eq!(turns, [false, false, true]);
+    assert!(case.new_tasks.iter().all(|task| task.dispatch.child().is_some() && task.group == Some(0)));
+    assert_eq!(groups(&then)[0].count, 3);
+}
+
+#[test]
 fn a_plain_fan_out_has_no_group() {
     let (case, then) = started(&json!([1, 2]), &json!({}), &json!(FAIL));
     assert_eq!((groups(&then), case.new_tasks[0].group), (vec![], None));

@@ -11,8 +11,8 @@ use crate::id::{RunKey, Step, TaskKey};
 use crate::limits::Limit;
 use crate::outcome::Outcome;
 use crate::plan::Then;
-use crate::spend::Spend;
 use crate::priority::Priority;
+use crate::spend::Spend;
 use crate::store::{Claim, Claimed, NewRun, Release, Released, Renewal, Renewed, Settled, Verdict};
 use crate::task::{Dispatch, NewTask, TaskState};
 

@@ -104,6 +104,16 @@ macro_rules! store_conformance {
             a_parents_deadline_stops_its_children_as_its_own
             a_child_can_time_out_for_itself
         );
+        $crate::store_conformance!(@group $make turns:
+            a_child_is_made_when_it_is_its_turn_and_its_time_begins_then
+            a_group_of_children_that_is_decided_makes_no_more
+            children_that_fail_use_up_what_may_fail_of_their_group
+            a_run_that_is_stopped_makes_no_child_that_waits
+            a_child_that_waits_can_be_stopped_by_its_task
+            an_order_that_comes_before_its_turn_ends_a_child_at_it_and_the_next_follows
+            a_child_whose_id_is_taken_at_its_turn_fails_its_task_and_the_next_follows
+            a_child_that_waits_and_fails_its_run_at_its_turn_is_followed_by_none
+        );
         $crate::store_conformance!(@group $make ready:
             the_run_that_waits_longest_is_taken_first
             a_run_that_was_taken_is_hidden_for_a_while

@@ -21,6 +21,7 @@ pub mod spend;
 pub mod stop;
 pub mod sweep;
 pub mod threads;
+pub mod turns;
 pub mod upstreams;
 
 mod fixture;

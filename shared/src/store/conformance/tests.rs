@@ -2,7 +2,7 @@
 
 const LIST: &str = include_str!("list.rs");
 
-const GROUPS: [(&str, &str); 16] = [
+const GROUPS: [(&str, &str); 17] = [
     ("create", include_str!("create.rs")),
     ("threads", include_str!("threads.rs")),
     ("stop", include_str!("stop.rs")),
@@ -10,6 +10,7 @@ const GROUPS: [(&str, &str); 16] = [
     ("spend", include_str!("spend.rs")),
     ("ends", include_str!("ends.rs")),
     ("children", include_str!("children.rs")),
+    ("turns", include_str!("turns.rs")),
     ("ready", include_str!("ready.rs")),
     ("advance", include_str!("advance.rs")),
     ("claim", include_str!("claim.rs")),

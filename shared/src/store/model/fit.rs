@@ -270,16 +270,24 @@ fn checkpoint(run: &RunState, step: Step) -> (Option<Checkpoint>, Values) {
     (Some(checkpoint), changed)
 }
 
-/// Makes the queued tasks items of one node, and a group.
+/// Makes the tasks of workers and of child runs items of one node, and a group.
 fn put_together(tasks: &mut [NewTask], together: Together) -> Option<Group> {
     let node = NodeName::new("g").expect("a name");
     let mut count = 0;
     for task in tasks.iter_mut() {
-        let Dispatch::Queue { pool, priority } = &task.dispatch else { continue };
-        if count as usize >= together.at_once {
-            task.dispatch = Dispatch::Pending { pool: pool.clone(), priority: *priority };
-        }
-        task.id = TaskId { node: node.clone(), item: count, ..task.id.clone() };
+        let id = TaskId { node: node.clone(), item: count, ..task.id.clone() };
+        let is_pending = count as usize >= together.at_once;
+        task.dispatch = match task.dispatch.clone() {
+            Dispatch::Queue { pool, priority } if is_pending => Dispatch::Pending { pool, priority },
+            queued @ Dispatch::Queue { .. } => queued,
+            Dispatch::Child { run } => {
+                let parent = run.parent.clone().map(|parent| Parent { task: id.clone(), ..parent });
+                let run = Box::new(NewRun { parent, ..*run });
+                if is_pending { Dispatch::PendingChild { run } } else { Dispatch::Child { run } }
+            }
+            _ => continue,
+        };
+        task.id = id;
         task.group = Some(0);
         count += 1;
     }

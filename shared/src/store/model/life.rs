@@ -230,12 +230,8 @@ impl Model {
 
     fn cascade(&mut self, id: &RunId, order: &NewOrder) {
         let open = self.runs[id].current().filter(|task| task.shown.state == TaskState::Child);
-        let children: Vec<RunId> = open
-            .filter_map(|task| match &task.new.dispatch {
-                crate::task::Dispatch::Child { run } => Some(run.id.clone()),
-                _ => None,
-            })
-            .collect();
+        let children: Vec<RunId> =
+            open.filter_map(|task| task.new.dispatch.child().map(|run| run.id.clone())).collect();
         for child in children {
             let parent = self.runs.get(&child).map(|run| run.new.parent.as_ref().map(|parent| &parent.run));
             // A run that had the child's id before is nobody's child.

@@ -105,7 +105,7 @@ pub(super) enum Next {
     Fail { order: Option<Cause> },
 }
 
-/// The queued tasks of a step as one group.
+/// The tasks of workers and child runs of a step as one group.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Together {
     pub(super) at_once: usize,
@@ -207,9 +207,10 @@ fn wish() -> impl Strategy<Value = Wish> + Clone {
     )
 }
 
-/// One that is queued: what groups are for.
-fn queued() -> impl Strategy<Value = Wish> + Clone {
-    wish().prop_map(|wish| Wish { kind: Kind::Queue, ..wish })
+/// One of a worker or a child run: what groups are for.
+fn grouped() -> impl Strategy<Value = Wish> + Clone {
+    let kind = prop_oneof![2 => Just(Kind::Queue), 1 => life().prop_map(Kind::Child)];
+    (wish(), kind).prop_map(|(wish, kind)| Wish { kind, ..wish })
 }
 
 fn together() -> impl Strategy<Value = Together> + Clone {
@@ -221,7 +222,7 @@ fn next() -> impl Strategy<Value = Next> + Clone {
     prop_oneof![
         10 => (prop::collection::vec(wish(), 1..4), prop::option::weighted(0.3, together()))
             .prop_map(|(wishes, together)| Next::Step(wishes, together)),
-        4 => (prop::collection::vec(queued(), 2..6), together().prop_map(Some))
+        4 => (prop::collection::vec(grouped(), 2..6), together().prop_map(Some))
             .prop_map(|(wishes, together)| Next::Step(wishes, together)),
         2 => Just(Next::Pause),
         2 => Just(Next::Succeed),

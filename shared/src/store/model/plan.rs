@@ -181,7 +181,7 @@ impl Model {
 fn plan_task(new: NewTask, now: Timestamp) -> TaskRecord {
     let (state, due) = match &new.dispatch {
         Dispatch::Queue { .. } => (TaskState::Queued, Some(now.after(Duration::from_secs(2)))),
-        Dispatch::Pending { .. } => (TaskState::Pending, None),
+        Dispatch::Pending { .. } | Dispatch::PendingChild { .. } => (TaskState::Pending, None),
         Dispatch::Wait { length } => (TaskState::Waiting, Some(now.after(*length))),
         Dispatch::Human { .. } => (TaskState::Human, None),
         Dispatch::Child { .. } => (TaskState::Child, None),

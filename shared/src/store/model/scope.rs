@@ -2,10 +2,10 @@
 
 use super::state::Model;
 use crate::id::{RunId, TaskId};
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::stop::{Cause, NewOrder, StopOrder, StopReport};
 use crate::store::{StopAnswer, StopTasks, TaskTally, TasksStopped};
-use crate::task::{Dispatch, Group, TaskState};
+use crate::task::{Group, TaskState};
 use crate::time::Timestamp;
 
 /// An order to one task.
@@ -86,8 +86,7 @@ impl Model {
             }
             TaskState::Child => {
                 task.order.get_or_insert(order);
-                let Dispatch::Child { run: child } = &task.new.dispatch else { unreachable!("a child stands for it") };
-                let child = child.id.clone();
+                let child = task.new.dispatch.child().expect("a child stands for it").id.clone();
                 let answer = self.order(&child, &halt.order);
                 let is_settled = self.task_at(id, task_id).shown.state == TaskState::Settled;
                 match answer {
@@ -141,11 +140,39 @@ impl Model {
             let halt = Halt { order, skip: true, why: [Group::BY, why].concat() };
             self.halt_all(id, items.collect(), &halt);
         } else if !was_pending {
-            let is_pending = |id: &TaskId| run.tasks[id].shown.state == TaskState::Pending;
-            let Some(next) = items.into_iter().find(is_pending) else { return };
-            let now = self.now;
-            self.task_at(id, &next).made_at = now;
-            self.queue(id, &next, now);
+            for item in items.collect::<Vec<_>>() {
+                let run = &self.runs[id];
+                if run.is_frozen() || run.groups[place].is_none() {
+                    return;
+                }
+                if run.tasks[&item].shown.state == TaskState::Pending && self.admit(id, &item) {
+                    return;
+                }
+            }
         }
+    }
+
+    /// Lets a task in; whether it goes on.
+    fn admit(&mut self, id: &RunId, task_id: &TaskId) -> bool {
+        let now = self.now;
+        let task = self.task_at(id, task_id);
+        task.made_at = now;
+        let Some(child) = task.new.dispatch.child().cloned() else {
+            self.queue(id, task_id, now);
+            return true;
+        };
+        let child_id = child.id.clone();
+        let outcome = if self.make_child(child, id) {
+            let status = self.runs[&child_id].shown.status;
+            if !status.is_final() {
+                self.task_at(id, task_id).shown.state = TaskState::Child;
+                return true;
+            }
+            Outcome::ChildEnded { run: child_id, status }
+        } else {
+            Outcome::Failed { failure: Failure::new(FailureKind::Child, "").at(&task_id.node) }
+        };
+        self.settle_task(id, task_id, outcome);
+        false
     }
 }

@@ -86,11 +86,18 @@ impl RedisStore {
             return Ok(Place::Here { early, at });
         }
         let elsewhere = RunKey { partition: found, id: run.clone() };
-        if self.read_run(&elsewhere).await?.is_some() {
+        if self.read_run(&elsewhere).await?.is_some() || self.is_reserved(&elsewhere).await? {
             return Ok(Place::Taken(elsewhere));
         }
         let (found, early, at) = self.ask_locator(run, partition, Some(found)).await?;
         if found == partition { Ok(Place::Here { early, at }) } else { Err(self.unsettled(run)) }
+    }
+
+    /// Whether a child run of this id waits for its turn to be made there.
+    async fn is_reserved(&self, run: &RunKey) -> Result<bool, Error> {
+        let mut command = redis::cmd("EXISTS");
+        command.arg(self.keys.of(run.partition, format_args!("reserved:{}", run.id)));
+        Ok(self.link.call(&command).await? == redis::Value::Int(1))
     }
 
     async fn ask_locator(

@@ -150,7 +150,7 @@ fn chunk(index: usize, tasks: &[&NewTask], children: &Children) -> Chunk {
             }
             Dispatch::Wait { .. } => {}
             Dispatch::Human { payload } => chunk.add(format!("{name}|h"), json(payload)),
-            Dispatch::Child { run } => {
+            Dispatch::Child { run } | Dispatch::PendingChild { run } => {
                 chunk.add(format!("{name}|c"), new_run(run));
                 if let Some(child) = children.get(&task.id) {
                     let early = if child.asked.is_some() { child.early.as_str() } else { "taken" };
@@ -178,7 +178,7 @@ impl Chunk {
 fn record(task: &NewTask) -> String {
     let state = match &task.dispatch {
         Dispatch::Queue { .. } => "queued",
-        Dispatch::Pending { .. } => "pending",
+        Dispatch::Pending { .. } | Dispatch::PendingChild { .. } => "pending",
         Dispatch::Wait { .. } => "waiting",
         Dispatch::Human { .. } => "human",
         Dispatch::Child { .. } => "child",
@@ -195,6 +195,7 @@ fn policy(task: &NewTask) -> String {
         Dispatch::Wait { length } => ("wait", *length),
         Dispatch::Human { .. } => ("human", Duration::ZERO),
         Dispatch::Child { .. } => ("child", Duration::ZERO),
+        Dispatch::PendingChild { .. } => ("pendingchild", Duration::ZERO),
         Dispatch::Settled { .. } => ("settled", Duration::ZERO),
     };
     let lane = task.dispatch.lane().map_or_else(String::new, |lane| lane.to_string());
@@ -213,7 +214,7 @@ fn policy(task: &NewTask) -> String {
 /// The groups of a step as `lua/scope.lua` has them.
 pub(super) fn groups(groups: &[Group], tasks: &[NewTask]) -> Vec<String> {
     let mut following = BTreeMap::new();
-    for task in tasks.iter().filter(|task| matches!(task.dispatch, Dispatch::Pending { .. })) {
+    for task in tasks.iter().filter(|task| task.dispatch.is_pending()) {
         let first = following.entry(task.group).or_insert(task.id.item);
         *first = task.id.item.min(*first);
     }

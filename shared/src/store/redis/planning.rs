@@ -14,7 +14,7 @@ use crate::id::{Partition, RunId, RunKey};
 use crate::limits::PAGE_MAX;
 use crate::plan::Then;
 use crate::store::{Advance, Advanced, Error, Ready};
-use crate::task::{Dispatch, Task};
+use crate::task::Task;
 
 /// After so many bytes of values and outcomes, `take_ready` takes no further run in one call.
 const TAKEN_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -140,7 +140,7 @@ impl RedisStore {
         let Then::Step { tasks, .. } = &advance.then else { return Ok(Children::new()) };
         let mut wanted = Vec::new();
         for task in tasks {
-            if let Dispatch::Child { run } = &task.dispatch {
+            if let Some(run) = task.dispatch.child() {
                 wanted.push((task.id.clone(), run.id.clone(), run.thread.clone()));
             }
         }

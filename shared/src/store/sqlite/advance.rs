@@ -8,7 +8,7 @@ use super::task_row::{self, TaskRow};
 use super::tx::Tx;
 use super::{audit, checkpoints, create, finish, scope};
 use crate::id::{RunId, Step, TaskKey};
-use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::outcome::Failure;
 use crate::plan::Then;
 use crate::run::{RunEvent, RunStatus};
 use crate::stop::{NewOrder, StopOrder, StopReport};
@@ -122,11 +122,11 @@ fn begin_step(tx: &mut Tx<'_>, run: &RunRow, step: Step, tasks: &[NewTask]) -> R
 fn refuse_child(tx: &mut Tx<'_>, run: &RunRow, new: &NewTask, child: &RunId) -> Result<()> {
     let key = TaskKey { run: run.key.clone(), task: new.id.clone() };
     let Some((run, task)) = tx.task(&key)? else { return Ok(()) };
-    let failure = Failure::new(FailureKind::Child, format!("there is a run {child} already")).at(&new.id.node);
+    let outcome = finish::child_taken(&new.id, child);
     if run.life.status == RunStatus::Stopping {
-        finish::close_task(tx, &run, task, Outcome::Failed { failure }, true)?;
+        finish::close_task(tx, &run, task, outcome, true)?;
     } else {
-        finish::settle(tx, &run, task, Outcome::Failed { failure })?;
+        finish::settle(tx, &run, task, outcome)?;
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use super::scope::{self, GroupEnd};
 use super::task_row::{self, TaskRow};
 use super::tx::Tx;
 use super::{stop, threads};
-use crate::id::{RunId, RunKey, TaskKey};
+use crate::id::{RunId, RunKey, TaskId, TaskKey};
 use crate::limits::Limit;
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::run::{RunEvent, RunStatus};
@@ -198,6 +198,12 @@ pub(super) fn timed_out(task: &TaskRow, limit: Limit) -> Outcome {
     let mut failure = Failure::new(FailureKind::TimedOut, message).at(&task.id.node);
     failure.chain.extend(task.last_failure.as_ref().map(|last| format!("its last try: {last}")));
     Outcome::TimedOut { limit, failure }
+}
+
+/// The outcome of a task whose child run cannot be made, since another run has its id.
+pub(super) fn child_taken(task: &TaskId, child: &RunId) -> Outcome {
+    let failure = Failure::new(FailureKind::Child, format!("there is a run {child} already")).at(&task.node);
+    Outcome::Failed { failure }
 }
 
 /// The outcome of a task whose workers died too often.

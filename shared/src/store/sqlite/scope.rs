@@ -4,11 +4,11 @@ use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use super::column::Json;
-use super::fault::{Naming, Result};
+use super::fault::{Fault, Naming, Result};
 use super::run_row::RunRow;
 use super::task_row::{self, TaskRow};
 use super::tx::Tx;
-use super::{audit, finish, stop};
+use super::{audit, create, finish, stop};
 use crate::id::{NodeName, RunId, Step, TaskId};
 use crate::outcome::Outcome;
 use crate::stop::{Cause, NewOrder, StopOrder, StopReport};
@@ -185,7 +185,7 @@ pub(super) fn settle_stopped(
 pub(super) fn add_groups(tx: &Tx<'_>, run: &RunRow, step: Step, groups: &[Group], tasks: &[NewTask]) -> Result<()> {
     for (place, group) in groups.iter().enumerate() {
         let upto = group.first.saturating_add(group.count);
-        let is_pending = |task: &&NewTask| matches!(task.dispatch, crate::task::Dispatch::Pending { .. });
+        let is_pending = |task: &&NewTask| task.dispatch.is_pending();
         let of_group = |task: &&NewTask| task.group.is_some_and(|of| usize::try_from(of) == Ok(place));
         let following = tasks.iter().filter(is_pending).filter(of_group).map(|task| task.id.item).min().unwrap_or(upto);
         tx.conn
@@ -242,9 +242,12 @@ pub(super) fn settled_in_group(tx: &mut Tx<'_>, run: &RunRow, task: &TaskId, end
     if let Some((cause, why)) = decided {
         return close_group(tx, run, task.step, &group, (cause, why));
     }
-    if !end.was_pending {
-        admit_next(tx, run, task.step, &mut group)?;
-    }
+    save_group(tx, &group)?;
+    // Who lets the tasks in goes on by itself after one that is settled at once.
+    if end.was_pending { Ok(()) } else { admit_next(tx, run, task) }
+}
+
+fn save_group(tx: &Tx<'_>, group: &OpenGroup) -> Result<()> {
     tx.conn
         .prepare_cached("UPDATE task_groups SET following = ?2, need = ?3, may_fail = ?4 WHERE rowid = ?1")?
         .execute(params![group.id, group.following, group.need, group.may_fail])?;
@@ -288,19 +291,57 @@ fn close_group(
     Ok(())
 }
 
-fn admit_next(tx: &mut Tx<'_>, run: &RunRow, step: Step, group: &mut OpenGroup) -> Result<()> {
-    while group.following < group.upto {
-        let id = TaskId { step, node: group.node.clone(), item: group.following };
+/// Lets in the next task of the group of this one. One that is settled at once may decide the group, or stop the run.
+fn admit_next(tx: &mut Tx<'_>, run: &RunRow, of: &TaskId) -> Result<()> {
+    while !tx.known(&run.key.id)?.is_frozen() {
+        let Some(mut group) = group_of(tx, run, of)?.filter(|group| group.following < group.upto) else {
+            return Ok(());
+        };
+        let id = TaskId { item: group.following, ..of.clone() };
         group.following += 1;
-        if let Some(mut task) = task_row::find(tx.conn, run, &id)?.filter(|task| task.state == TaskState::Pending) {
-            // Its time begins now.
-            task.made_at = tx.now;
-            task.queue(TaskEvent::Admitted, tx.now);
-            task_row::save_made(tx.conn, &task)?;
-            task_row::save(tx.conn, &task)?;
-            tx.push_due(run.key.partition);
+        save_group(tx, &group)?;
+        let next = task_row::find(tx.conn, run, &id)?.filter(|task| task.state == TaskState::Pending);
+        if let Some(task) = next
+            && admit(tx, run, task)?
+        {
             return Ok(());
         }
     }
     Ok(())
+}
+
+/// Lets a task in: its time begins now. Whether it goes on, and is not settled at once.
+fn admit(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow) -> Result<bool> {
+    task.made_at = tx.now;
+    if task.child.is_some() {
+        return admit_child(tx, run, task);
+    }
+    task.queue(TaskEvent::Admitted, tx.now);
+    task_row::save_made(tx.conn, &task)?;
+    task_row::save(tx.conn, &task)?;
+    tx.push_due(run.key.partition);
+    Ok(true)
+}
+
+fn admit_child(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow) -> Result<bool> {
+    let spec = task_row::spec(tx.conn, run, &task)?;
+    let Some(child) = spec.dispatch.child() else {
+        let why = "a child run stands for it, and its record has none";
+        return Err(Fault::corrupt(format!("run {}, task {}", run.key.id, task.id), &why));
+    };
+    let outcome = if create::child(tx, child, &run.key)? {
+        let status = tx.known(&child.id)?.life.status;
+        if !status.is_final() {
+            tx.change(&run.key.id)?.counts.open_children += 1;
+            task.take(TaskEvent::ChildMade);
+            task_row::save_made(tx.conn, &task)?;
+            task_row::save(tx.conn, &task)?;
+            return Ok(true);
+        }
+        Outcome::ChildEnded { run: child.id.clone(), status }
+    } else {
+        finish::child_taken(&task.id, &child.id)
+    };
+    finish::settle(tx, run, task, outcome)?;
+    Ok(false)
 }

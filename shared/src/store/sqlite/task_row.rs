@@ -85,7 +85,7 @@ impl TaskRow {
     pub(super) fn planned(new: &NewTask, run: i64, now: Timestamp) -> Self {
         let (state, due_at) = match &new.dispatch {
             Dispatch::Queue { .. } => (TaskState::Queued, Some(now.after(UNSENT_FOR))),
-            Dispatch::Pending { .. } => (TaskState::Pending, None),
+            Dispatch::Pending { .. } | Dispatch::PendingChild { .. } => (TaskState::Pending, None),
             Dispatch::Wait { length } => (TaskState::Waiting, Some(now.after(*length))),
             Dispatch::Human { .. } => (TaskState::Human, None),
             Dispatch::Child { .. } => (TaskState::Child, None),
@@ -93,7 +93,7 @@ impl TaskRow {
         };
         let (mut child, mut payload, mut outcome) = (None, None, None);
         match &new.dispatch {
-            Dispatch::Child { run } => child = Some(run.id.clone()),
+            Dispatch::Child { run } | Dispatch::PendingChild { run } => child = Some(run.id.clone()),
             Dispatch::Human { payload: shown } => payload = Some(shown.clone()),
             Dispatch::Settled { outcome: known } => outcome = Some(known.clone()),
             Dispatch::Queue { .. } | Dispatch::Pending { .. } | Dispatch::Wait { .. } => {}

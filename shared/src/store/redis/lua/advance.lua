@@ -56,8 +56,8 @@ local function keep_checkpoint()
   if run.step > 0 then redis.call('PEXPIRE', P .. 'step:' .. id .. ':' .. run.step, STEP_KEPT) end
 end
 
--- Counts the tasks of one chunk and puts them on the agenda; notes those that stand for children.
-local function enlist(step, names, policies, children)
+-- Counts the tasks of one chunk and puts them on the agenda; notes those that children stand for, now or at their turn.
+local function enlist(step, names, policies, children, waiting)
   local due = {}
   local next_policy = string.gmatch(policies, '[^\n]+')
   for name in string.gmatch(names, '[^\n]+') do
@@ -72,31 +72,18 @@ local function enlist(step, names, policies, children)
       due[#due + 1] = id .. ' ' .. step .. ':' .. name
     elseif dispatch == 'child' then
       put(run, 'kids', run.kids + 1)
-      children[#children + 1] = name
+      children[#children + 1] = step .. ':' .. name
+    elseif dispatch == 'pendingchild' then
+      waiting[#waiting + 1] = step .. ':' .. name
     end
   end
   if #due > 0 then redis.call('ZADD', AGENDA, unpack(due)) end
 end
 
-local function make_child(step, key, name)
-  local new = life().parse_new(redis.call('HGET', key, name .. '|c'))
-  local task = task_at(run, step .. ':' .. name)
-  local early = redis.call('HGET', key, name .. '|e')
-  if early == 'taken' or run_at(new.id) then
-    task.child = new.id
-    local outcome, failure = life().own_words(task, 'child_taken')
-    if is_frozen(run) then life().close_task(run, task, outcome, true) else settle_task(run, task, outcome, failure) end
-    return
-  end
-  redis.call('SADD', P .. 'kids:' .. id, new.id)
-  early = life().early_order(new.id, early or '')
-  if run.given and not early then
-    -- An earlier child has failed the run: the order that it is under came before this one was made.
-    early = run.given
-    early.at, early.forced = now, 0
-  end
-  local child = life().make_run(new)
-  if early then life().end_early(child, early) else life().start(child) end
+local function make_child(task)
+  if life().make_child(run, task) then return end
+  local outcome, failure = life().own_words(task, 'child_taken')
+  if is_frozen(run) then life().close_task(run, task, outcome, true) else settle_task(run, task, outcome, failure) end
 end
 
 local function make_step()
@@ -117,17 +104,18 @@ local function make_step()
   put(run, 'status', 'running')
   put(run, 'open', 0)
   put(run, 'humans', 0)
-  local children = {}
+  local children, waiting = {}, {}
   for chunk = 0, chunks - 1 do
     if is_staged then
       local got = redis.call('HMGET', key, '#' .. chunk, '#' .. chunk .. 'p')
-      enlist(step, got[1], got[2], children)
+      enlist(step, got[1], got[2], children, waiting)
     else
-      enlist(step, ARGV[fields + 1], ARGV[fields + 3], children)
+      enlist(step, ARGV[fields + 1], ARGV[fields + 3], children, waiting)
     end
   end
   if run.open == 0 then make_ready(run) else redis.call('ZREM', READY, id) end
-  for _, name in ipairs(children) do make_child(step, key, name) end
+  for _, name in ipairs(waiting) do life().reserve_child(run, task_at(run, name)) end
+  for _, name in ipairs(children) do make_child(task_at(run, name)) end
 end
 
 local function fail()

@@ -53,6 +53,23 @@ local function close_task(run, task, outcome, is_confirmed)
   return close_if_idle(run)
 end
 
+local function child_outcome(child)
+  return '{"outcome":"child_ended","run":"' .. child.id .. '","status":"' .. child.status .. '"}'
+end
+
+-- The failure that the end of a child is for its task, or false.
+local function child_failure(task, child)
+  if child.status == 'succeeded' then return false end
+  local node = string.match(task.name, '^[^:]+')
+  local failure = { message = WORDS.child_ended.message, json = WORDS.child_ended.json }
+  for field, text in pairs(failure) do
+    text = string.gsub(text, '__child__', child.id)
+    text = string.gsub(text, '__status__', child.status)
+    failure[field] = (string.gsub(text, '__node__', node))
+  end
+  return failure
+end
+
 -- A child has ended: its parent's task is settled.
 local function leave_parent(run)
   local id, task_id = string.match(run.parent, '^([^|]+)|([^|]+)')
@@ -60,7 +77,7 @@ local function leave_parent(run)
   local task = parent and task_at(parent, task_id)
   if not task or task.state ~= 'child' then return end
   redis.call('SREM', P .. 'kids:' .. id, run.id)
-  local outcome = '{"outcome":"child_ended","run":"' .. run.id .. '","status":"' .. run.status .. '"}'
+  local outcome = child_outcome(run)
   if is_frozen(parent) then
     close_task(parent, task, outcome, not run.order or run.unconfirmed == 0)
     return
@@ -70,17 +87,7 @@ local function leave_parent(run)
     settle_stopped(parent, task, WORDS.stopped)
     return
   end
-  local failure = false
-  if run.status ~= 'succeeded' then
-    local node = string.match(task.name, '^[^:]+')
-    failure = { message = WORDS.child_ended.message, json = WORDS.child_ended.json }
-    for field, text in pairs(failure) do
-      text = string.gsub(text, '__child__', run.id)
-      text = string.gsub(text, '__status__', run.status)
-      failure[field] = (string.gsub(text, '__node__', node))
-    end
-  end
-  settle_task(parent, task, outcome, failure)
+  settle_task(parent, task, outcome, child_failure(task, run))
 end
 
 local function finish(run, status)
@@ -351,8 +358,54 @@ local function end_early(run, early)
   finish(run, END_OF[early.cause])
 end
 
+-- The child run of a task, made and started, or ended at once by an order that came before it; false if another run has
+-- its id.
+local function make_child(run, task)
+  local got = redis.call('HMGET', task.key, task.name .. '|c', task.name .. '|e')
+  local new = parse_new(got[1])
+  task.child = new.id
+  if got[2] == 'taken' or run_at(new.id) then return false end
+  redis.call('DEL', P .. 'reserved:' .. new.id)
+  redis.call('SADD', P .. 'kids:' .. run.id, new.id)
+  local early = early_order(new.id, got[2] or '')
+  if run.given and not early then
+    -- An earlier child has failed the run: the order that it is under came before this one was made.
+    early = run.given
+    early.at, early.forced = now, 0
+  end
+  local child = make_run(new)
+  if early then end_early(child, early) else start(child) end
+  return child
+end
+
+admit_child = function(run, task)
+  local child = make_child(run, task)
+  if not child then
+    settle_as(run, task, 'child_taken')
+    return false
+  end
+  if FINAL[child.status] then
+    redis.call('SREM', P .. 'kids:' .. run.id, child.id)
+    settle_task(run, task, child_outcome(child), child_failure(task, child))
+    return false
+  end
+  task.state, task.admitted = 'child', now
+  attach(task, 'a', now)
+  put(run, 'kids', run.kids + 1)
+  return true
+end
+
+-- Keeps the id of a child that is made once it is its turn: nobody else is to be given its locator, which is forgotten at
+-- last if the turn never comes.
+local function reserve_child(run, task)
+  local new = parse_new(redis.call('HGET', task.key, task.name .. '|c'))
+  redis.call('SET', P .. 'reserved:' .. new.id, run.id, 'PX', math.max(run.deadline - now, 0) + REFUSED_KEPT)
+  redis.call('ZADD', FORGET, 'NX', run.deadline + RETENTION, new.id .. ' ' .. new.thread)
+end
+
 return { words = WORDS, spend = spend, order_of = order_of, report_of = report_of, settle_stopped = settle_stopped, halt_all = halt_all,
   settled_in_group = settled_in_group, end_of = END_OF, start = start, finish = finish, report = report, bear = bear,
   order_stop = order_stop, own_order = own_order, close_task = close_task, fail_siblings = fail_siblings,
   own_words = own_words, settle_as = settle_as, queue_again = queue_again, crash = crash, parse_new = parse_new,
-  make_run = make_run, parse_early = parse_early, early_order = early_order, end_early = end_early }
+  make_run = make_run, parse_early = parse_early, end_early = end_early, early_order = early_order,
+  make_child = make_child, reserve_child = reserve_child }

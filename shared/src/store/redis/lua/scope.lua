@@ -4,7 +4,7 @@
 -- after its last, the item from which the next pending one is looked for, how many successes are needed, how many
 -- failures are allowed (or '').
 
-local give_order
+local give_order, admit_child
 
 -- Orders to tasks: { cause, grace, force, actor, reason, json } as those to runs, and is_skip, ending: what the outcome has
 -- beside its kind.
@@ -117,52 +117,72 @@ end
 
 -- Groups.
 
-local function admit(task)
+-- Lets a task in: its time begins now. True if it goes on, and is not settled at once.
+local function admit(run, task)
+  if task.dispatch == 'pendingchild' then return admit_child(run, task) end
   task.state, task.queued, task.admitted = 'queued', now, now
   attach(task, 'a', now)
   schedule(task, now)
   due_nudge = true
+  return true
 end
 
-local function close_group(run, task, group, cause, why)
-  redis.call('HDEL', task.key, '&' .. task.group)
-  local actor = 'node ' .. group.node
-  local json = cjson.encode({ cause = cause, actor = actor, reason = why, force = false })
-  local ids = {}
-  for item = group.first, group.upto - 1 do ids[#ids + 1] = task.step .. ':' .. group.node .. ':' .. item end
-  halt_all(run, ids, { cause = cause, grace = '', force = '0', actor = actor, reason = why, json = json, is_skip = true,
-    ending = ',"skipped":true,"why":' .. cjson.encode(WORDS.by_group .. why) })
-end
+-- The groups that were read, by their place; false once decided.
+local open_groups = {}
 
-local function admit_next(run, task, group)
-  while group.following < group.upto do
-    local other = task_at(run, task.step .. ':' .. group.node .. ':' .. group.following)
-    group.following = group.following + 1
-    if other and other.state == 'pending' then
-      admit(other)
-      return
-    end
-  end
-end
-
--- A task of a group has settled: the next gets its turn, unless that decides the group.
-local function settled_in_group(run, task, failure, was_pending)
+-- The group of a task, if it is not decided yet.
+local function group_of(task)
+  local place = task.key .. '&' .. task.group
+  if open_groups[place] ~= nil then return open_groups[place] end
+  open_groups[place] = false
   local text = redis.call('HGET', task.key, '&' .. task.group)
-  if not text then return end
-  local group, n = {}, tonumber
+  if not text then return false end
+  local group, n = { place = place, key = task.key, field = '&' .. task.group, step = task.step }, tonumber
   group.node, group.first, group.upto, group.following, group.need, group.may_fail =
     string.match(text, '^([^|]+)|(%d+)|(%d+)|(%d+)|(%d*)|(%d*)$')
   if not group.node then error('COXCORRUPT ' .. task.key .. ' the group ' .. task.group .. ' is no record') end
   group.first, group.upto, group.following = n(group.first), n(group.upto), n(group.following)
-  if failure and group.may_fail ~= '' then
-    group.may_fail = n(group.may_fail) - 1
-    if group.may_fail < 0 then return close_group(run, task, group, 'sibling_failed', WORDS.too_many_failed) end
-  elseif not failure and not task.is_skipped and group.need ~= '' then
-    group.need = n(group.need) - 1
-    if group.need == 0 then return close_group(run, task, group, 'superseded', WORDS.enough) end
-  end
-  if not was_pending then admit_next(run, task, group) end
-  redis.call('HSET', task.key, '&' .. task.group, table.concat({ group.node, group.first, group.upto, group.following,
+  open_groups[place] = group
+  return group
+end
+
+local function write_group(group)
+  redis.call('HSET', group.key, group.field, table.concat({ group.node, group.first, group.upto, group.following,
     group.need, group.may_fail }, '|'))
 end
 
+local function close_group(run, group, cause, why)
+  open_groups[group.place] = false
+  redis.call('HDEL', group.key, group.field)
+  local actor = 'node ' .. group.node
+  local json = cjson.encode({ cause = cause, actor = actor, reason = why, force = false })
+  local ids = {}
+  for item = group.first, group.upto - 1 do ids[#ids + 1] = group.step .. ':' .. group.node .. ':' .. item end
+  halt_all(run, ids, { cause = cause, grace = '', force = '0', actor = actor, reason = why, json = json, is_skip = true,
+    ending = ',"skipped":true,"why":' .. cjson.encode(WORDS.by_group .. why) })
+end
+
+-- Lets in the next task of a group. One that is settled at once may decide the group, or stop the run.
+local function admit_next(run, group)
+  while open_groups[group.place] and not is_frozen(run) and group.following < group.upto do
+    local other = task_at(run, group.step .. ':' .. group.node .. ':' .. group.following)
+    group.following = group.following + 1
+    if other and other.state == 'pending' and admit(run, other) then break end
+  end
+  if open_groups[group.place] then write_group(group) end
+end
+
+-- A task of a group has settled: the next gets its turn, unless that decides the group.
+local function settled_in_group(run, task, failure, was_pending)
+  local group, n = group_of(task), tonumber
+  if not group then return end
+  if failure and group.may_fail ~= '' then
+    group.may_fail = n(group.may_fail) - 1
+    if group.may_fail < 0 then return close_group(run, group, 'sibling_failed', WORDS.too_many_failed) end
+  elseif not failure and not task.is_skipped and group.need ~= '' then
+    group.need = n(group.need) - 1
+    if group.need == 0 then return close_group(run, group, 'superseded', WORDS.enough) end
+  end
+  -- Who lets the tasks in goes on by itself after one that is settled at once.
+  if was_pending then write_group(group) else admit_next(run, group) end
+end
