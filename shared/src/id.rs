@@ -133,6 +133,10 @@ name!(
     PoolName, "pool name"
 );
 name!(
+    /// The name of an operators' policy.
+    PolicyName, "policy name"
+);
+name!(
     /// Makes a repeated call recognisable, so that it is answered as it was the first time.
     Nonce, "nonce"
 );

@@ -12,6 +12,7 @@ pub mod id;
 pub mod limits;
 pub mod outcome;
 pub mod plan;
+pub mod policy;
 pub mod priority;
 pub mod retry;
 pub mod rounds;
@@ -33,5 +34,6 @@ pub mod crashpoint;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
 pub mod lifecycle;
+pub mod policing;
 pub mod store;
 pub mod telemetry;

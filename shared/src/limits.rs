@@ -178,6 +178,10 @@ pub const EVENTS_PER_RUN_MAX: usize = 1_000;
 pub const LABELS_MAX: usize = 32;
 /// Bytes of a label's value, a reason or an actor.
 pub const TEXT_BYTES_MAX: usize = 1_024;
+/// Bytes of an operators' policy.
+pub const POLICY_BYTES_MAX: usize = 128 * 1024;
+/// Policies of the operators.
+pub const POLICIES_MAX: usize = 100;
 /// Bytes of a task message on the queue.
 pub const MESSAGE_BYTES_MAX: usize = 4 * 1024;
 /// Runs that wait for their turn on one thread.

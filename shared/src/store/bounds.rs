@@ -5,11 +5,12 @@
 use serde::Serialize;
 
 use super::{
-    Advance, BreakerCall, Error, NewEvent, NewRun, Release, Resume, Settle, Start, StopTasks, StoredGraph, Verdict,
+    Advance, BreakerCall, Error, NewEvent, NewRun, PolicyChange, Release, Resume, Settle, Start, StopTasks,
+    StoredGraph, Verdict,
 };
 use crate::limits::{
     EVENT_BYTES_MAX, FAN_OUT_MAX, GRAPH_BYTES_MAX, GROUPS_MAX, LABELS_MAX, OUTCOME_BYTES_MAX, PAGE_MAX,
-    STATE_BYTES_MAX, TEXT_BYTES_MAX,
+    POLICY_BYTES_MAX, STATE_BYTES_MAX, TEXT_BYTES_MAX,
 };
 use crate::plan::Then;
 use crate::stop::NewOrder;
@@ -50,6 +51,14 @@ pub fn order(order: &NewOrder) -> Result<(), Error> {
 pub fn stop_tasks(stop: &StopTasks) -> Result<(), Error> {
     within("the order's list of items", stop.items.len(), FAN_OUT_MAX)?;
     order(&stop.order)
+}
+
+/// Checks a change of the policies.
+pub fn policy(change: &PolicyChange) -> Result<(), Error> {
+    let bytes = change.policy.as_ref().map_or(0, json_bytes);
+    within("the policy", bytes, POLICY_BYTES_MAX)?;
+    within("the actor of the change", change.actor.len(), TEXT_BYTES_MAX)?;
+    within("the reason of the change", change.reason.as_ref().map_or(0, String::len), TEXT_BYTES_MAX)
 }
 
 /// Checks what is told of an upstream.

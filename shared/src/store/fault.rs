@@ -8,14 +8,16 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{
-    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, NewEvent,
-    NewRun, Page, Ready, Release, Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal,
-    SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
+    NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
+    Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits,
+    Swept, TasksStopped, Thread, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::fault::{Fault, Faults};
 use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
 use crate::lifecycle::Tasks;
+use crate::policy::{Named, Reading};
 use crate::stop::NewOrder;
 use crate::task::Task;
 use crate::time::Timestamp;
@@ -53,6 +55,9 @@ pub const METHODS: &[&str] = &[
     "ends",
     "admit",
     "breaker",
+    "policies",
+    "set_policy",
+    "meter",
     "now",
 ];
 
@@ -213,6 +218,18 @@ impl Store for FaultyStore {
 
     async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error> {
         self.through("breaker", self.inner.breaker(call)).await
+    }
+
+    async fn policies(&self) -> Result<Vec<Named>, Error> {
+        self.through("policies", self.inner.policies()).await
+    }
+
+    async fn set_policy(&self, change: PolicyChange) -> Result<PolicyChanged, Error> {
+        self.through("set_policy", self.inner.set_policy(change)).await
+    }
+
+    async fn meter(&self, call: MeterCall) -> Result<Reading, Error> {
+        self.through("meter", self.inner.meter(call)).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

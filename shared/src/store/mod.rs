@@ -15,6 +15,7 @@ mod error;
 pub mod fault;
 #[cfg(any(test, feature = "testing"))]
 pub mod model;
+mod policies;
 mod port;
 mod records;
 pub mod redis;
@@ -23,6 +24,7 @@ mod upstreams;
 
 pub use calls::*;
 pub use error::Error;
+pub use policies::{MeterCall, PolicyChange, PolicyChanged};
 pub use port::{SignalReceiver, Store};
 pub use records::*;
 pub use upstreams::{BreakerCall, BreakerView};

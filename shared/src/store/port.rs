@@ -6,12 +6,14 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{
-    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, NewEvent,
-    NewRun, Page, Ready, Release, Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal,
-    StopAnswer, StopTasks, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
+    NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
+    Run, RunFilter, Settle, Settled, Signal, StopAnswer, StopTasks, StoredGraph, SweepLimits, Swept, TasksStopped,
+    Thread, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId};
+use crate::policy::{Named, Reading};
 use crate::stop::NewOrder;
 use crate::task::Task;
 use crate::time::Timestamp;
@@ -138,6 +140,16 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// Moves the breaker of an upstream by an event, and answers where it stands then. What was reported in a call that is
     /// repeated counts twice.
     async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error>;
+
+    /// The operators' policies, by name.
+    async fn policies(&self) -> Result<Vec<Named>, Error>;
+
+    /// Sets or removes a policy. Writes the audit entry.
+    async fn set_policy(&self, change: PolicyChange) -> Result<PolicyChanged, Error>;
+
+    /// Counts in the window of a policy, and says what was used in it: if nothing that is limited is used up, or in any case
+    /// where it must be. Of a repeated call both count: rather too much than too little.
+    async fn meter(&self, call: MeterCall) -> Result<Reading, Error>;
 
     /// How many partitions there are.
     fn partitions(&self) -> u16;

@@ -103,9 +103,9 @@ pub struct Event {
 pub struct AuditEntry {
     /// When, by the store's clock.
     pub at: Timestamp,
-    /// What was done: `stop`, `force`, `resume`, `create`.
+    /// What was done: `stop`, `force`, `stop_tasks`, `resume`, `set_policy`, `remove_policy`.
     pub action: String,
-    /// Which run.
+    /// Which run; `policies` for a change of the policies.
     pub run: RunId,
     /// Who did it.
     pub actor: String,

@@ -10,11 +10,13 @@ use async_trait::async_trait;
 use coxswain_shared::checkpoint::{StoredCheckpoint, Values};
 use coxswain_shared::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
 use coxswain_shared::plan::Then;
+use coxswain_shared::policy::{Named, Reading};
 use coxswain_shared::stop::NewOrder;
 use coxswain_shared::store::{
-    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, NewEvent,
-    NewRun, Page, Ready, Release, Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled,
-    SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
+    NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
+    Run, RunFilter, Settle, Settled, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits, Swept,
+    TasksStopped, Thread, WorkerRecord,
 };
 use coxswain_shared::task::Task;
 use coxswain_shared::time::Timestamp;
@@ -199,6 +201,18 @@ impl Store for Watched {
 
     async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error> {
         self.timed("breaker", self.inner.breaker(call)).await
+    }
+
+    async fn policies(&self) -> Result<Vec<Named>, Error> {
+        self.timed("policies", self.inner.policies()).await
+    }
+
+    async fn set_policy(&self, change: PolicyChange) -> Result<PolicyChanged, Error> {
+        self.timed("set_policy", self.inner.set_policy(change)).await
+    }
+
+    async fn meter(&self, call: MeterCall) -> Result<Reading, Error> {
+        self.timed("meter", self.inner.meter(call)).await
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {

@@ -218,6 +218,16 @@ macro_rules! store_conformance {
             an_order_with_a_novel_as_its_reason_is_refused
             answers_events_and_graphs_have_limits_too
         );
+        $crate::store_conformance!(@group $make policies:
+            policies_are_set_changed_and_removed_by_name
+            changes_of_policies_are_in_the_audit_trail
+            there_are_so_many_policies_and_no_more
+            a_change_with_a_novel_as_its_reason_is_refused
+            each_subject_has_a_window_of_its_own
+            what_was_used_leaves_with_the_window_and_room_comes_when_it_was_told
+            what_has_happened_is_counted_over_the_limit_too
+            a_window_goes_as_the_pure_function_says
+        );
         $crate::store_conformance!(@group $make upstreams:
             a_burst_is_admitted_and_then_as_many_as_the_rate_allows
             who_comes_back_when_it_was_told_is_admitted

@@ -19,6 +19,7 @@ const GROUPS: [(&str, &str); 17] = [
     ("resume", include_str!("resume.rs")),
     ("reads", include_str!("reads.rs")),
     ("sizes", include_str!("sizes.rs")),
+    ("policies", include_str!("policies.rs")),
     ("upstreams", include_str!("upstreams.rs")),
 ];
 

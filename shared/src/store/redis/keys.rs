@@ -12,11 +12,12 @@
 //! | `P:{p}:ends` | how many runs have ended, by `STATUS|CAUSE`, a hash |
 //! | `P:loc:{RUN}` | where a run is: its locator |
 //! | `P:up:{HOST:PORT}:rate`, `P:up:{HOST:PORT}:breaker` | when an upstream may be called, and whether |
+//! | `P:{p}:policies`, `P:meter:{POLICY:SUBJECT}:PART` | the operators' policies (`p`: of the thread `policies`), and what they count |
 //! | `P:graph:{HASH}`, `P:{workers}:…`, `P:{store}:meta` | graphs, workers, what the database was made with |
 
 use std::fmt;
 
-use crate::id::{GraphHash, Partition, RunId, RunKey, Step, ThreadId};
+use crate::id::{GraphHash, Partition, PolicyName, RunId, RunKey, Step, ThreadId};
 use crate::upstream::UpstreamName;
 
 /// Makes the names under one prefix.
@@ -84,6 +85,11 @@ impl Keys {
     /// What is kept of an upstream.
     pub(super) fn upstream(&self, upstream: &UpstreamName, what: &str) -> String {
         format!("{}:up:{{{upstream}}}:{what}", self.0)
+    }
+
+    /// What a policy counts of a subject, in parts of so many milliseconds.
+    pub(super) fn meter(&self, policy: &PolicyName, subject: &str, part: i64) -> String {
+        format!("{}:meter:{{{policy}:{subject}}}:{part}", self.0)
     }
 
     pub(super) fn meta(&self) -> String {

@@ -52,6 +52,7 @@ mod link;
 mod listing;
 mod merge;
 mod planning;
+mod policies;
 mod push;
 mod reading;
 mod reply;

@@ -50,6 +50,8 @@ pub(super) struct Scripts {
     pub(super) workers: Script,
     pub(super) admit: Script,
     pub(super) breaker: Script,
+    pub(super) set_policy: Script,
+    pub(super) meter: Script,
 }
 
 /// How the scripts know the time: from the server, and from a test.
@@ -99,6 +101,8 @@ impl Scripts {
             workers: script("workers", &[], include_str!("lua/workers.lua")),
             admit: script("admit", &[], include_str!("lua/admit.lua")),
             breaker: script("breaker", &[], include_str!("lua/breaker.lua")),
+            set_policy: script("set_policy", &[BASE], include_str!("lua/set_policy.lua")),
+            meter: script("meter", &[], include_str!("lua/meter.lua")),
         }
     }
 }

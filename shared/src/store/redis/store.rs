@@ -15,12 +15,13 @@ use super::script::{Call, Script, Scripts};
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
 use crate::lifecycle::Tasks;
+use crate::policy::{Named, Reading};
 use crate::stop::NewOrder;
 use crate::store::{
-    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, NewEvent,
-    NewRun, Page, Ready, Release, Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal,
-    SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
-    bounds,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
+    NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
+    Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits,
+    Swept, TasksStopped, Thread, WorkerRecord, bounds,
 };
 use crate::task::Task;
 use crate::time::{Clock, Timestamp};
@@ -254,6 +255,19 @@ impl Store for RedisStore {
     async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error> {
         bounds::breaker(&call)?;
         self.move_breaker(&call).await
+    }
+
+    async fn policies(&self) -> Result<Vec<Named>, Error> {
+        self.read_policies().await
+    }
+
+    async fn set_policy(&self, change: PolicyChange) -> Result<PolicyChanged, Error> {
+        bounds::policy(&change)?;
+        self.change_policy(&change).await
+    }
+
+    async fn meter(&self, call: MeterCall) -> Result<Reading, Error> {
+        self.count(&call).await
     }
 
     fn partitions(&self) -> u16 {

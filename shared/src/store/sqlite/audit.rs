@@ -8,7 +8,9 @@ use super::tx::Tx;
 use crate::id::{Partition, RunId, ThreadId};
 use crate::limits::AUDIT_PER_PARTITION_MAX;
 use crate::stop::NewOrder;
-use crate::store::{AuditEntry, Error, NewRun, Page, Resume, StopTasks, TaskTally, TasksStopped};
+use crate::store::{
+    AuditEntry, Error, NewRun, Page, PolicyChange, PolicyChanged, Resume, StopTasks, TaskTally, TasksStopped,
+};
 
 /// Notes a stop order and what came of it.
 pub(super) fn stop(tx: &mut Tx<'_>, run: &RunId, order: &NewOrder, result: &str) -> Result<()> {
@@ -40,6 +42,19 @@ pub(super) fn stop_tasks(tx: &mut Tx<'_>, stop: &StopTasks, answer: TasksStopped
         actor: stop.order.actor.clone(),
         reason: stop.order.reason.clone(),
         result,
+    };
+    add(tx, &entry)
+}
+
+/// Notes a change of the policies and what came of it.
+pub(super) fn policy(tx: &mut Tx<'_>, change: &PolicyChange, answer: PolicyChanged) -> Result<()> {
+    let entry = AuditEntry {
+        at: tx.now,
+        action: change.action().to_owned(),
+        run: PolicyChange::trail(),
+        actor: change.actor.clone(),
+        reason: change.reason.clone(),
+        result: format!("{}: {answer}", change.name),
     };
     add(tx, &entry)
 }

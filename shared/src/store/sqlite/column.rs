@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::id::{
-    ChannelName, Fence, GraphHash, GraphName, NodeName, Nonce, Partition, Revision, RunId, Step, TaskId, ThreadId,
-    WorkerId,
+    ChannelName, Fence, GraphHash, GraphName, NodeName, Nonce, Partition, PolicyName, Revision, RunId, Step, TaskId,
+    ThreadId, WorkerId,
 };
 use crate::priority::Lane;
 use crate::run::RunStatus;
@@ -31,7 +31,7 @@ macro_rules! names {
         }
     )*};
 }
-names!(RunId, ThreadId, GraphName, GraphHash, NodeName, ChannelName, WorkerId, Nonce);
+names!(RunId, ThreadId, GraphName, GraphHash, NodeName, ChannelName, WorkerId, PolicyName, Nonce);
 
 impl ToSql for TaskId {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {

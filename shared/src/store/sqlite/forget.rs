@@ -1,12 +1,12 @@
-//! What a sweep forgets: tasks of past steps, ended runs, early orders. All within its limits.
+//! What a sweep forgets: tasks of past steps, ended runs, early orders, what policies have counted. All within its limits.
 
 use std::time::Duration;
 
 use rusqlite::params;
 
-use super::early;
 use super::fault::Result;
 use super::tx::Tx;
+use super::{early, policies};
 use crate::id::{Partition, RunId, Step, ThreadId};
 use crate::store::SweepLimits;
 use crate::time::{Timestamp, millis};
@@ -20,7 +20,8 @@ pub(super) fn forget(tx: &mut Tx<'_>, partition: Partition, limits: &SweepLimits
     let steps = forget_steps(tx, partition, limits.tasks)?;
     let runs = forget_runs(tx, partition, limits.runs)?;
     let orders = early::forget(tx, limits.runs)? >= limits.runs;
-    Ok(steps || runs || orders)
+    let counts = policies::forget(tx, limits.tasks)? >= limits.tasks;
+    Ok(steps || runs || orders || counts)
 }
 
 fn before(tx: &Tx<'_>, age: Duration) -> Timestamp {

@@ -48,6 +48,21 @@ CREATE TABLE IF NOT EXISTS task_spend (
     fence INTEGER NOT NULL,
     json  TEXT    NOT NULL
 );
+-- The operators' policies, and what they count: how much was used in one part of a window, as JSON.
+CREATE TABLE IF NOT EXISTS policies (
+    name TEXT PRIMARY KEY,
+    json TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS meters (
+    policy  TEXT    NOT NULL,
+    subject TEXT    NOT NULL,
+    part    INTEGER NOT NULL, -- the length of a part in milliseconds
+    number  INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL, -- when it has left the window
+    used    TEXT    NOT NULL,
+    PRIMARY KEY (policy, subject, part, number)
+);
+CREATE INDEX IF NOT EXISTS meters_by_end ON meters (ends_at);
 CREATE INDEX IF NOT EXISTS task_groups_by_place ON task_groups (run, step, node, first);";
 
 /// How often a file that another process is just setting up is tried, each time for the whole `busy_timeout`.

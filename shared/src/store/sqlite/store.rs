@@ -16,17 +16,18 @@ use super::upstreams::Upstreams;
 use super::watch::Watch;
 use super::writer::Writer;
 use super::{
-    advance, audit, checkpoints, claim, create, events, finish, fleet, lease, listing, ready, resume, schema, scope,
-    stop, sweep, task_row, threads,
+    advance, audit, checkpoints, claim, create, events, finish, fleet, lease, listing, policies, ready, resume, schema,
+    scope, stop, sweep, task_row, threads,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
+use crate::policy::{Named, Reading};
 use crate::stop::NewOrder;
 use crate::store::{
-    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, NewEvent,
-    NewRun, Page, Ready, Release, Released, Renewal, Renewed, Resume, Resumed, Run, RunFilter, Settle, Settled, Signal,
-    SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
-    bounds,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
+    NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
+    Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits,
+    Swept, TasksStopped, Thread, WorkerRecord, bounds,
 };
 use crate::task::Task;
 use crate::time::{Clock, Timestamp};
@@ -280,6 +281,19 @@ impl Store for SqliteStore {
     async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error> {
         bounds::breaker(&call)?;
         Ok(self.upstreams().breaker(call, self.0.clock.now()))
+    }
+
+    async fn policies(&self) -> Result<Vec<Named>, Error> {
+        self.read(policies::all).await
+    }
+
+    async fn set_policy(&self, change: PolicyChange) -> Result<PolicyChanged, Error> {
+        bounds::policy(&change)?;
+        self.write(move |tx| policies::set(tx, &change)).await
+    }
+
+    async fn meter(&self, call: MeterCall) -> Result<Reading, Error> {
+        self.write(move |tx| policies::count(tx, &call)).await
     }
 
     fn partitions(&self) -> u16 {

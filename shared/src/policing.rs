@@ -1,0 +1,262 @@
+//! Applies the operators' policies: who asks, what is counted, and what has come to a limit.
+//!
+//! | who asks | when | what is counted | what follows at a limit |
+//! |---|---|---|---|
+//! | who submits | before a run is made | the run | `refuse`, `stop`: it is refused |
+//! | the scheduler | before a run is planned | the run, at its first plan, of a `pause` | `pause`: it is taken up later |
+//! | a worker | before a task | the task, at its first try | `pause`: it is put off; `stop`: the run is stopped |
+//! | a worker | after a try | what it spent, how long it took, whether it failed | `stop`: the run is stopped |
+//!
+//! A child run counts with the run at the top of its tree, and it is that run which is stopped. Where no policy is set, nobody
+//! asks the store for anything but, once a second, whether there still is none.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::future::try_join_all;
+
+use crate::id::RunId;
+use crate::lifecycle::Tasks;
+use crate::policy::{Limits, Measure, Named, Reached, Then, Usage, Who};
+use crate::store::{Error, MeterCall, NewRun, Run, Store};
+
+/// How often the policies are read: a change holds everywhere after so long.
+const READ_EVERY: Duration = Duration::from_secs(1);
+/// Runs whose top is remembered; beyond it all are forgotten, which costs a read each.
+const TOPS_MAX: usize = 10_000;
+/// How far up a tree of runs it is looked: more than they are nested.
+const UP_MAX: usize = 16;
+
+/// The policies as a process knows them, and the runs that it has asked about.
+#[derive(Debug)]
+pub struct Policing {
+    store: Arc<dyn Store>,
+    policies: Mutex<Option<Arc<[Named]>>>,
+    tops: Mutex<BTreeMap<RunId, Arc<Top>>>,
+}
+
+/// The run at the top of a tree.
+#[derive(Debug)]
+struct Top {
+    id: RunId,
+    who: Who,
+}
+
+/// A policy that a run is counted in, and under whose name.
+#[derive(Debug)]
+struct Counted {
+    named: Named,
+    subject: String,
+}
+
+/// A limit that is reached, and what follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Halt {
+    /// The limit.
+    pub reached: Reached,
+    /// What follows.
+    pub then: Then,
+    /// The run at the top, which is stopped if one is.
+    pub top: RunId,
+}
+
+impl Policing {
+    /// Over a store. Reads nothing yet.
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, policies: Mutex::default(), tops: Mutex::default() }
+    }
+
+    /// Keeps what is known of the policies fresh until the tasks drain.
+    pub async fn keep_fresh(&self, tasks: Tasks) {
+        let mut ticks = tokio::time::interval(READ_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = tasks.draining() => return,
+                _ = ticks.tick() => {}
+            }
+            // What was known still holds.
+            match self.read().await {
+                Err(error) if error.is_retryable() => tracing::debug!(%error, "the policies cannot be read now"),
+                Err(error) => tracing::error!(%error, "the policies cannot be read by this build"),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<Arc<[Named]>, Error> {
+        let policies: Arc<[Named]> = self.store.policies().await?.into();
+        *self.policies.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&policies));
+        Ok(policies)
+    }
+
+    async fn policies(&self) -> Result<Arc<[Named]>, Error> {
+        let known = self.policies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match known {
+            Some(known) => Ok(known),
+            None => self.read().await,
+        }
+    }
+
+    /// Whether a run may be planned now. Children go with their parents.
+    pub async fn may_plan(&self, run: &Run) -> Result<Option<Halt>, Error> {
+        let policies = self.policies().await?;
+        if policies.is_empty() || run.parent.is_some() {
+            return Ok(None);
+        }
+        let top = Top::of(run);
+        let counted = top.counted(&policies, |then| then == Then::Pause);
+        let starts = run.step.get() == 0;
+        let limits = |named: &Named| if starts { named.policy.limits.clone() } else { named.policy.limits.in_flight() };
+        let add = Usage::of(Measure::Runs, u64::from(starts));
+        self.ask(&top.id, &counted, limits, &add).await
+    }
+
+    /// Whether a task of a run may begin now; if so, it counts if it `is_first`, and not another try.
+    pub async fn may_begin(&self, run: &RunId, is_first: bool) -> Result<Option<Halt>, Error> {
+        let Some((top, policies)) = self.top(run).await? else { return Ok(None) };
+        let add = Usage::of(Measure::NodeRuns, u64::from(is_first));
+        let limits = |named: &Named| named.policy.limits.in_flight();
+        let acting = top.counted(&policies, |then| then != Then::Refuse);
+        if let Some(halt) = self.ask(&top.id, &acting, limits, &add).await? {
+            return Ok(Some(halt));
+        }
+        let noting = top.counted(&policies, |then| then == Then::Refuse);
+        self.note(&noting, &add).await?;
+        Ok(None)
+    }
+
+    /// Counts what a try of a task has come to. Says so if a run is to be stopped for it.
+    pub async fn has_ended(&self, run: &RunId, usage: &Usage) -> Result<Option<Halt>, Error> {
+        let Some((top, policies)) = self.top(run).await? else { return Ok(None) };
+        let counted = top.counted(&policies, |_| true);
+        let reached = self.note(&counted, usage).await?;
+        let halt = reached.into_iter().find(|(_, then)| *then == Then::Stop);
+        Ok(halt.map(|(reached, then)| Halt { reached, then, top: top.id.clone() }))
+    }
+
+    /// Asks whether there is room in all of these, and counts in all of them if so.
+    async fn ask(
+        &self,
+        top: &RunId,
+        counted: &[Counted],
+        limits: impl Fn(&Named) -> Limits,
+        add: &Usage,
+    ) -> Result<Option<Halt>, Error> {
+        ask(self.store.as_ref(), top, counted, limits, add).await
+    }
+
+    /// Counts what has happened. Answers what is too much.
+    async fn note(&self, counted: &[Counted], usage: &Usage) -> Result<Vec<(Reached, Then)>, Error> {
+        let one = |counted: &Counted| {
+            let limits = counted.named.policy.limits.in_flight();
+            let add = usage.limited_by(&limits);
+            (!add.is_nothing()).then(|| (counted.call(limits.clone(), add, true), limits))
+        };
+        let calls = counted.iter().filter_map(|counted| {
+            let (call, limits) = one(counted)?;
+            Some(async move {
+                let reading = self.store.meter(call).await?;
+                let reached = counted.named.reached(&counted.subject, &limits, &reading);
+                Ok::<_, Error>(reached.map(|reached| (reached, counted.named.policy.then)))
+            })
+        });
+        Ok(try_join_all(calls).await?.into_iter().flatten().collect())
+    }
+
+    /// The run at the top of a run's tree, with the policies; none where there are none, or the run is gone.
+    async fn top(&self, run: &RunId) -> Result<Option<(Arc<Top>, Arc<[Named]>)>, Error> {
+        let policies = self.policies().await?;
+        if policies.is_empty() {
+            return Ok(None);
+        }
+        let known = self.tops.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned();
+        if let Some(top) = known {
+            return Ok(Some((top, policies)));
+        }
+        let Some(top) = self.find_top(run).await? else { return Ok(None) };
+        let top = Arc::new(top);
+        let mut tops = self.tops.lock().unwrap_or_else(PoisonError::into_inner);
+        if tops.len() >= TOPS_MAX {
+            tops.clear();
+        }
+        tops.insert(run.clone(), Arc::clone(&top));
+        Ok(Some((top, policies)))
+    }
+
+    async fn find_top(&self, run: &RunId) -> Result<Option<Top>, Error> {
+        let mut id = run.clone();
+        for _ in 0..UP_MAX {
+            let Some(found) = self.store.run(&id).await? else { return Ok(None) };
+            match &found.parent {
+                Some(parent) => id = parent.run.clone(),
+                None => return Ok(Some(Top::of(&found))),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Whether a new run may be made; if so, it counts.
+pub async fn may_make(store: &dyn Store, run: &NewRun) -> Result<Option<Halt>, Error> {
+    let policies = store.policies().await?;
+    let who = Who { graph: run.graph.clone(), thread: run.thread.clone(), labels: run.spec.labels.clone() };
+    let top = Top { id: run.id.clone(), who };
+    let counted = top.counted(&policies, |then| then != Then::Pause);
+    // What is made already is made again, and is no other run.
+    if counted.is_empty() || store.locate(&run.id).await?.is_some() {
+        return Ok(None);
+    }
+    let limits = |named: &Named| named.policy.limits.clone();
+    ask(store, &top.id, &counted, limits, &Usage::of(Measure::Runs, 1)).await
+}
+
+async fn ask(
+    store: &dyn Store,
+    top: &RunId,
+    counted: &[Counted],
+    limits: impl Fn(&Named) -> Limits,
+    add: &Usage,
+) -> Result<Option<Halt>, Error> {
+    let asked: Vec<_> = counted.iter().map(|counted| (counted, limits(&counted.named))).collect();
+    let asked: Vec<_> = asked.into_iter().filter(|(_, limits)| !limits.is_empty()).collect();
+    // Of several all are looked at before any counts: what is held up by one of them uses up none of the others.
+    let rounds = if asked.len() > 1 { vec![Usage::default(), *add] } else { vec![*add] };
+    for add in rounds {
+        let calls = asked.iter().map(async |(counted, limits)| {
+            let reading = store.meter(counted.call(limits.clone(), add.limited_by(limits), false)).await?;
+            let reached = (!reading.counted).then(|| counted.named.reached(&counted.subject, limits, &reading));
+            Ok::<_, Error>(reached.flatten().map(|reached| (reached, counted.named.policy.then)))
+        });
+        // A stop outranks a pause.
+        let reached = try_join_all(calls).await?.into_iter().flatten().max_by_key(|(_, then)| *then);
+        if let Some((reached, then)) = reached {
+            return Ok(Some(Halt { reached, then, top: top.clone() }));
+        }
+    }
+    Ok(None)
+}
+
+impl Top {
+    fn of(run: &Run) -> Self {
+        let who = Who { graph: run.graph.clone(), thread: run.thread.clone(), labels: run.spec.labels.clone() };
+        Self { id: run.key.id.clone(), who }
+    }
+
+    fn counted(&self, policies: &[Named], acts: impl Fn(Then) -> bool) -> Vec<Counted> {
+        let one = |named: &Named| Some(Counted { subject: named.policy.subject(&self.who)?, named: named.clone() });
+        policies.iter().filter(|named| acts(named.policy.then)).filter_map(one).collect()
+    }
+}
+
+impl Counted {
+    fn call(&self, limits: Limits, add: Usage, must: bool) -> MeterCall {
+        let Self { named, subject } = self;
+        let (policy, window) = (named.name.clone(), named.policy.window);
+        MeterCall { policy, subject: subject.clone(), add, must, limits, window }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Policies over the embedded store: who is counted, who is held up, and for whom nothing changes.
+
+use super::*;
+use crate::fault::Faults;
+use crate::id::RunKey;
+use crate::outcome::{Failure, FailureKind, Outcome};
+use crate::policy;
+use crate::spend::Spend;
+use crate::store::conformance::{Fixture, make};
+use crate::store::fault::FaultyStore;
+use crate::store::sqlite::{SqliteConfig, SqliteStore};
+use crate::store::{OnConflict, PolicyChange};
+use crate::time::{Clock, Timestamp};
+
+struct Rig {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    calls: Faults,
+}
+
+async fn rig(policies: &str) -> Rig {
+    let clock = Clock::manual(Timestamp::from_millis(1_700_000_000_000));
+    let store = SqliteStore::open(SqliteConfig { clock: clock.clone(), ..SqliteConfig::memory() }).unwrap();
+    let calls = Faults::seeded(0);
+    let store: Arc<dyn Store> = Arc::new(FaultyStore::new(Arc::new(store), calls.clone()));
+    for Named { name, policy } in policy::read(policies).unwrap() {
+        let change = PolicyChange { name, policy: Some(policy), actor: "ann".to_owned(), reason: None };
+        store.set_policy(change).await.unwrap();
+    }
+    Rig { store, clock, calls }
+}
+
+impl Rig {
+    fn policing(&self) -> Policing {
+        Policing::new(Arc::clone(&self.store))
+    }
+
+    /// Submits a run with a label, as `control` does.
+    async fn submit(&self, id: &str, team: &str) -> Result<RunKey, Halt> {
+        let mut run = make::run_on(id, id, OnConflict::Enqueue);
+        run.spec.labels = [("team".to_owned(), team.to_owned())].into();
+        if let Some(halt) = may_make(self.store.as_ref(), &run).await.unwrap() {
+            return Err(halt);
+        }
+        self.store.create_run(run).await.unwrap();
+        Ok(self.store.locate(&make::run_id(id)).await.unwrap().unwrap())
+    }
+
+    async fn run(&self, id: &str) -> Run {
+        self.store.run(&make::run_id(id)).await.unwrap().unwrap()
+    }
+}
+
+fn tokens(count: u64) -> Usage {
+    Usage::of(Measure::Tokens, count)
+}
+
+#[tokio::test]
+async fn new_runs_of_one_label_are_refused_until_there_is_room_and_others_are_made() {
+    let rig = rig("{few: {per: {label: team}, window: 1m, limits: {runs: 2}, then: refuse}}").await;
+    rig.submit("a", "search").await.unwrap();
+    rig.submit("b", "search").await.unwrap();
+    let halt = rig.submit("c", "search").await.unwrap_err();
+    let told = "policy `few` allows 2 runs in 1m for team=search, and there were 2 runs: there is room again in";
+    assert!(halt.reached.to_string().starts_with(told), "{}", halt.reached);
+    rig.submit("a", "search").await.expect("what is there already is no other run");
+    rig.submit("d", "ads").await.expect("another label has a count of its own");
+    rig.clock.advance(halt.reached.room_in);
+    rig.submit("c", "search").await.expect("there is room again");
+    assert_eq!(rig.policing().may_begin(&make::run_id("c"), true).await.unwrap(), None, "in flight it is left alone");
+}
+
+#[tokio::test]
+async fn runs_are_stopped_by_the_task_that_spends_too_much_and_by_the_next_one_of_all_others() {
+    let rig = rig("{dear: {labels: {team: search}, window: 1h, limits: {tokens: 100}, then: stop}}").await;
+    for (id, team) in [("a", "search"), ("b", "search"), ("c", "ads")] {
+        rig.submit(id, team).await.unwrap();
+    }
+    let (policing, [a, b, c]) = (rig.policing(), ["a", "b", "c"].map(make::run_id));
+    assert_eq!(policing.may_begin(&a, true).await.unwrap(), None);
+    assert_eq!(policing.has_ended(&a, &tokens(100)).await.unwrap(), None, "just the limit is not more");
+    let halt = policing.may_begin(&b, true).await.unwrap().expect("all is used up");
+    assert_eq!((halt.then, &halt.top), (Then::Stop, &b));
+    assert_eq!(halt.reached.order().cause, crate::stop::Cause::Budget);
+    let halt = policing.has_ended(&a, &tokens(1)).await.unwrap().expect("it is too much");
+    assert_eq!((halt.then, halt.top, halt.reached.used), (Then::Stop, a, 101));
+    assert!(policing.may_begin(&c, true).await.unwrap().is_none(), "another label");
+    assert!(rig.submit("d", "search").await.is_err(), "new ones are refused");
+}
+
+#[tokio::test]
+async fn a_paused_run_is_neither_planned_nor_are_its_tasks_begun() {
+    let rig = rig("{calm: {window: 1m, limits: {runs: 1, failures: 1}, then: pause}}").await;
+    rig.submit("a", "x").await.unwrap();
+    rig.submit("b", "x").await.expect("it is made, and waits");
+    let policing = rig.policing();
+    assert_eq!(policing.may_plan(&rig.run("a").await).await.unwrap(), None);
+    let halt = policing.may_plan(&rig.run("b").await).await.unwrap().expect("one run starts in a minute");
+    assert_eq!((halt.then, halt.reached.measure), (Then::Pause, Measure::Runs));
+    assert_eq!(policing.may_begin(&make::run_id("a"), true).await.unwrap(), None, "a run that has started goes on");
+    let failed = Outcome::Failed { failure: Failure::new(FailureKind::Handler, "no") };
+    let usage = Usage::of_try(&Spend::default(), Duration::ZERO, Some(&failed));
+    assert_eq!(policing.has_ended(&make::run_id("a"), &usage).await.unwrap(), None, "nothing is stopped");
+    let halt = policing.may_begin(&make::run_id("a"), true).await.unwrap().expect("it has failed once");
+    assert_eq!((halt.then, halt.reached.measure), (Then::Pause, Measure::Failures));
+    rig.clock.advance(Duration::from_secs(63));
+    assert_eq!(policing.may_plan(&rig.run("b").await).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_task_counts_once_however_often_it_is_tried_or_held_up_by_another_policy() {
+    let policies = "
+one: {window: 1m, limits: {node_runs: 2}, then: pause}
+two: {window: 1m, limits: {tokens: 1}, then: pause}";
+    let rig = rig(policies).await;
+    rig.submit("a", "x").await.unwrap();
+    let (policing, a) = (rig.policing(), make::run_id("a"));
+    assert_eq!(policing.may_begin(&a, true).await.unwrap(), None);
+    for _ in 0..5 {
+        assert_eq!(policing.may_begin(&a, false).await.unwrap(), None, "another try is no other task");
+    }
+    policing.has_ended(&a, &tokens(1)).await.unwrap();
+    for _ in 0..5 {
+        let halt = policing.may_begin(&a, true).await.unwrap().expect("the tokens are used up");
+        assert_eq!(halt.reached.policy.as_str(), "two");
+    }
+    rig.clock.advance(Duration::from_secs(30));
+    let one = policy::read(policies).unwrap().into_iter().find(|named| named.name.as_str() == "one").unwrap();
+    let call = MeterCall {
+        policy: one.name,
+        subject: String::new(),
+        add: Usage::default(),
+        must: false,
+        limits: one.policy.limits,
+        window: one.policy.window,
+    };
+    assert_eq!(rig.store.meter(call).await.unwrap().used.get(Measure::NodeRuns), 1);
+}
+
+#[tokio::test]
+async fn a_child_run_counts_with_its_parent_which_is_what_is_stopped() {
+    let rig = rig("{dear: {per: thread, window: 1h, limits: {tool_calls: 1}, then: stop}}").await;
+    let key = rig.submit("top", "x").await.unwrap();
+    let fixture = Fixture::stepped(Arc::clone(&rig.store), rig.clock.clone(), ());
+    fixture.step(&key, 1, vec![make::child(&key, "1:sub:0", "kid", 1)]).await;
+    let policing = rig.policing();
+    let kid = make::run_id("kid");
+    assert_eq!(policing.may_plan(&rig.run("kid").await).await.unwrap(), None);
+    let halt = policing.has_ended(&kid, &Usage::of(Measure::ToolCalls, 2)).await.unwrap().expect("too many");
+    assert_eq!((halt.top.as_str(), halt.reached.whom.as_str()), ("top", " for thread top"));
+    assert!(policing.may_begin(&key.id, true).await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn without_policies_nobody_asks_for_anything_but_them() {
+    let rig = rig("{}").await;
+    rig.submit("a", "x").await.unwrap();
+    let (policing, a) = (rig.policing(), make::run_id("a"));
+    assert_eq!(policing.may_begin(&a, true).await.unwrap(), None);
+    assert_eq!(policing.has_ended(&a, &tokens(5)).await.unwrap(), None);
+    assert_eq!(policing.may_plan(&rig.run("a").await).await.unwrap(), None);
+    let passed = |method| rig.calls.counts(method).passed;
+    assert_eq!((passed("meter"), passed("policies")), (0, 2), "one read by who submits, and one by the policing");
+}
