@@ -9,6 +9,7 @@ use coxswain_shared::id::{Nonce, Partition, TaskKey};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::{Failure, FailureKind};
 use coxswain_shared::plan::{PlanInput, Planned, Then, plan};
+use coxswain_shared::policing::Policing;
 use coxswain_shared::priority::Lane;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::store::{Advance, Advanced, Error, Ready, Store};
@@ -29,6 +30,7 @@ pub(crate) struct Advancer {
     pub(crate) config: SchedulerConfig,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) graphs: Arc<Graphs>,
+    pub(crate) policing: Arc<Policing>,
     pub(crate) outbox: Outbox,
     pub(crate) metrics: SchedulerMetrics,
 }
@@ -74,6 +76,7 @@ impl Advancer {
                 tracing::warn!(%error, run.id = %ready.run.key.id, "a run could not be planned now");
                 return;
             }
+            Err(Unplanned::Paused) => return self.metrics.advanced("paused"),
             Err(Unplanned::Records(error)) => {
                 self.metrics.advanced("unreadable");
                 tracing::error!(%error, run.id = %ready.run.key.id, "a run's records cannot be planned by this build");
@@ -142,6 +145,12 @@ impl Advancer {
             run_deadline: run.deadline_at,
         });
         self.metrics.planned(started.elapsed());
+        if let Ok(Planned { then: Then::Step { .. }, .. }) = &planned
+            && let Some(halt) = self.policing.may_plan(run).await?
+        {
+            tracing::debug!(run.id = %run.key.id, reason = %halt.reached, "a run is held up by a policy");
+            return Err(Unplanned::Paused);
+        }
         Ok(match planned {
             Ok(Planned { checkpoint, changed, then }) => Advance {
                 run: run.key.clone(),
@@ -161,6 +170,8 @@ impl Advancer {
 enum Unplanned {
     #[error("the store did not answer")]
     Store(#[from] Error),
+    #[error("a policy has no room for it now")]
+    Paused,
     #[error("the records do not fit")]
     Records(#[source] coxswain_shared::plan::Error),
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use coxswain_shared::broker::Broker;
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::policing::Policing;
 use coxswain_shared::store::{Signal, Store};
 use coxswain_shared::telemetry::Metrics;
 use tokio::sync::broadcast::error::RecvError;
@@ -48,11 +49,17 @@ impl Scheduler {
         );
         let (dirty, due) = (Arc::new(Dirty::default()), Arc::new(Dirty::default()));
         let graphs = Arc::new(Graphs::default());
+        let policing = Arc::new(Policing::new(Arc::clone(&self.store)));
+        parts.spawn({
+            let (policing, parts) = (Arc::clone(&policing), parts.clone());
+            async move { policing.keep_fresh(parts).await }
+        });
         for _ in 0..self.config.advancers {
             let advancer = Advancer {
                 config: self.config.clone(),
                 store: Arc::clone(&self.store),
                 graphs: Arc::clone(&graphs),
+                policing: Arc::clone(&policing),
                 outbox: outbox.clone(),
                 metrics: self.metrics.clone(),
             };

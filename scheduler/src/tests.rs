@@ -8,7 +8,7 @@ use coxswain_shared::broker::{Broker, LocalBroker};
 use coxswain_shared::config::Source;
 use coxswain_shared::graph::canonical::{Canonical, canonical};
 use coxswain_shared::graph::{Channel, Graph, Node};
-use coxswain_shared::id::{GraphHash, PoolName, RunId};
+use coxswain_shared::id::{GraphHash, PolicyName, PoolName, RunId};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::Outcome;
 use coxswain_shared::priority::Lane;
@@ -17,7 +17,7 @@ use coxswain_shared::spend::Spend;
 use coxswain_shared::stop::Cause;
 use coxswain_shared::store::conformance::{Fixture, make};
 use coxswain_shared::store::{
-    Claimed, Created, NewRun, Run, Settle, Store, StoredGraph, Verdict,
+    Claimed, Created, NewRun, PolicyChange, Run, Settle, Store, StoredGraph, Verdict,
     sqlite::{SqliteConfig, SqliteStore},
 };
 use coxswain_shared::telemetry::Metrics;
@@ -175,6 +175,23 @@ async fn figures_that_are_not_the_schedulers_own_are_looked_up() {
     fleet.shows(r#"cox_store_runs_ended_total{cause="policy",status="cancelled"} 1"#).await;
     fleet.start_worker().await;
     fleet.shows(r#"cox_backlog{pool="default",priority="normal"} 0"#).await;
+}
+
+#[tokio::test]
+async fn a_run_for_which_a_policy_has_no_room_is_planned_once_there_is() {
+    let fleet = Fleet::start(SchedulerConfig { hold: Duration::from_secs(1), ..embedded() });
+    let name = PolicyName::new("calm").unwrap();
+    let policy = serde_json::from_value(json!({"window": "1h", "limits": {"runs": 1}, "then": "pause"})).unwrap();
+    let change = PolicyChange { name, policy: Some(policy), actor: "ann".to_owned(), reason: None };
+    fleet.store.set_policy(change.clone()).await.unwrap();
+    fleet.start_worker().await;
+    let first = fleet.submit("r1", counting_to(2)).await;
+    assert_eq!(fleet.end(&first).await.status, RunStatus::Succeeded, "a run that has started goes on");
+    let second = fleet.submit("r2", counting_to(2)).await;
+    fleet.shows(r#"cox_advances_total{answer="paused"} 2"#).await;
+    assert_eq!(fleet.store.run(&second).await.unwrap().unwrap().status, RunStatus::Queued);
+    fleet.store.set_policy(PolicyChange { policy: None, ..change }).await.unwrap();
+    assert_eq!(fleet.end(&second).await.status, RunStatus::Succeeded);
 }
 
 #[tokio::test]

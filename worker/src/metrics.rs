@@ -1,6 +1,7 @@
 //! What a worker counts: typed handles, with labels from closed sets.
 
 use coxswain_shared::limits::Limit;
+use coxswain_shared::policing::Halt;
 use coxswain_shared::telemetry::{self, stop_buckets};
 use nix::sys::signal::Signal;
 use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
@@ -18,6 +19,7 @@ pub(crate) struct Metrics {
     upstream_calls: IntGaugeVec,
     upstream_put_off: IntCounterVec,
     upstream_refused: IntCounterVec,
+    policy_halts: IntCounterVec,
     pub(crate) llm_fallbacks: IntCounter,
     pub(crate) warm_starts: IntCounter,
     pub(crate) leases_lost: IntCounter,
@@ -131,6 +133,11 @@ impl Metrics {
                 "Calls that failed without being made, since the upstream's breaker was open.",
                 &["upstream"],
             ),
+            policy_halts: registry.counters(
+                "cox_policy_halts_total",
+                "Tasks that a policy of the operators put off, and runs that it stopped.",
+                &["policy", "then"],
+            ),
             llm_fallbacks: registry
                 .counter("cox_llm_fallbacks_total", "Times that a model was asked in place of one that was not to be had."),
             warm_starts: registry.counter("cox_warm_starts_total", "Warm processes that were started."),
@@ -197,6 +204,10 @@ impl Metrics {
 
     pub(crate) fn refused(&self, upstream: &str) {
         self.upstream_refused.with_label_values(&[upstream]).inc();
+    }
+
+    pub(crate) fn policy_halt(&self, halt: &Halt) {
+        self.policy_halts.with_label_values(&[halt.reached.policy.as_str(), halt.then.name()]).inc();
     }
 
     pub(crate) fn slots(&self, all: usize, busy: usize, stuck: usize) {

@@ -1,8 +1,9 @@
 //! Why a request was not carried out, and what can be done about it.
 
 use crate::graph::canonical;
-use crate::id::{ChannelName, GraphHash, NodeName, RunId, Step, ThreadId};
-use crate::limits::{LABELS_MAX, Limit, MAX_STEPS_CEILING, TEXT_BYTES_MAX};
+use crate::id::{ChannelName, GraphHash, NodeName, PolicyName, RunId, Step, ThreadId};
+use crate::limits::{LABELS_MAX, Limit, MAX_STEPS_CEILING, POLICIES_MAX, TEXT_BYTES_MAX};
+use crate::policy::Reached;
 use crate::run::RunStatus;
 use crate::{duration, state, store};
 
@@ -112,6 +113,23 @@ pub enum Error {
         /// The limit.
         max: usize,
     },
+    /// A policy of the operators has no room for another run.
+    #[error("the run is refused: {0}")]
+    Refused(Reached),
+    /// There is no such policy.
+    #[error("there is no policy `{name}`")]
+    NoSuchPolicy {
+        /// The name that was given.
+        name: PolicyName,
+        /// What was probably meant.
+        nearest: Option<String>,
+    },
+    /// There are as many policies as may be.
+    #[error("the policy `{0}` is not set: there are {POLICIES_MAX} policies, as many as may be")]
+    TooManyPolicies(PolicyName),
+    /// A policy counts all runs together.
+    #[error("policy `{0}` has one count for all runs: nobody has a count of its own")]
+    NoSubjects(PolicyName),
     /// The id that was chosen for a new run is taken.
     #[error("a run `{run}` exists already; it is {status}")]
     IdTaken {
@@ -226,9 +244,11 @@ impl Error {
                 }
                 store::Error::Corrupt { .. } | store::Error::Format { .. } => ErrorKind::Internal,
             },
-            Self::RunNotFound(_) | Self::ThreadNotFound(_) | Self::NoSuchStep { .. } | Self::NoCheckpoint { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::RunNotFound(_)
+            | Self::ThreadNotFound(_)
+            | Self::NoSuchPolicy { .. }
+            | Self::NoSuchStep { .. }
+            | Self::NoCheckpoint { .. } => ErrorKind::NotFound,
             Self::GraphMissing(_) | Self::GraphUnreadable { .. } => ErrorKind::Internal,
             Self::UnknownChannel { .. }
             | Self::UnknownNode { .. }
@@ -243,9 +263,12 @@ impl Error {
             | Self::UnknownAnswer { .. }
             | Self::AnswerForm { .. }
             | Self::OneRun
+            | Self::NoSubjects(_)
             | Self::NoFilter => ErrorKind::Usage,
             Self::ThreadBusy { .. }
             | Self::QueueFull { .. }
+            | Self::Refused(_)
+            | Self::TooManyPolicies(_)
             | Self::IdTaken { .. }
             | Self::InFlight { .. }
             | Self::Over { .. }
@@ -273,6 +296,13 @@ impl Error {
                 Some("wait for it, or choose what happens to it: enqueue, interrupt or rollback".to_owned())
             }
             Self::QueueFull { .. } => Some("wait until some have run, or cancel some".to_owned()),
+            Self::Refused(_) => Some("submit it again by then; `cox policy list` shows the policies".to_owned()),
+            Self::NoSuchPolicy { nearest, .. } => Some(match nearest {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => "`cox policy list` shows those that there are".to_owned(),
+            }),
+            Self::TooManyPolicies(_) => Some("remove one that is not needed".to_owned()),
+            Self::NoSubjects(_) => Some("ask without a subject".to_owned()),
             Self::IdTaken { .. } => Some("choose another id, or none".to_owned()),
             Self::InFlight { .. } => Some("wait until it has ended, or cancel it first".to_owned()),
             Self::Waits(_) => Some("answer it; or cancel it, then take it up from any checkpoint".to_owned()),

@@ -9,6 +9,7 @@ mod follow;
 mod graphs;
 mod look;
 mod patience;
+pub mod policies;
 mod resume;
 pub mod scope;
 mod submit;

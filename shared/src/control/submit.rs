@@ -10,6 +10,7 @@ use crate::checkpoint::Values;
 use crate::graph::Graph;
 use crate::id::{GraphHash, NodeName, RunId, RunKey, Step, TaskId, ThreadId};
 use crate::limits::{LABELS_MAX, Limit, MAX_STEPS_CEILING, TEXT_BYTES_MAX};
+use crate::policing;
 use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::spend::Budget;
@@ -124,6 +125,9 @@ async fn make(store: &dyn Store, graph_hash: GraphHash, submission: Submission) 
 
 /// Makes a run, and repeats that until the store has answered.
 pub(super) async fn put(store: &dyn Store, run: NewRun) -> Result<Submitted, Error> {
+    if let Some(halt) = patiently(async || policing::may_make(store, &run).await).await? {
+        return Err(Error::Refused(halt.reached));
+    }
     let thread = run.thread.clone();
     let mut repeated = false;
     let created = patiently(async || {

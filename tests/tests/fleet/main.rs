@@ -13,6 +13,7 @@ mod messages;
 mod models;
 mod outages;
 mod partitions;
+mod policies;
 mod priorities;
 mod rig;
 mod stops;

@@ -9,15 +9,17 @@ use coxswain_shared::graph::Graph;
 use coxswain_shared::id::{NodeName, TaskKey};
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind};
+use coxswain_shared::policing::Halt;
 use coxswain_shared::stop::EndReason;
 use coxswain_shared::store::Lease;
 use tokio::time::Instant;
 
-use super::Shared;
 use super::claim::{Answer, Granted, claim};
 use super::classify::{self, Consequence, Finish, classify};
 use super::close::{Closing, Report};
+use super::police::{Barred, barred};
 use super::supervise::{Ended, supervise};
+use super::{Meter, Shared, Switch};
 use crate::clock::StoreClock;
 use crate::events::Buffer;
 use crate::graphs;
@@ -80,30 +82,58 @@ async fn work_on(shared: &Arc<Shared>, granted: Granted) -> Dealt {
     let Granted { task, lease, switch, hold } = granted;
     CrashPoint::Claimed.reach().await;
     tracing::debug!(run.id = %task.run.id, task = %task.task, attempt = %lease.attempt, fence = %lease.fence, "claimed");
-    let fetched = tokio::select! {
-        biased;
-        fetched = fetch_graph(shared, &lease) => fetched,
-        _ = switch.given() => Err(NodeError::Stopped),
-    };
-    let graph = fetched.and_then(|graph| check_node(graph, &task));
-    let events = Buffer::new(task.clone(), switch.clone(), shared.flusher.clone());
-    let (ctx, ended) = match graph {
-        Ok(graph) => {
-            let assignment = assign(&shared.clock, task.clone(), lease.clone(), graph);
-            let ctx = Context::new(assignment, switch.clone(), hold.meter(), events);
-            let ended = match shared.kinds.start(ctx.clone()) {
-                Ok(_) if switch.notice().is_some() => Ended::without_work(Finish::Dropped, &switch),
-                Ok(work) => supervise(&shared.place, &ctx, work).await,
-                Err(error) => Ended::without_work(Finish::Returned(Err(error)), &switch),
-            };
-            (Some(ctx), ended)
-        }
-        Err(error) => (None, Ended::without_work(Finish::Returned(Err(error)), &switch)),
-    };
+    let Tried { ctx, ended, begun, halt } = attempt(shared, &task, &lease, (&switch, hold.meter())).await;
     CrashPoint::Ran.reach().await;
     let kind = ctx.as_ref().map_or("unknown", |ctx| ctx.definition().kind.name());
-    let (report, consequence) = conclude(shared, &task, &lease, ctx.as_ref(), ended);
+    let (report, consequence) = conclude(shared, &task, &lease, ctx.as_ref(), ended, begun);
+    let consequence = match (halt, consequence) {
+        // Whatever else has come up meanwhile, an order or a lost lease, prevails.
+        (Some(halt), Consequence::HandBack) => Consequence::StopByPolicy(halt),
+        (_, consequence) => consequence,
+    };
     Closing { shared, kind, fence: lease.fence, switch, hold, report, task, ctx }.close(consequence).await
+}
+
+/// An attempt that has come to its end.
+struct Tried {
+    ctx: Option<Context>,
+    ended: Ended,
+    /// When the work began; absent if it did not.
+    begun: Option<Instant>,
+    /// The policy that stops the run instead.
+    halt: Option<Box<Halt>>,
+}
+
+/// Finds out what there is to do, whether it may be done, and does it.
+async fn attempt(shared: &Arc<Shared>, task: &TaskKey, lease: &Lease, (switch, meter): (&Switch, Meter)) -> Tried {
+    let without = |ctx, finish| Tried { ctx, ended: Ended::without_work(finish, switch), begun: None, halt: None };
+    let refused = |error| Finish::Returned(Err(error));
+    let fetched = tokio::select! {
+        biased;
+        fetched = fetch_graph(shared, lease) => fetched,
+        _ = switch.given() => Err(NodeError::Stopped),
+    };
+    let graph = match fetched.and_then(|graph| check_node(graph, task)) {
+        Ok(graph) => graph,
+        Err(error) => return without(None, refused(error)),
+    };
+    let events = Buffer::new(task.clone(), switch.clone(), shared.flusher.clone());
+    let assignment = assign(&shared.clock, task.clone(), lease.clone(), graph);
+    let ctx = Context::new(assignment, switch.clone(), meter, events);
+    match barred(shared, task, lease, switch).await {
+        Some(Barred::Later(error)) => return without(Some(ctx), refused(error)),
+        Some(Barred::Stopped(halt)) => return Tried { halt: Some(halt), ..without(Some(ctx), Finish::Dropped) },
+        None => {}
+    }
+    match shared.kinds.start(ctx.clone()) {
+        Ok(_) if switch.notice().is_some() => without(Some(ctx), Finish::Dropped),
+        Ok(work) => {
+            let begun = Some(Instant::now());
+            let ended = supervise(&shared.place, &ctx, work).await;
+            Tried { ctx: Some(ctx), ended, begun, halt: None }
+        }
+        Err(error) => without(Some(ctx), refused(error)),
+    }
 }
 
 /// The graph of a lease; repeats the call for as long as the store is unavailable.
@@ -153,6 +183,7 @@ fn conclude(
     lease: &Lease,
     ctx: Option<&Context>,
     ended: Ended,
+    begun: Option<Instant>,
 ) -> (Report, Consequence) {
     let Ended { finish, notice, gone, cleaned, stuck } = ended;
     let is_stuck = stuck.is_some();
@@ -177,7 +208,7 @@ fn conclude(
     if let Some(retries) = retries.filter(|_| is_paid && !consequence.is_retry()) {
         retries.give_back();
     }
-    (Report { notice, gone, cleaned, is_good, is_stuck }, consequence)
+    (Report { notice, begun, gone, cleaned, is_good, is_stuck }, consequence)
 }
 
 /// How long the limit was that a reason names.

@@ -21,6 +21,7 @@ use coxswain_shared::graph::Retry;
 use coxswain_shared::id::AttemptNumber;
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind, Outcome};
+use coxswain_shared::policing::Halt;
 use coxswain_shared::retry;
 use coxswain_shared::stop::EndReason;
 use coxswain_shared::store::Verdict;
@@ -68,6 +69,8 @@ pub(crate) enum Consequence {
         /// Whether nothing of it runs on.
         confirmed: bool,
     },
+    /// An order that stops its run, or the one at the top of its tree, which a policy of the operators gives; then the proof.
+    StopByPolicy(Box<Halt>),
     /// Nothing: the task is queued again, and this was no try.
     HandBack,
     /// Nothing at all.
@@ -270,6 +273,7 @@ mod tests {
             Consequence::Release { refused_result: false, confirmed: true } => "released",
             Consequence::Release { confirmed: false, .. } => "released, unconfirmed",
             Consequence::StopRun { .. } => "run stopped",
+            Consequence::StopByPolicy(_) => panic!("a policy speaks before the work"),
             Consequence::HandBack => "handed back",
             Consequence::Abandon => "abandoned",
         }

@@ -9,6 +9,8 @@ use coxswain_shared::crashpoint::CrashPoint;
 use coxswain_shared::id::{Fence, NodeName, TaskKey};
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
+use coxswain_shared::policing::Halt;
+use coxswain_shared::policy::Usage;
 use coxswain_shared::spend::Spend;
 use coxswain_shared::stop::{Cause, EndReason, NewOrder, StopProof};
 use coxswain_shared::store::{self, Release, Released, Settle, Settled, StopAnswer, Verdict};
@@ -31,6 +33,8 @@ const CALLS_AFTER_LOSS: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) notice: Option<Notice>,
+    /// When the work began; absent if it did not.
+    pub(crate) begun: Option<Instant>,
     pub(crate) gone: Instant,
     pub(crate) cleaned: Option<Instant>,
     pub(crate) is_good: bool,
@@ -79,13 +83,15 @@ impl Closing<'_> {
     pub(crate) async fn close(self, consequence: Consequence) -> Dealt {
         self.count_limit();
         self.finish_events(&consequence).await;
+        let halt = self.count_for_policies(&consequence).await;
         match consequence {
-            Consequence::Settle(verdict) => self.settle(verdict).await,
+            Consequence::Settle(verdict) => self.settle(verdict, halt).await,
             Consequence::Release { refused_result, confirmed } => {
                 let since = self.ordered_at();
                 self.release(refused_result, confirmed, since).await
             }
             Consequence::StopRun { confirmed } => self.stop_run(confirmed).await,
+            Consequence::StopByPolicy(halt) => self.stop_by_policy(&halt).await,
             Consequence::HandBack => self.hand_back().await,
             Consequence::Abandon => self.abandon(),
         }
@@ -98,7 +104,7 @@ impl Closing<'_> {
         }
     }
 
-    async fn settle(self, verdict: Verdict) -> Dealt {
+    async fn settle(self, verdict: Verdict, halt: Option<Halt>) -> Dealt {
         let end = if self.report.is_stuck { AttemptEnd::Stuck } else { end_of(&verdict) };
         let (run, task) = (&self.task.run.id, &self.task.task);
         if let Verdict::PutOff { failure, after } = &verdict {
@@ -122,6 +128,9 @@ impl Closing<'_> {
             Ok(Settled::Accepted { .. }) => {
                 CrashPoint::Settled.reach().await;
                 self.shared.metrics.attempt(self.kind, end);
+                if let Some(halt) = halt {
+                    self.order_by_policy(&halt).await;
+                }
                 Dealt::Ack
             }
             Ok(Settled::Stale) => self.lost(),
@@ -151,6 +160,40 @@ impl Closing<'_> {
             }
             Err(_) => self.give_up(),
         }
+    }
+
+    /// Stops the run, or the one at the top of its tree, for which a policy has no room; then releases.
+    async fn stop_by_policy(self, halt: &Halt) -> Dealt {
+        let Some(answer) = self.order_by_policy(halt).await else { return self.give_up() };
+        let since = match answer {
+            StopAnswer::Accepted(report) | StopAnswer::Already { report, .. } => Some(report.order.at),
+            StopAnswer::Finished(_) | StopAnswer::Early => None,
+        };
+        self.release(false, true, since).await
+    }
+
+    async fn order_by_policy(&self, halt: &Halt) -> Option<StopAnswer> {
+        let order = halt.reached.order();
+        tracing::warn!(run.id = %halt.top, reason = %halt.reached, "a policy stops a run");
+        self.persist(|| self.shared.store.stop(&halt.top, order.clone())).await.ok()
+    }
+
+    /// Tells the policies what the try has come to, also where nothing of it is written: it was spent. Answers if one stops the run.
+    async fn count_for_policies(&self, consequence: &Consequence) -> Option<Halt> {
+        let took = self.report.gone.saturating_duration_since(self.report.begun?);
+        let outcome = match consequence {
+            Consequence::Settle(Verdict::Done(outcome)) => Some(outcome),
+            Consequence::Settle(Verdict::Retry { .. } | Verdict::PutOff { .. })
+            | Consequence::Release { .. }
+            | Consequence::StopRun { .. }
+            | Consequence::StopByPolicy(_)
+            | Consequence::HandBack
+            | Consequence::Abandon => None,
+        };
+        let usage = Usage::of_try(&self.spent(), took, outcome);
+        let halt = self.persist(|| self.shared.policing.has_ended(&self.task.run.id, &usage)).await.ok()??;
+        self.shared.metrics.policy_halt(&halt);
+        Some(halt)
     }
 
     /// Lets go of the lease. `since` is when the attempt was to end, for the figures.

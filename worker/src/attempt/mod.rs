@@ -15,6 +15,7 @@ mod classify;
 mod close;
 mod job;
 mod meter;
+mod police;
 mod shared;
 mod state;
 mod supervise;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use coxswain_shared::id::WorkerId;
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::policing::Policing;
 use coxswain_shared::store::Store;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) place: WorkPlace,
     pub(crate) leases: Arc<Leases>,
     pub(crate) graphs: Graphs,
+    pub(crate) policing: Policing,
     pub(crate) clock: StoreClock,
     pub(crate) flusher: mpsc::Sender<Arc<Buffer>>,
     /// No new work is begun.

@@ -7,6 +7,7 @@ use coxswain_shared::broker::Broker;
 use coxswain_shared::duration::DURATION_MAX;
 use coxswain_shared::id::WorkerId;
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::policing::Policing;
 use coxswain_shared::store::Store;
 use coxswain_shared::telemetry::Health;
 use tokio::sync::{Notify, mpsc};
@@ -129,6 +130,7 @@ impl Worker {
                 heartbeat: self.config.heartbeat,
                 stuck_max: self.config.stuck_max(),
             },
+            policing: Policing::new(Arc::clone(&self.store)),
             store: self.store,
             metrics: self.metrics,
             kinds: self.kinds,
@@ -146,6 +148,10 @@ impl Worker {
         let services = Tasks::new();
         services.spawn(run_heartbeat(Arc::clone(&shared), self.report.clone()));
         services.spawn(run_signals(Arc::clone(&shared)));
+        services.spawn({
+            let (shared, services) = (Arc::clone(&shared), services.clone());
+            async move { shared.policing.keep_fresh(services).await }
+        });
         services.spawn(run_flusher(buffers, Arc::clone(&shared.store), shared.metrics.clone()));
         services.spawn(run_report(Arc::clone(&shared), self.config.clone(), self.report.clone(), started_at));
 

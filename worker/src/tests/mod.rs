@@ -14,6 +14,7 @@ mod http;
 mod isolation;
 mod llm;
 mod llm_faults;
+mod policies;
 mod priorities;
 mod shutdown;
 mod spending;

@@ -1,0 +1,54 @@
+//! What the operators' policies say before a task begins, and what they count of its try.
+
+use std::time::Duration;
+
+use coxswain_shared::id::{AttemptNumber, TaskKey};
+use coxswain_shared::outcome::{Failure, FailureKind};
+use coxswain_shared::policing::Halt;
+use coxswain_shared::policy::Then;
+use coxswain_shared::store::Lease;
+
+use super::{Shared, Switch};
+use crate::handler::NodeError;
+use crate::pause::Pause;
+
+/// How soon, and how late at most, a task comes back that a policy has put off: the policy may be changed meanwhile.
+const BACK_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
+
+/// Why a task does not begin.
+pub(super) enum Barred {
+    /// There is no room now: it comes back later.
+    Later(NodeError),
+    /// Its run is stopped.
+    Stopped(Box<Halt>),
+}
+
+/// Why a task may not begin; repeats the question until it is answered, or the attempt is to end anyway.
+pub(super) async fn barred(shared: &Shared, task: &TaskKey, lease: &Lease, switch: &Switch) -> Option<Barred> {
+    let is_first = lease.attempt == AttemptNumber::new(1);
+    let mut pause = Pause::new();
+    let halt = loop {
+        let asked = tokio::select! {
+            biased;
+            asked = shared.policing.may_begin(&task.run.id, is_first) => asked,
+            _ = switch.given() => return None,
+        };
+        match asked {
+            Ok(halt) => break halt?,
+            Err(error) if error.is_retryable() => pause.wait().await,
+            Err(error) => {
+                tracing::error!(%error, run.id = %task.run.id, "the policies cannot be read by this build: none of them holds here");
+                return None;
+            }
+        }
+    };
+    shared.metrics.policy_halt(&halt);
+    Some(match halt.then {
+        Then::Stop => Barred::Stopped(Box::new(halt)),
+        Then::Pause | Then::Refuse => {
+            let after = halt.reached.room_in.clamp(BACK_AFTER.0, BACK_AFTER.1);
+            let failure = Failure::new(FailureKind::PutOff, halt.reached.to_string());
+            Barred::Later(NodeError::PutOff { failure, after })
+        }
+    })
+}
