@@ -3,8 +3,8 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::command::{
-    audit, bench, cancel, completions, exit_codes, get, graph, history, list, resume, run, state, submit, up, watch,
-    workers,
+    audit, bench, cancel, completions, exit_codes, get, graph, history, list, policy, resume, run, state, submit, up,
+    watch, workers,
 };
 use crate::context::Context;
 use crate::exit::Exit;
@@ -73,6 +73,8 @@ pub(crate) enum Command {
     State(state::Args),
     /// Show who stopped, resumed and changed what, and what came of it
     Audit(audit::Args),
+    /// Limit what runs of a graph, a label or a thread may use in a window
+    Policy(policy::Args),
     /// Check or draw a graph, or print the schema of its file
     Graph(graph::Args),
     /// Run a scheduler and a worker in this process until they are told to end
@@ -101,6 +103,7 @@ impl Command {
             Self::History(args) => args.run(context).await,
             Self::State(args) => args.run(context).await,
             Self::Audit(args) => args.run(context).await,
+            Self::Policy(args) => args.run(context).await,
             Self::Graph(args) => args.run(context).await,
             Self::Up(args) => Box::pin(args.run(context)).await,
             Self::Bench(args) => Box::pin(args.run(context)).await,

@@ -13,7 +13,7 @@ pub(crate) enum Exit {
     RunTimedOut,
     /// The run was cancelled.
     RunCancelled,
-    /// There is no such run, checkpoint or thread.
+    /// There is no such run, checkpoint, thread or policy.
     NotFound,
     /// It cannot be done as things stand.
     Conflict,
@@ -73,8 +73,10 @@ impl Exit {
             Self::RunFailed => "the run failed",
             Self::RunTimedOut => "the run timed out",
             Self::RunCancelled => "the run was cancelled",
-            Self::NotFound => "there is no such run or checkpoint",
-            Self::Conflict => "it cannot be done as things stand: a busy thread, a run that is not interrupted",
+            Self::NotFound => "there is no such run, checkpoint or policy",
+            Self::Conflict => {
+                "it cannot be done as things stand: a busy thread, a policy without room, a run that is not interrupted"
+            }
             Self::Interrupted => "the run waits for a human: see `cox resume`",
             Self::StillStopping => "runs have not stopped within the time given to `--wait`",
             Self::Usage => "flags, input, graph or configuration are mistaken",

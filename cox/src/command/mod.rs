@@ -9,6 +9,7 @@ pub(crate) mod get;
 pub(crate) mod graph;
 pub(crate) mod history;
 pub(crate) mod list;
+pub(crate) mod policy;
 pub(crate) mod resume;
 pub(crate) mod run;
 pub(crate) mod state;

@@ -120,7 +120,7 @@ async fn with_json_a_run_writes_a_line_for_each_thing_that_happens() {
 async fn every_command_has_json() {
     let desk = Desk::new();
     desk.run("run hello.yaml --id a").await;
-    for words in ["get a", "list", "history a", "state a", "audit", "audit a", "workers", "exit-codes"] {
+    for words in ["get a", "list", "history a", "state a", "audit", "audit a", "workers", "exit-codes", "policy list"] {
         desk.json(words).await;
     }
     desk.json("graph check hello.yaml").await;
@@ -303,6 +303,45 @@ async fn a_run_ends_once_it_has_spent_its_budget_and_goes_on_with_another() {
     assert_eq!(code(&output), 1, "{output:?}");
     assert_eq!(desk.json("get b").await["run"]["spent"]["output_tokens"], 20, "what it took over is not spent again");
     assert_eq!(desk.json("state b").await["values"]["rounds"], 4);
+}
+
+#[tokio::test]
+async fn policies_refuse_stop_and_are_told_to_who_asks() {
+    let desk = Desk::new();
+    let file = desk.path().join("policies.yaml");
+    std::fs::write(&file, "few: {window: 1h, limits: {runs: 1}, then: explode}").unwrap();
+    let output = desk.run("policy apply policies.yaml").await;
+    assert_eq!(code(&output), 64, "{output:?}");
+    assert!(output.stderr.contains("`few`: unknown variant `explode`"), "{output:?}");
+
+    let policies = "
+few: {graph: hello, window: 1h, limits: {runs: 1}, then: refuse}
+dear: {graph: spend*, per: thread, window: 1h, limits: {tokens: 15}, then: stop}";
+    std::fs::write(&file, policies).unwrap();
+    let set = desk.json("policy apply policies.yaml --reason month").await;
+    assert_eq!(set, json!([{"name": "dear", "answer": "set"}, {"name": "few", "answer": "set"}]));
+    assert_eq!(code(&desk.run("run hello.yaml --id a").await), 0);
+    let output = desk.run("run hello.yaml --id b").await;
+    let why = "the run is refused: policy `few` allows 1 runs in 1h, and there were 1 runs: there is room again in";
+    assert!(code(&output) == 5 && output.stderr.contains(why), "{output:?}");
+    assert_eq!(code(&desk.run("get b").await), 4, "it was not made");
+
+    let output = desk.run("run spending.yaml --id c --thread t").await;
+    assert_eq!(code(&output), 1, "{output:?}");
+    let order = desk.json("get c").await["run"]["stop"]["order"].clone();
+    assert_eq!((&order["cause"], &order["actor"]), (&json!("budget"), &json!("policy dear")));
+    let shown = desk.run("policy show dear t").await;
+    assert!(shown.stdout.contains("used for thread t: 20 tokens of 15 tokens"), "{shown:?}");
+    assert!(desk.run("policy list").await.stdout.contains("spend*"));
+
+    std::fs::write(&file, "few: {graph: hello, window: 1h, limits: {runs: 9}, then: refuse}").unwrap();
+    let set = desk.json("policy apply policies.yaml --prune").await;
+    assert_eq!(set, json!([{"name": "dear", "answer": "removed"}, {"name": "few", "answer": "set"}]));
+    assert_eq!(code(&desk.run("run hello.yaml --id b").await), 0, "there is room now");
+    let output = desk.run("policy remove fwe").await;
+    assert!(code(&output) == 4 && output.stderr.contains("did you mean `few`?"), "{output:?}");
+    let trail = desk.json("audit policies").await;
+    assert_eq!(trail["rows"].as_array().unwrap().len(), 4, "{trail}");
 }
 
 #[tokio::test]
