@@ -2,7 +2,7 @@
 
 const LIST: &str = include_str!("list.rs");
 
-const GROUPS: [(&str, &str); 17] = [
+const GROUPS: [(&str, &str); 18] = [
     ("create", include_str!("create.rs")),
     ("threads", include_str!("threads.rs")),
     ("stop", include_str!("stop.rs")),
