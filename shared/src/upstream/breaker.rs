@@ -13,6 +13,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::Nonce;
 use crate::time::Timestamp;
 
@@ -37,7 +39,8 @@ impl Default for BreakerLimits {
 }
 
 /// Where a breaker stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
 pub enum Breaker {
     /// Calls are made, and counted.
     Closed {

@@ -1,4 +1,5 @@
-//! What a sweep forgets: tasks of past steps, ended runs, early orders, what policies have counted. All within its limits.
+//! What a sweep forgets: tasks of past steps, ended runs, early orders, upstreams, what policies have counted. All within its
+//! limits.
 
 use std::time::Duration;
 
@@ -6,7 +7,7 @@ use rusqlite::params;
 
 use super::fault::Result;
 use super::tx::Tx;
-use super::{early, policies};
+use super::{early, policies, upstreams};
 use crate::id::{Partition, RunId, Step, ThreadId};
 use crate::store::SweepLimits;
 use crate::time::{Timestamp, millis};
@@ -21,7 +22,8 @@ pub(super) fn forget(tx: &mut Tx<'_>, partition: Partition, limits: &SweepLimits
     let runs = forget_runs(tx, partition, limits.runs)?;
     let orders = early::forget(tx, limits.runs)? >= limits.runs;
     let counts = policies::forget(tx, limits.tasks)? >= limits.tasks;
-    Ok(steps || runs || orders || counts)
+    let upstreams = upstreams::forget(tx, limits.runs)?;
+    Ok(steps || runs || orders || counts || upstreams)
 }
 
 fn before(tx: &Tx<'_>, age: Duration) -> Timestamp {

@@ -63,6 +63,17 @@ CREATE TABLE IF NOT EXISTS meters (
     PRIMARY KEY (policy, subject, part, number)
 );
 CREATE INDEX IF NOT EXISTS meters_by_end ON meters (ends_at);
+-- How often upstreams are called, and their breakers, for as long as that matters.
+CREATE TABLE IF NOT EXISTS upstream_rates (
+    upstream  TEXT PRIMARY KEY,
+    arrival   INTEGER NOT NULL, -- theoretical, in microseconds
+    forget_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS upstream_breakers (
+    upstream  TEXT PRIMARY KEY,
+    json      TEXT    NOT NULL,
+    forget_at INTEGER NOT NULL
+) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS task_groups_by_place ON task_groups (run, step, node, first);";
 
 /// How often a file that another process is just setting up is tried, each time for the whole `busy_timeout`.

@@ -1,6 +1,6 @@
 //! The store itself: a handle that turns each method of the port into a call.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,12 +12,11 @@ use super::engine::Engine;
 use super::fault::Result as Inner;
 use super::reader::Readers;
 use super::tx::{Setting, Tx};
-use super::upstreams::Upstreams;
 use super::watch::Watch;
 use super::writer::Writer;
 use super::{
     advance, audit, checkpoints, claim, create, events, finish, fleet, lease, listing, policies, ready, resume, schema,
-    scope, stop, sweep, task_row, threads,
+    scope, stop, sweep, task_row, threads, upstreams,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
@@ -46,7 +45,6 @@ struct Shared {
     clock: Clock,
     partitions: u16,
     signals: broadcast::Sender<Signal>,
-    upstreams: Mutex<Upstreams>,
 }
 
 #[derive(Debug)]
@@ -81,11 +79,7 @@ impl SqliteStore {
                 writer: Writer::start(engine, config.queue_max, config.batch_max)?,
             },
         };
-        Ok(Self(Arc::new(Shared { backend, clock: config.clock, partitions, signals, upstreams: Mutex::default() })))
-    }
-
-    fn upstreams(&self) -> MutexGuard<'_, Upstreams> {
-        self.0.upstreams.lock().unwrap_or_else(PoisonError::into_inner)
+        Ok(Self(Arc::new(Shared { backend, clock: config.clock, partitions, signals })))
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T, Error>
@@ -275,12 +269,13 @@ impl Store for SqliteStore {
     }
 
     async fn admit(&self, upstream: &UpstreamName, rate: &Rate) -> Result<Admission, Error> {
-        Ok(self.upstreams().admit(upstream, rate, self.0.clock.now()))
+        let (upstream, rate) = (upstream.clone(), *rate);
+        self.write(move |tx| upstreams::admit(tx, &upstream, &rate)).await
     }
 
     async fn breaker(&self, call: BreakerCall) -> Result<BreakerView, Error> {
         bounds::breaker(&call)?;
-        Ok(self.upstreams().breaker(call, self.0.clock.now()))
+        self.write(move |tx| upstreams::breaker(tx, &call)).await
     }
 
     async fn policies(&self) -> Result<Vec<Named>, Error> {

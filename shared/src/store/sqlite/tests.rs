@@ -11,7 +11,9 @@ use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::Cause;
 use crate::store::conformance::{Fixture, make};
-use crate::store::{Claimed, Created, Error, Settle, Settled, Signal, StopAnswer, Store, Verdict};
+use crate::store::{BreakerCall, Claimed, Created, Error, Settle, Settled, Signal, StopAnswer, Store, Verdict};
+use crate::time::{Clock, Timestamp};
+use crate::upstream::{Admission, Breaker, BreakerEvent, BreakerLimits, Rate, UpstreamName};
 
 /// Makes a run and its first step of one task; answers the task.
 async fn dispatched(store: &SqliteStore, id: &str) -> TaskKey {
@@ -44,6 +46,42 @@ async fn what_was_answered_is_there_when_the_file_is_opened_again() {
     let ready = store.take_ready(task.run.partition, 10, Duration::from_secs(5)).await.unwrap();
     assert_eq!(ready.len(), 1);
     assert_eq!(ready[0].run.status, RunStatus::Running);
+}
+
+#[tokio::test]
+async fn processes_that_share_a_file_share_rates_and_breakers_as_long_as_they_matter() {
+    let folder = folder();
+    let path = folder.path().join("store.db");
+    let clock = Clock::manual(Timestamp::from_millis(1_000_000));
+    let open = || SqliteStore::open(SqliteConfig { clock: clock.clone(), ..SqliteConfig::file(&path) }).unwrap();
+    let (one, other) = (open(), open());
+    let upstream = UpstreamName::of("api.example.com", 443);
+    let rate: Rate = "1/m".parse().unwrap();
+    assert_eq!(one.admit(&upstream, &rate).await.unwrap(), Admission::Admitted);
+    assert_eq!(other.admit(&upstream, &rate).await.unwrap(), Admission::After(Duration::from_mins(1)));
+    let limits = BreakerLimits { of: 2, ..BreakerLimits::default() };
+    let call = |event, last: Option<&str>| BreakerCall {
+        upstream: upstream.clone(),
+        event,
+        last: last.map(str::to_owned),
+        limits,
+    };
+    let failed = BreakerEvent::Reported { calls: 2, failed: 2 };
+    one.breaker(call(failed, Some("status 503"))).await.unwrap();
+    let seen = other.breaker(call(BreakerEvent::Reported { calls: 0, failed: 0 }, None)).await.unwrap();
+    assert!(matches!(seen.breaker, Breaker::Open { calls: 2, failed: 2, .. }), "{seen:?}");
+    assert_eq!(seen.last.as_deref(), Some("status 503"));
+
+    let kept = || {
+        let conn = rusqlite::Connection::open(&path).unwrap();
+        let count = "SELECT (SELECT count(*) FROM upstream_rates) + (SELECT count(*) FROM upstream_breakers)";
+        conn.query_row(count, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    one.sweep(Partition::new(0), make::limits()).await.unwrap();
+    assert_eq!(kept(), 2);
+    clock.advance(Duration::from_mins(10));
+    one.sweep(Partition::new(0), make::limits()).await.unwrap();
+    assert_eq!(kept(), 0);
 }
 
 #[tokio::test]
