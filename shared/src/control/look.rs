@@ -1,12 +1,17 @@
 //! Looks at a run: where it stands, what it did, and the state it had.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
-use super::Error;
 use super::patience::patiently;
-use crate::checkpoint::{Due, StoredCheckpoint, Values};
+use super::{Error, graph_of};
+use crate::checkpoint::{Checkpoint, Due, StoredCheckpoint, Values};
 use crate::id::{RunId, RunKey, Step};
 use crate::limits::PAGE_MAX;
+use crate::outcome::{Outcome, OutcomeKind};
+use crate::plan::{self, Incomplete};
+use crate::run::RunStatus;
 use crate::store::{Run, Store, Thread};
 use crate::task::Task;
 use crate::time::Timestamp;
@@ -36,6 +41,22 @@ pub struct StateAt {
     pub values: Values,
     /// What was due next.
     pub next: Vec<Due>,
+    /// What the step after it has come to so far, if it is not complete and something of it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub so_far: Option<SoFar>,
+}
+
+/// What a step that is not complete has come to so far: no part of the state, but what the run would take over if it goes on.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SoFar {
+    /// The step.
+    pub step: Step,
+    /// Its tasks that have succeeded,
+    pub succeeded: usize,
+    /// of how many.
+    pub tasks: usize,
+    /// The values of the channels that these would change.
+    pub values: Values,
 }
 
 /// The run, which has to be there.
@@ -72,14 +93,56 @@ pub async fn history(
     Ok((run, checkpoints))
 }
 
-/// The state of a run after a step; after its last one where none is named.
+/// The state of a run after a step; after its last one where none is named, with what the step after that has come to.
 pub async fn state(store: &dyn Store, run: &RunId, step: Option<Step>) -> Result<StateAt, Error> {
     let run = find(store, run).await?;
+    let is_last = step.is_none();
     let found = checkpoint(store, &run, step).await?;
     let step = found.checkpoint.step;
     let values = patiently(async || store.values(&run.key, step).await).await?;
     let values = values.ok_or_else(|| no_such_step(&run, step))?;
-    Ok(StateAt { run: run.key.id, step, at: found.at, values, next: found.checkpoint.next })
+    let so_far = if is_last { so_far(store, &run, &found.checkpoint, &values).await? } else { None };
+    Ok(StateAt { run: run.key.id, step, at: found.at, values, next: found.checkpoint.next, so_far })
+}
+
+async fn so_far(
+    store: &dyn Store,
+    run: &Run,
+    checkpoint: &Checkpoint,
+    values: &Values,
+) -> Result<Option<SoFar>, Error> {
+    let step = checkpoint.step.next();
+    let mut tasks = Vec::new();
+    loop {
+        let page = patiently(async || store.tasks(&run.key, step, tasks.len(), PAGE_MAX).await).await?;
+        let is_end = page.len() < PAGE_MAX;
+        tasks.extend(page);
+        if is_end {
+            break;
+        }
+    }
+    let succeeded = tasks.iter().filter(|task| is_good(task)).count();
+    if succeeded == 0 {
+        return Ok(None);
+    }
+    let mut children = BTreeMap::new();
+    for task in &tasks {
+        if let Some(Outcome::ChildEnded { run, status: RunStatus::Succeeded }) = &task.outcome {
+            let child = find(store, run).await?;
+            let values = patiently(async || store.values(&child.key, child.step).await).await?;
+            children.extend(values.map(|values| (task.id.clone(), values)));
+        }
+    }
+    let graph = graph_of(store, &run.graph_hash).await?;
+    let (tasks, children) = (tasks.as_slice(), &children);
+    let incomplete = Incomplete { graph: &graph, run: &run.key.id, checkpoint, values, tasks, children };
+    // What cannot be put together is seen task by task still.
+    let values = plan::so_far(&incomplete).ok();
+    Ok(values.map(|values| SoFar { step, succeeded, tasks: tasks.len(), values }))
+}
+
+fn is_good(task: &Task) -> bool {
+    task.outcome.as_ref().is_some_and(|outcome| outcome.kind() == OutcomeKind::Succeeded)
 }
 
 /// The checkpoint of a step, or the last one.

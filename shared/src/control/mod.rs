@@ -17,7 +17,7 @@ mod submit;
 pub use error::{Error, ErrorKind};
 pub use follow::{Follow, Progress, TaskChange};
 pub use graphs::{deploy, graph_of};
-pub use look::{Described, StateAt, describe, find, history, last_checkpoint, state};
+pub use look::{Described, SoFar, StateAt, describe, find, history, last_checkpoint, state};
 pub use resume::{Answers, ResumedAs, Resumption, resume};
 pub use submit::{Submission, Submitted, create, submit};
 

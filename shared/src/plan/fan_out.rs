@@ -251,6 +251,9 @@ fn entry(span: &Span<'_>, node: &Node, judged: &Judged<'_>) -> Value {
         };
         entry.insert("value".to_owned(), value);
     }
+    if let Outcome::Stopped { partial: Some(partial), .. } = judged.outcome {
+        entry.insert("partial".to_owned(), partial.clone());
+    }
     if let Some(failure) = &judged.failure {
         let told = Failure { node: None, ..failure.clone() };
         entry.insert("failure".to_owned(), json!({"kind": failure.kind.name(), "message": told.to_string()}));

@@ -14,11 +14,13 @@ mod first;
 mod input;
 mod judge;
 mod rounds;
+mod so_far;
 mod then;
 
 pub use decide::plan;
 pub use error::Error;
 pub use input::{Base, PlanInput};
+pub use so_far::{Incomplete, so_far};
 pub use then::{Planned, Then};
 
 #[cfg(test)]

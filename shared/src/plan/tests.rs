@@ -11,6 +11,7 @@ mod loops;
 mod pauses;
 mod random;
 mod resumption;
+mod so_far;
 mod steps;
 
 #[test]

@@ -31,6 +31,17 @@ edges:
   - nap -> END
 ";
 
+/// A fan-out of which one item hangs.
+pub(crate) const HALF: &str = "
+name: half
+state: { items: { default: [0, 1, 2] }, out:, results: }
+nodes:
+  work: { kind: exec, command: [sh, -c, '[ $COX_ITEM = 2 ] && sleep 3600; echo 1$COX_ITEM'], into: out }
+edges:
+  - { from: START, to: work, for_each: items, policy: collect, results: results }
+  - work -> END
+";
+
 /// A process that says what it spends, round by round, within a budget.
 pub(crate) const SPENDING: &str = "
 name: spending
