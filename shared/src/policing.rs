@@ -61,6 +61,18 @@ pub struct Halt {
     pub top: RunId,
 }
 
+/// Whether a task may begin.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Permit {
+    /// It may.
+    Granted {
+        /// Whether what it costs is limited, so that nothing may be called whose price is not known.
+        limits_cost: bool,
+    },
+    /// It may not.
+    Halted(Halt),
+}
+
 impl Policing {
     /// Over a store. Reads nothing yet.
     pub fn new(store: Arc<dyn Store>) -> Self {
@@ -114,17 +126,18 @@ impl Policing {
     }
 
     /// Whether a task of a run may begin now; if so, it counts if it `is_first`, and not another try.
-    pub async fn may_begin(&self, run: &RunId, is_first: bool) -> Result<Option<Halt>, Error> {
-        let Some((top, policies)) = self.top(run).await? else { return Ok(None) };
+    pub async fn may_begin(&self, run: &RunId, is_first: bool) -> Result<Permit, Error> {
+        let Some((top, policies)) = self.top(run).await? else { return Ok(Permit::Granted { limits_cost: false }) };
         let add = Usage::of(Measure::NodeRuns, u64::from(is_first));
         let limits = |named: &Named| named.policy.limits.in_flight();
         let acting = top.counted(&policies, |then| then != Then::Refuse);
         if let Some(halt) = self.ask(&top.id, &acting, limits, &add).await? {
-            return Ok(Some(halt));
+            return Ok(Permit::Halted(halt));
         }
         let noting = top.counted(&policies, |then| then == Then::Refuse);
         self.note(&noting, &add).await?;
-        Ok(None)
+        let limits_cost = acting.iter().chain(&noting).any(|counted| counted.named.policy.limits.cost.is_some());
+        Ok(Permit::Granted { limits_cost })
     }
 
     /// Counts what a try of a task has come to. Says so if a run is to be stopped for it.

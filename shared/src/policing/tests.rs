@@ -51,6 +51,13 @@ impl Rig {
     }
 }
 
+fn halted(permit: Result<Permit, Error>) -> Option<Halt> {
+    match permit.unwrap() {
+        Permit::Granted { .. } => None,
+        Permit::Halted(halt) => Some(halt),
+    }
+}
+
 fn tokens(count: u64) -> Usage {
     Usage::of(Measure::Tokens, count)
 }
@@ -67,7 +74,7 @@ async fn new_runs_of_one_label_are_refused_until_there_is_room_and_others_are_ma
     rig.submit("d", "ads").await.expect("another label has a count of its own");
     rig.clock.advance(halt.reached.room_in);
     rig.submit("c", "search").await.expect("there is room again");
-    assert_eq!(rig.policing().may_begin(&make::run_id("c"), true).await.unwrap(), None, "in flight it is left alone");
+    assert_eq!(halted(rig.policing().may_begin(&make::run_id("c"), true).await), None, "in flight it is left alone");
 }
 
 #[tokio::test]
@@ -77,14 +84,14 @@ async fn runs_are_stopped_by_the_task_that_spends_too_much_and_by_the_next_one_o
         rig.submit(id, team).await.unwrap();
     }
     let (policing, [a, b, c]) = (rig.policing(), ["a", "b", "c"].map(make::run_id));
-    assert_eq!(policing.may_begin(&a, true).await.unwrap(), None);
+    assert_eq!(halted(policing.may_begin(&a, true).await), None);
     assert_eq!(policing.has_ended(&a, &tokens(100)).await.unwrap(), None, "just the limit is not more");
-    let halt = policing.may_begin(&b, true).await.unwrap().expect("all is used up");
+    let halt = halted(policing.may_begin(&b, true).await).expect("all is used up");
     assert_eq!((halt.then, &halt.top), (Then::Stop, &b));
     assert_eq!(halt.reached.order().cause, crate::stop::Cause::Budget);
     let halt = policing.has_ended(&a, &tokens(1)).await.unwrap().expect("it is too much");
     assert_eq!((halt.then, halt.top, halt.reached.used), (Then::Stop, a, 101));
-    assert!(policing.may_begin(&c, true).await.unwrap().is_none(), "another label");
+    assert!(halted(policing.may_begin(&c, true).await).is_none(), "another label");
     assert!(rig.submit("d", "search").await.is_err(), "new ones are refused");
 }
 
@@ -97,11 +104,11 @@ async fn a_paused_run_is_neither_planned_nor_are_its_tasks_begun() {
     assert_eq!(policing.may_plan(&rig.run("a").await).await.unwrap(), None);
     let halt = policing.may_plan(&rig.run("b").await).await.unwrap().expect("one run starts in a minute");
     assert_eq!((halt.then, halt.reached.measure), (Then::Pause, Measure::Runs));
-    assert_eq!(policing.may_begin(&make::run_id("a"), true).await.unwrap(), None, "a run that has started goes on");
+    assert_eq!(halted(policing.may_begin(&make::run_id("a"), true).await), None, "a run that has started goes on");
     let failed = Outcome::Failed { failure: Failure::new(FailureKind::Handler, "no") };
     let usage = Usage::of_try(&Spend::default(), Duration::ZERO, Some(&failed));
     assert_eq!(policing.has_ended(&make::run_id("a"), &usage).await.unwrap(), None, "nothing is stopped");
-    let halt = policing.may_begin(&make::run_id("a"), true).await.unwrap().expect("it has failed once");
+    let halt = halted(policing.may_begin(&make::run_id("a"), true).await).expect("it has failed once");
     assert_eq!((halt.then, halt.reached.measure), (Then::Pause, Measure::Failures));
     rig.clock.advance(Duration::from_secs(63));
     assert_eq!(policing.may_plan(&rig.run("b").await).await.unwrap(), None);
@@ -115,13 +122,13 @@ two: {window: 1m, limits: {tokens: 1}, then: pause}";
     let rig = rig(policies).await;
     rig.submit("a", "x").await.unwrap();
     let (policing, a) = (rig.policing(), make::run_id("a"));
-    assert_eq!(policing.may_begin(&a, true).await.unwrap(), None);
+    assert_eq!(halted(policing.may_begin(&a, true).await), None);
     for _ in 0..5 {
-        assert_eq!(policing.may_begin(&a, false).await.unwrap(), None, "another try is no other task");
+        assert_eq!(halted(policing.may_begin(&a, false).await), None, "another try is no other task");
     }
     policing.has_ended(&a, &tokens(1)).await.unwrap();
     for _ in 0..5 {
-        let halt = policing.may_begin(&a, true).await.unwrap().expect("the tokens are used up");
+        let halt = halted(policing.may_begin(&a, true).await).expect("the tokens are used up");
         assert_eq!(halt.reached.policy.as_str(), "two");
     }
     rig.clock.advance(Duration::from_secs(30));
@@ -148,7 +155,7 @@ async fn a_child_run_counts_with_its_parent_which_is_what_is_stopped() {
     assert_eq!(policing.may_plan(&rig.run("kid").await).await.unwrap(), None);
     let halt = policing.has_ended(&kid, &Usage::of(Measure::ToolCalls, 2)).await.unwrap().expect("too many");
     assert_eq!((halt.top.as_str(), halt.reached.whom.as_str()), ("top", " for thread top"));
-    assert!(policing.may_begin(&key.id, true).await.unwrap().is_some());
+    assert!(halted(policing.may_begin(&key.id, true).await).is_some());
 }
 
 #[tokio::test]
@@ -156,7 +163,7 @@ async fn without_policies_nobody_asks_for_anything_but_them() {
     let rig = rig("{}").await;
     rig.submit("a", "x").await.unwrap();
     let (policing, a) = (rig.policing(), make::run_id("a"));
-    assert_eq!(policing.may_begin(&a, true).await.unwrap(), None);
+    assert_eq!(halted(policing.may_begin(&a, true).await), None);
     assert_eq!(policing.has_ended(&a, &tokens(5)).await.unwrap(), None);
     assert_eq!(policing.may_plan(&rig.run("a").await).await.unwrap(), None);
     let passed = |method| rig.calls.counts(method).passed;

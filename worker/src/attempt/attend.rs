@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use super::claim::{Answer, Granted, claim};
 use super::classify::{self, Consequence, Finish, classify};
 use super::close::{Closing, Report};
-use super::police::{Barred, barred};
+use super::police::{Barred, may_begin};
 use super::supervise::{Ended, supervise};
 use super::{Meter, Shared, Switch};
 use crate::clock::StoreClock;
@@ -118,12 +118,14 @@ async fn attempt(shared: &Arc<Shared>, task: &TaskKey, lease: &Lease, (switch, m
         Err(error) => return without(None, refused(error)),
     };
     let events = Buffer::new(task.clone(), switch.clone(), shared.flusher.clone());
-    let assignment = assign(&shared.clock, task.clone(), lease.clone(), graph);
+    let permit = may_begin(shared, task, lease, switch).await;
+    let limits_cost = lease.limits_cost || matches!(permit, Ok(true));
+    let assignment = assign(&shared.clock, task.clone(), Lease { limits_cost, ..lease.clone() }, graph);
     let ctx = Context::new(assignment, switch.clone(), meter, events);
-    match barred(shared, task, lease, switch).await {
-        Some(Barred::Later(error)) => return without(Some(ctx), refused(error)),
-        Some(Barred::Stopped(halt)) => return Tried { halt: Some(halt), ..without(Some(ctx), Finish::Dropped) },
-        None => {}
+    match permit {
+        Err(Barred::Later(error)) => return without(Some(ctx), refused(error)),
+        Err(Barred::Stopped(halt)) => return Tried { halt: Some(halt), ..without(Some(ctx), Finish::Dropped) },
+        Ok(_) => {}
     }
     match shared.kinds.start(ctx.clone()) {
         Ok(_) if switch.notice().is_some() => without(Some(ctx), Finish::Dropped),

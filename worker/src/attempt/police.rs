@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use coxswain_shared::id::{AttemptNumber, TaskKey};
 use coxswain_shared::outcome::{Failure, FailureKind};
-use coxswain_shared::policing::Halt;
+use coxswain_shared::policing::{Halt, Permit};
 use coxswain_shared::policy::Then;
 use coxswain_shared::store::Lease;
 
@@ -23,27 +23,29 @@ pub(super) enum Barred {
     Stopped(Box<Halt>),
 }
 
-/// Why a task may not begin; repeats the question until it is answered, or the attempt is to end anyway.
-pub(super) async fn barred(shared: &Shared, task: &TaskKey, lease: &Lease, switch: &Switch) -> Option<Barred> {
+/// Whether a task may begin, and whether its cost is limited then; repeats the question until it is answered, or the attempt
+/// is to end anyway.
+pub(super) async fn may_begin(shared: &Shared, task: &TaskKey, lease: &Lease, switch: &Switch) -> Result<bool, Barred> {
     let is_first = lease.attempt == AttemptNumber::new(1);
     let mut pause = Pause::new();
     let halt = loop {
         let asked = tokio::select! {
             biased;
             asked = shared.policing.may_begin(&task.run.id, is_first) => asked,
-            _ = switch.given() => return None,
+            _ = switch.given() => return Ok(false),
         };
         match asked {
-            Ok(halt) => break halt?,
+            Ok(Permit::Granted { limits_cost }) => return Ok(limits_cost),
+            Ok(Permit::Halted(halt)) => break halt,
             Err(error) if error.is_retryable() => pause.wait().await,
             Err(error) => {
                 tracing::error!(%error, run.id = %task.run.id, "the policies cannot be read by this build: none of them holds here");
-                return None;
+                return Ok(false);
             }
         }
     };
     shared.metrics.policy_halt(&halt);
-    Some(match halt.then {
+    Err(match halt.then {
         Then::Stop => Barred::Stopped(Box::new(halt)),
         Then::Pause | Then::Refuse => {
             let after = halt.reached.room_in.clamp(BACK_AFTER.0, BACK_AFTER.1);

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::bench::{Bench, Running, rust, values};
 use super::isolation::Sweeping;
 use super::model::{asking, begin, ending, saying, says};
-use super::outside::start;
+use super::outside::{failure, start};
 use crate::{Context, NodeError, Worker};
 
 async fn set(bench: &Bench, policies: &str) {
@@ -89,6 +89,19 @@ async fn a_task_for_which_there_is_no_room_is_put_off_and_begins_when_there_is()
     let done = bench.settled(&second).await;
     assert!(!done.outcome.unwrap().is_bad());
     assert_eq!(bench.run(&second).await.status, RunStatus::Running, "it is not stopped");
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_without_a_price_is_not_asked_where_a_policy_limits_the_cost() {
+    let upstream = saying(answer()).await;
+    let bench = Bench::new();
+    set(&bench, "{dear: {window: 1h, limits: {cost: 5}, then: refuse}}").await;
+    let running = start(&bench);
+    let run = begin(&bench, asking(&upstream, &json!({})), json!({})).await;
+    let told = failure(&bench.settled(&run).await.outcome.unwrap());
+    assert!(told.contains("no price for the model `small`"), "{told}");
+    assert_eq!(upstream.requests().len(), 0);
     running.drain().await;
 }
 
