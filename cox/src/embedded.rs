@@ -8,7 +8,6 @@ use coxswain_scheduler::{Scheduler, SchedulerConfig};
 use coxswain_shared::backend::Backend;
 use coxswain_shared::broker::{Broker, LocalBroker};
 use coxswain_shared::config::Source;
-use coxswain_shared::graph::{Graph, canonical};
 use coxswain_shared::id::PoolName;
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::telemetry::{Health, Metrics};
@@ -108,17 +107,6 @@ fn worker_config(source: &Source, purpose: Purpose) -> Result<WorkerConfig, Fail
         config.drain_grace = Duration::ZERO;
     }
     Ok(config)
-}
-
-/// The pools that a graph's nodes are sent to, those of its child graphs included.
-pub(crate) fn pools(graph: &Graph) -> BTreeSet<PoolName> {
-    let mut found = BTreeSet::new();
-    let mut open = vec![graph];
-    while let Some(graph) = open.pop() {
-        found.extend(graph.nodes.values().map(|node| node.pool.clone()));
-        open.extend(canonical::children(graph));
-    }
-    found
 }
 
 fn without_broker() -> Failed {

@@ -23,6 +23,8 @@ pub(crate) enum Exit {
     StillStopping,
     /// The flags, the input, the graph or the configuration is mistaken.
     Usage,
+    /// There is too much to do for what was asked.
+    Overloaded,
     /// The store or the broker cannot be reached.
     Unavailable,
     /// Something is damaged, or too new for this version.
@@ -33,7 +35,7 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// All of them, by code.
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::Ok,
         Self::RunFailed,
         Self::RunTimedOut,
@@ -45,6 +47,7 @@ impl Exit {
         Self::Usage,
         Self::Unavailable,
         Self::Internal,
+        Self::Overloaded,
         Self::Left,
     ];
 
@@ -62,6 +65,7 @@ impl Exit {
             Self::Usage => coxswain_shared::config::EXIT_USAGE,
             Self::Unavailable => 69,
             Self::Internal => 70,
+            Self::Overloaded => 75,
             Self::Left => 130,
         }
     }
@@ -82,6 +86,7 @@ impl Exit {
             Self::Usage => "flags, input, graph or configuration are mistaken",
             Self::Unavailable => "the store or the broker cannot be reached",
             Self::Internal => "something is damaged, or too new for this version",
+            Self::Overloaded => "the fleet has too much to do, and takes no runs of low priority now",
             Self::Left => "left by Ctrl-C; what was asked for goes on",
         }
     }

@@ -34,6 +34,7 @@ impl From<control::Error> for Failed {
             ErrorKind::Usage => Exit::Usage,
             ErrorKind::NotFound => Exit::NotFound,
             ErrorKind::Conflict => Exit::Conflict,
+            ErrorKind::Overloaded => Exit::Overloaded,
             ErrorKind::Unavailable => Exit::Unavailable,
             ErrorKind::Internal => Exit::Internal,
         };

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use coxswain_shared::config::{Mistakes, Reader, Source, Variable};
+use coxswain_shared::duration;
+use coxswain_shared::load::Bounds;
 
 /// The settings of one scheduler.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +23,10 @@ pub struct SchedulerConfig {
     pub sweep_batch: usize,
     /// When a task whose message was confirmed is looked at again, if nobody has claimed it.
     pub resend_after: Duration,
+    /// What a pool may come to before it counts as overloaded. No bound where none is set.
+    pub overload: Bounds,
+    /// How long an overload must last before runs are shed; absent: none are.
+    pub shed_after: Option<Duration>,
     /// Whether the broker is known to be empty at start, as the embedded one is.
     pub broker_starts_empty: bool,
 }
@@ -52,9 +58,36 @@ const RESEND_AFTER: Variable = Variable {
     meaning: "when a task that was sent and not claimed is looked at again",
 };
 
+const OVERLOAD_BACKLOG: Variable = Variable {
+    name: "COX_OVERLOAD_BACKLOG",
+    default: "",
+    meaning: "tasks that may wait for the workers of one pool; above it the pool is overloaded, and new runs of low priority that need it are refused, see docs/priorities.md; the same in all schedulers",
+};
+const OVERLOAD_QUEUE_AGE: Variable = Variable {
+    name: "COX_OVERLOAD_QUEUE_AGE",
+    default: "",
+    meaning: "how long tasks may wait for a worker of one pool, such as 2m; above it the pool is overloaded",
+};
+const OVERLOAD_SHED_AFTER: Variable = Variable {
+    name: "COX_OVERLOAD_SHED_AFTER",
+    default: "",
+    meaning: "how long an overload may last before runs that no worker has begun are stopped, low priority first, then normal, until the pool is within its bounds; none are where it is not set",
+};
+
 impl SchedulerConfig {
     /// The variables it reads.
-    pub const VARIABLES: [Variable; 7] = [ADVANCERS, BATCH, HOLD, POLL, SWEEP_EVERY, SWEEP_BATCH, RESEND_AFTER];
+    pub const VARIABLES: [Variable; 10] = [
+        ADVANCERS,
+        BATCH,
+        HOLD,
+        POLL,
+        SWEEP_EVERY,
+        SWEEP_BATCH,
+        RESEND_AFTER,
+        OVERLOAD_BACKLOG,
+        OVERLOAD_QUEUE_AGE,
+        OVERLOAD_SHED_AFTER,
+    ];
 
     /// Reads it.
     pub fn read(source: &Source) -> Result<Self, Mistakes> {
@@ -67,8 +100,18 @@ impl SchedulerConfig {
             sweep_every: reader.duration(&SWEEP_EVERY),
             sweep_batch: small(reader.number(&SWEEP_BATCH, 1..=1_000)),
             resend_after: reader.duration(&RESEND_AFTER),
+            overload: Bounds {
+                backlog: optional(&mut reader, &OVERLOAD_BACKLOG, backlog),
+                queue_age: optional(&mut reader, &OVERLOAD_QUEUE_AGE, length),
+            },
+            shed_after: optional(&mut reader, &OVERLOAD_SHED_AFTER, length),
             broker_starts_empty: false,
         };
+        reader.check(
+            config.shed_after.is_none() || config.overload != Bounds::default(),
+            &OVERLOAD_SHED_AFTER,
+            "needs a bound: COX_OVERLOAD_BACKLOG or COX_OVERLOAD_QUEUE_AGE",
+        );
         reader.check(
             config.hold >= Duration::from_secs(1),
             &HOLD,
@@ -85,6 +128,29 @@ impl SchedulerConfig {
     }
 }
 
+fn optional<T>(reader: &mut Reader<'_>, variable: &Variable, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+    let text = reader.optional(variable)?;
+    match read(&text) {
+        Ok(value) => Some(value),
+        Err(why) => {
+            reader.check(false, variable, why);
+            None
+        }
+    }
+}
+
+fn backlog(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|tasks| *tasks > 0).ok_or_else(|| "must be a number of tasks, 1 or more".to_owned())
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    let length = duration::parse(text).map_err(|error| error.to_string())?;
+    if length < Duration::from_secs(1) {
+        return Err("must be 1s or more: pools are looked at every second".to_owned());
+    }
+    Ok(length)
+}
+
 fn small(number: u64) -> usize {
     usize::try_from(number).expect("a number of at most a thousand fits")
 }
@@ -97,6 +163,23 @@ mod tests {
     fn the_defaults_have_no_mistakes() {
         let defaults = SchedulerConfig::read(&Source::default()).unwrap();
         assert!(!defaults.broker_starts_empty, "a broker of its own keeps what it was sent");
+    }
+
+    #[test]
+    fn nothing_is_refused_and_nothing_shed_until_somebody_sets_a_bound() {
+        let read = |pairs: &[(&str, &str)]| {
+            SchedulerConfig::read(&Source::from_pairs(
+                pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())),
+            ))
+        };
+        let defaults = read(&[]).unwrap();
+        assert_eq!((defaults.overload, defaults.shed_after), (Bounds::default(), None));
+        let set = read(&[("COX_OVERLOAD_BACKLOG", "500"), ("COX_OVERLOAD_SHED_AFTER", "1m")]).unwrap();
+        assert_eq!((set.overload.backlog, set.shed_after), (Some(500), Some(Duration::from_mins(1))));
+        let told = read(&[("COX_OVERLOAD_QUEUE_AGE", "0s"), ("COX_OVERLOAD_BACKLOG", "many")]).unwrap_err().to_string();
+        assert!(told.contains("1s or more") && told.contains("a number of tasks"), "{told}");
+        let told = read(&[("COX_OVERLOAD_SHED_AFTER", "1m")]).unwrap_err().to_string();
+        assert!(told.contains("needs a bound"), "{told}");
     }
 
     #[test]

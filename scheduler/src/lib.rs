@@ -20,6 +20,7 @@ mod graphs;
 mod load;
 mod metrics;
 mod outbox;
+mod overload;
 mod scheduler;
 mod survey;
 mod sweep;

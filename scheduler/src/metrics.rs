@@ -1,6 +1,9 @@
 //! The scheduler's figures.
 
-use coxswain_shared::priority::Lane;
+use std::time::Duration;
+
+use coxswain_shared::load::PoolLoad;
+use coxswain_shared::priority::{Lane, Priority};
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::Cause;
 use coxswain_shared::store::{Ends, Swept};
@@ -19,6 +22,9 @@ pub struct SchedulerMetrics {
     runs_overdue: IntCounter,
     plan_seconds: HistogramVec,
     backlog: IntGaugeVec,
+    overloaded: IntGaugeVec,
+    queue_age: IntGaugeVec,
+    shed: IntCounterVec,
     broker_reconnects: IntGauge,
     store_errors: IntCounter,
 }
@@ -45,6 +51,21 @@ impl SchedulerMetrics {
             runs_overdue: metrics.counter("cox_runs_overdue_total", "Runs that were stopped at their deadline."),
             plan_seconds: metrics.histograms("cox_plan_seconds", "The time to plan a step.", &[], plan_buckets),
             backlog: metrics.gauges("cox_backlog", "Messages that wait on the queue of a pool for runs of a priority.", &["pool", "priority"]),
+            overloaded: metrics.gauges(
+                "cox_overloaded",
+                "Whether a pool is over this bound of its own (1) or not (0), where bounds are set.",
+                &["pool", "bound"],
+            ),
+            queue_age: metrics.gauges(
+                "cox_queue_age_seconds",
+                "How long the tasks of a pool wait for a worker, in whole seconds, where bounds are set.",
+                &["pool"],
+            ),
+            shed: metrics.counters(
+                "cox_runs_shed_total",
+                "Runs that this scheduler stopped because of an overload, by their priority.",
+                &["priority"],
+            ),
             broker_reconnects: metrics
                 .gauge("cox_scheduler_broker_reconnects", "Broker connections that were restored."),
             store_errors: metrics.counter("cox_scheduler_store_errors_total", "Store calls that failed."),
@@ -93,6 +114,25 @@ impl SchedulerMetrics {
 
     pub(crate) fn backlogs_unknown(&self) {
         self.backlog.reset();
+    }
+
+    /// Shows how a pool is judged.
+    pub(crate) fn judged(&self, load: &PoolLoad, age: Duration) {
+        let over = load.overload.as_ref().map(|overload| overload.over.name());
+        for bound in ["backlog", "queue_age"] {
+            self.overloaded.with_label_values(&[load.pool.as_str(), bound]).set(i64::from(over == Some(bound)));
+        }
+        self.queue_age.with_label_values(&[load.pool.as_str()]).set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// An old judgement would pass for a new one.
+    pub(crate) fn judgements_unknown(&self) {
+        self.overloaded.reset();
+        self.queue_age.reset();
+    }
+
+    pub(crate) fn shed(&self, priority: Priority) {
+        self.shed.with_label_values(&[priority.name()]).inc();
     }
 
     pub(crate) fn broker_reconnects(&self, count: u64) {

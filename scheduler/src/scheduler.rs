@@ -16,6 +16,7 @@ use crate::dirty::Dirty;
 use crate::graphs::Graphs;
 use crate::metrics::SchedulerMetrics;
 use crate::outbox::Outbox;
+use crate::overload::Overseer;
 use crate::survey::Surveyor;
 use crate::sweep::Sweeper;
 
@@ -69,6 +70,7 @@ impl Scheduler {
             store: Arc::clone(&self.store),
             broker: Arc::clone(&self.broker),
             lanes: outbox.lanes().clone(),
+            overseer: Overseer::new(&self.config, Arc::clone(&self.store), Arc::clone(&graphs), self.metrics.clone()),
             metrics: self.metrics.clone(),
         };
         parts.spawn(surveyor.run(parts.clone()));

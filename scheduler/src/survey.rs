@@ -12,6 +12,7 @@ use coxswain_shared::priority::Lane;
 use coxswain_shared::store::Store;
 
 use crate::metrics::SchedulerMetrics;
+use crate::overload::{Overseer, Waiting};
 
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(1);
@@ -44,12 +45,13 @@ pub(crate) struct Surveyor {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) lanes: Lanes,
+    pub(crate) overseer: Overseer,
     pub(crate) metrics: SchedulerMetrics,
 }
 
 impl Surveyor {
     /// Looks until the tasks drain.
-    pub(crate) async fn run(self, tasks: Tasks) {
+    pub(crate) async fn run(mut self, tasks: Tasks) {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -64,7 +66,7 @@ impl Surveyor {
         }
     }
 
-    async fn look(&self) {
+    async fn look(&mut self) {
         match self.store.ends().await {
             Ok(ends) => self.metrics.ends(&ends),
             Err(error) => {
@@ -72,9 +74,13 @@ impl Surveyor {
                 tracing::debug!(%error, "how many runs have ended is not known now");
             }
         }
+        let mut waiting = Waiting::new();
         for lane in self.lanes.all() {
             match self.broker.backlog(&lane).await {
-                Ok(waiting) => self.metrics.backlog(&lane, waiting),
+                Ok(messages) => {
+                    self.metrics.backlog(&lane, messages);
+                    waiting.entry(lane.pool).or_default().insert(lane.priority, messages);
+                }
                 Err(error) => {
                     tracing::debug!(%error, %lane, "no backlog is known now");
                     // An old figure would pass for a new one.
@@ -82,6 +88,7 @@ impl Surveyor {
                 }
             }
         }
+        self.overseer.look(waiting).await;
     }
 }
 

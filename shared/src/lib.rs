@@ -10,6 +10,7 @@ pub mod expr;
 pub mod graph;
 pub mod id;
 pub mod limits;
+pub mod load;
 pub mod outcome;
 pub mod plan;
 pub mod policy;

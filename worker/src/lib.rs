@@ -47,6 +47,7 @@ mod retries;
 mod run;
 #[cfg(test)]
 mod tests;
+mod waits;
 
 pub use attempt::{Event as AttemptEvent, IllegalTransition, State as AttemptState};
 pub use config::Config;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use coxswain_shared::control::{self, Answers, ResumedAs, Resumption};
 use coxswain_shared::duration;
+use coxswain_shared::graph::canonical::pools;
 use coxswain_shared::id::{PoolName, RunId, Step};
 use coxswain_shared::store::Store;
 
@@ -12,7 +13,6 @@ use super::run::work_and_watch;
 use super::submit::Strategy;
 use crate::budget::BudgetFlags;
 use crate::context::Context;
-use crate::embedded::pools;
 use crate::exit::Exit;
 use crate::failure::Failed;
 use crate::idle;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use coxswain_shared::backend::Backend;
 use coxswain_shared::control;
+use coxswain_shared::graph::canonical::pools;
 use coxswain_shared::id::{PoolName, RunId, Step};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::store::Store;
@@ -12,7 +13,7 @@ use coxswain_shared::telemetry::{LogConfig, Metrics, start_logs};
 use super::submit::{self, NewRun};
 use crate::attach::{Attached, OnInterrupt, attach, conclude};
 use crate::context::Context;
-use crate::embedded::{Embedded, Purpose, pools};
+use crate::embedded::{Embedded, Purpose};
 use crate::exit::Exit;
 use crate::failure::Failed;
 

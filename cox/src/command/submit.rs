@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use coxswain_shared::control::{self, Submission, Submitted};
 use coxswain_shared::duration;
+use coxswain_shared::graph::canonical::pools;
 use coxswain_shared::id::{NodeName, RunId, ThreadId};
 use coxswain_shared::priority::Priority;
 use coxswain_shared::store::{OnConflict, Store};
@@ -12,7 +13,6 @@ use super::list::priority;
 use crate::budget::BudgetFlags;
 use crate::context::Context;
 use crate::definition;
-use crate::embedded::pools;
 use crate::exit::Exit;
 use crate::failure::Failed;
 use crate::idle;

@@ -1,9 +1,11 @@
 //! Why a request was not carried out, and what can be done about it.
 
 use crate::graph::canonical;
-use crate::id::{ChannelName, GraphHash, NodeName, PolicyName, RunId, Step, ThreadId};
+use crate::id::{ChannelName, GraphHash, NodeName, PolicyName, PoolName, RunId, Step, ThreadId};
 use crate::limits::{LABELS_MAX, Limit, MAX_STEPS_CEILING, POLICIES_MAX, TEXT_BYTES_MAX};
+use crate::load::Overload;
 use crate::policy::Reached;
+use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::{duration, state, store};
 
@@ -104,6 +106,16 @@ pub enum Error {
         thread: ThreadId,
         /// Its run in flight.
         active: RunId,
+    },
+    /// A pool that the run needs is overloaded, and it may wait.
+    #[error("runs of {priority} priority are not taken now: pool `{pool}` is overloaded since {}: {}", .overload.since, .overload.over)]
+    Overloaded {
+        /// The pool.
+        pool: PoolName,
+        /// Since when, and how.
+        overload: Overload,
+        /// The run's priority.
+        priority: Priority,
     },
     /// As many runs as are allowed wait on the thread.
     #[error("{max} runs wait on thread `{thread}`, as many as may")]
@@ -227,6 +239,8 @@ pub enum ErrorKind {
     NotFound,
     /// It makes sense, but not as things stand.
     Conflict,
+    /// There is too much to do for it now: ask again later.
+    Overloaded,
     /// The store cannot be reached: ask again later.
     Unavailable,
     /// What is stored is damaged, or too new for this version.
@@ -249,6 +263,7 @@ impl Error {
             | Self::NoSuchPolicy { .. }
             | Self::NoSuchStep { .. }
             | Self::NoCheckpoint { .. } => ErrorKind::NotFound,
+            Self::Overloaded { .. } => ErrorKind::Overloaded,
             Self::GraphMissing(_) | Self::GraphUnreadable { .. } => ErrorKind::Internal,
             Self::UnknownChannel { .. }
             | Self::UnknownNode { .. }
@@ -295,6 +310,9 @@ impl Error {
             Self::ThreadBusy { .. } => {
                 Some("wait for it, or choose what happens to it: enqueue, interrupt or rollback".to_owned())
             }
+            Self::Overloaded { .. } => Some(
+                "nothing was stored: submit it again later, or with a higher priority if it cannot wait".to_owned(),
+            ),
             Self::QueueFull { .. } => Some("wait until some have run, or cancel some".to_owned()),
             Self::Refused(_) => Some("submit it again by then; `cox policy list` shows the policies".to_owned()),
             Self::NoSuchPolicy { nearest, .. } => Some(match nearest {

@@ -7,6 +7,7 @@ pub mod cancel;
 mod error;
 mod follow;
 mod graphs;
+mod load;
 mod look;
 mod patience;
 pub mod policies;

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Error;
 use super::graphs::{check_channel, graph_of};
 use super::look::{checkpoint, find};
 use super::patience::patiently;
 use super::submit::{Submitted, check_limits, check_text, check_texts, put};
+use super::{Error, load};
 use crate::checkpoint::Values;
 use crate::graph::Graph;
 use crate::id::{NodeName, Nonce, RunId, Step, TaskId};
@@ -226,6 +226,7 @@ async fn take_up(store: &dyn Store, run: Run, wish: Resumption) -> Result<Resume
     let step = found.checkpoint.step;
     let graph = graph_of(store, &run.graph_hash).await?;
     check_update(store, &graph, &run, step, &wish.update).await?;
+    load::check(store, &graph, run.spec.priority, None).await?;
     let made = put(store, successor(&run, &graph, step, wish)).await?;
     if made.existed {
         return Err(Error::IdTaken { run: made.key.id, status: made.status });

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::graphs::deploy;
 use super::patience::patiently;
-use super::{Error, graphs};
+use super::{Error, graphs, load};
 use crate::checkpoint::Values;
 use crate::graph::Graph;
 use crate::id::{GraphHash, NodeName, RunId, RunKey, Step, TaskId, ThreadId};
@@ -86,6 +86,7 @@ pub struct Submitted {
 /// Checks a submission, stores its graph with all child graphs, and makes the run.
 pub async fn submit(store: &dyn Store, submission: Submission) -> Result<Submitted, Error> {
     check(&submission)?;
+    load::check(store, &submission.graph, submission.priority, submission.id.as_ref()).await?;
     let hash = deploy(store, &submission.graph).await?;
     make(store, hash, submission).await
 }
@@ -93,6 +94,7 @@ pub async fn submit(store: &dyn Store, submission: Submission) -> Result<Submitt
 /// The same with a graph that [`deploy`] has stored, for those who submit many runs of one graph.
 pub async fn create(store: &dyn Store, hash: GraphHash, submission: Submission) -> Result<Submitted, Error> {
     check(&submission)?;
+    load::check(store, &submission.graph, submission.priority, submission.id.as_ref()).await?;
     make(store, hash, submission).await
 }
 

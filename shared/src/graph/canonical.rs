@@ -1,5 +1,6 @@
 //! The one text of a graph: JSON with sorted keys, without spaces, under its hash. What is stored, and what is hashed.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -7,7 +8,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::model::Graph;
-use crate::id::{GraphHash, GraphName};
+use crate::id::{GraphHash, GraphName, PoolName};
 use crate::limits::CHILD_DEPTH_MAX;
 
 /// The version of the format that is written and understood.
@@ -84,6 +85,17 @@ pub fn canonical_all(graph: &Graph) -> Vec<Canonical> {
 /// The graphs that run as children of this one's nodes, directly.
 pub fn children(graph: &Graph) -> impl Iterator<Item = &Graph> {
     graph.nodes.values().filter_map(|node| Some(node.kind.child()?.graph.as_ref()))
+}
+
+/// The pools that a graph's nodes are sent to, those of its child graphs included.
+pub fn pools(graph: &Graph) -> BTreeSet<PoolName> {
+    let mut found = BTreeSet::new();
+    let mut open = vec![graph];
+    while let Some(graph) = open.pop() {
+        found.extend(graph.nodes.values().map(|node| node.pool.clone()));
+        open.extend(children(graph));
+    }
+    found
 }
 
 /// Reads a graph that was stored. It was checked before it was stored, by the same or an older version.

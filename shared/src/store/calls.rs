@@ -62,6 +62,17 @@ pub enum StopAnswer {
     Early,
 }
 
+/// The answer to `shed`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shed {
+    /// It was ordered to stop, and has: nothing of it was under way.
+    Stopped,
+    /// Something of it is a worker's or was, or it has child runs or is one: it is left alone.
+    Begun,
+    /// It was under an order already, has ended, or is not there.
+    Frozen,
+}
+
 /// An order to some tasks of a run's step in flight; the rest of the run goes on.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StopTasks {
@@ -209,6 +220,8 @@ pub struct Lease {
     pub values: Values,
     /// The store's time now.
     pub now: Timestamp,
+    /// When it was last queued: until now it has waited for a worker.
+    pub queued_at: Timestamp,
     /// When the task's own time is up.
     pub task_deadline: Timestamp,
     /// When the run's time is up.

@@ -10,13 +10,14 @@ use tokio::sync::broadcast::error::RecvError;
 use super::{
     Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
     NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
-    Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits,
-    Swept, TasksStopped, Thread, WorkerRecord,
+    Run, RunFilter, Settle, Settled, Shed, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph,
+    SweepLimits, Swept, TasksStopped, Thread, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::fault::{Fault, Faults};
-use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
+use crate::id::{Fence, GraphHash, Partition, PoolName, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
 use crate::lifecycle::Tasks;
+use crate::load::PoolLoad;
 use crate::policy::{Named, Reading};
 use crate::stop::NewOrder;
 use crate::task::Task;
@@ -52,6 +53,9 @@ pub const METHODS: &[&str] = &[
     "tasks",
     "events",
     "audit",
+    "report_load",
+    "load",
+    "shed",
     "ends",
     "admit",
     "breaker",
@@ -206,6 +210,18 @@ impl Store for FaultyStore {
 
     async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error> {
         self.through("audit", self.inner.audit(run, cursor, limit)).await
+    }
+
+    async fn report_load(&self, load: &PoolLoad, ttl: Duration) -> Result<PoolLoad, Error> {
+        self.through("report_load", self.inner.report_load(load, ttl)).await
+    }
+
+    async fn load(&self, pool: &PoolName) -> Result<Option<PoolLoad>, Error> {
+        self.through("load", self.inner.load(pool)).await
+    }
+
+    async fn shed(&self, run: &RunKey, order: NewOrder) -> Result<Shed, Error> {
+        self.through("shed", self.inner.shed(run, order)).await
     }
 
     async fn ends(&self) -> Result<Ends, Error> {

@@ -8,11 +8,12 @@ use tokio::sync::broadcast;
 use super::{
     Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
     NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
-    Run, RunFilter, Settle, Settled, Signal, StopAnswer, StopTasks, StoredGraph, SweepLimits, Swept, TasksStopped,
-    Thread, WorkerRecord,
+    Run, RunFilter, Settle, Settled, Shed, Signal, StopAnswer, StopTasks, StoredGraph, SweepLimits, Swept,
+    TasksStopped, Thread, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
-use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId};
+use crate::id::{Fence, GraphHash, Partition, PoolName, RunId, RunKey, Step, TaskKey, ThreadId};
+use crate::load::PoolLoad;
 use crate::policy::{Named, Reading};
 use crate::stop::NewOrder;
 use crate::task::Task;
@@ -129,6 +130,16 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
 
     /// The audit trail, newest first; of one run, or of all. `cursor` is a page's `next`.
     async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error>;
+
+    /// Keeps how a pool is judged for this long, unless another scheduler's judgement of it holds; answers the one that holds then.
+    async fn report_load(&self, load: &PoolLoad, ttl: Duration) -> Result<PoolLoad, Error>;
+
+    /// How a pool is judged, if anybody does.
+    async fn load(&self, pool: &PoolName) -> Result<Option<PoolLoad>, Error>;
+
+    /// Orders a run to stop, unless any of it was ever a worker's: a run with a lease in its past, with child runs, or that is one
+    /// itself is left alone. Writes the audit entry of a stop.
+    async fn shed(&self, run: &RunKey, order: NewOrder) -> Result<Shed, Error>;
 
     /// How many runs have ended since the store was made, of all partitions together.
     async fn ends(&self) -> Result<Ends, Error>;

@@ -1,10 +1,12 @@
 //! What the store keeps and shows.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::duration;
 use crate::id::{GraphHash, GraphName, Partition, PoolName, Revision, RunId, RunKey, Step, TaskId, ThreadId, WorkerId};
 use crate::outcome::Failure;
 use crate::priority::Priority;
@@ -129,6 +131,9 @@ pub struct WorkerRecord {
     pub busy: u32,
     /// Slots whose handler blocks and was fenced.
     pub stuck: u32,
+    /// How long the tasks had waited for a worker that it took since its report before: the longest of each pool.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub waited: Vec<Waited>,
     /// Whether it takes no new work.
     pub draining: bool,
     /// Its version.
@@ -137,6 +142,16 @@ pub struct WorkerRecord {
     pub started_at: Timestamp,
     /// When it last reported, by the store's clock. Written by the store.
     pub seen_at: Timestamp,
+}
+
+/// How long tasks of a pool had waited for a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Waited {
+    /// The pool.
+    pub pool: PoolName,
+    /// The longest of them.
+    #[serde(with = "duration")]
+    pub longest: Duration,
 }
 
 /// Where a thread stands.

@@ -12,6 +12,7 @@ mod fan_outs;
 mod messages;
 mod models;
 mod outages;
+mod overloads;
 mod partitions;
 mod policies;
 mod priorities;

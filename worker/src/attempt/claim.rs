@@ -94,6 +94,7 @@ pub(crate) async fn claim(shared: &Arc<Shared>, task: &TaskKey) -> Answer {
 
 fn grant(shared: &Arc<Shared>, task: &TaskKey, lease: Lease, sent: Instant) -> Granted {
     let switch = Switch::new();
+    shared.waits.note(&lease);
     let hold = shared.leases.hold(task.clone(), lease.fence, switch.clone(), sent);
     if lease.taken_over {
         shared.metrics.leases_taken_over.inc();

@@ -18,6 +18,7 @@ use crate::graphs::Graphs;
 use crate::kind::Kinds;
 use crate::leases::Leases;
 use crate::metrics::Metrics;
+use crate::waits::Waits;
 
 /// The terms on which a worker holds leases.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +62,7 @@ pub(crate) struct Shared {
     /// A heartbeat is due now: pushes may have been lost.
     pub(crate) renew_now: Notify,
     pub(crate) stuck: Stuck,
+    pub(crate) waits: Waits,
     /// The store is silent: what is not claimed yet is for others.
     pub(crate) is_cut_off: AtomicBool,
 }

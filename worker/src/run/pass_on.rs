@@ -70,6 +70,7 @@ mod tests {
             slots: 2,
             busy,
             stuck: 0,
+            waited: Vec::new(),
             draining: false,
             version: String::new(),
             started_at: Timestamp::default(),

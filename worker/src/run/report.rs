@@ -86,6 +86,7 @@ pub(super) async fn run_report(shared: Arc<Shared>, config: Config, report: Repo
             slots: u32::from(config.slots),
             busy: u32::try_from(busy).unwrap_or(u32::MAX),
             stuck: u32::try_from(stuck).unwrap_or(u32::MAX),
+            waited: shared.waits.take(),
             draining: shared.drain.is_cancelled(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at,

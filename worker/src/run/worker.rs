@@ -28,6 +28,7 @@ use crate::graphs::Graphs;
 use crate::kind::Kinds;
 use crate::leases::Leases;
 use crate::metrics::Metrics;
+use crate::waits::Waits;
 
 /// The exit code of a process whose worker drained itself because too many slots were stuck (`EX_SOFTWARE`): its
 /// supervisor restarts it.
@@ -143,6 +144,7 @@ impl Worker {
             renew_now: Notify::new(),
             is_cut_off: AtomicBool::new(false),
             stuck: Stuck::new(),
+            waits: Waits::default(),
         });
         tracing::info!(worker = %shared.id, slots = self.config.slots, "the worker takes tasks");
         let services = Tasks::new();

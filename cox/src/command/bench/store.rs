@@ -8,15 +8,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use coxswain_shared::checkpoint::{StoredCheckpoint, Values};
-use coxswain_shared::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
+use coxswain_shared::id::{Fence, GraphHash, Partition, PoolName, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
+use coxswain_shared::load::PoolLoad;
 use coxswain_shared::plan::Then;
 use coxswain_shared::policy::{Named, Reading};
 use coxswain_shared::stop::NewOrder;
 use coxswain_shared::store::{
     Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
     NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
-    Run, RunFilter, Settle, Settled, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits, Swept,
-    TasksStopped, Thread, WorkerRecord,
+    Run, RunFilter, Settle, Settled, Shed, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits,
+    Swept, TasksStopped, Thread, WorkerRecord,
 };
 use coxswain_shared::task::Task;
 use coxswain_shared::time::Timestamp;
@@ -189,6 +190,18 @@ impl Store for Watched {
 
     async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error> {
         self.timed("audit", self.inner.audit(run, cursor, limit)).await
+    }
+
+    async fn report_load(&self, load: &PoolLoad, ttl: Duration) -> Result<PoolLoad, Error> {
+        self.timed("report_load", self.inner.report_load(load, ttl)).await
+    }
+
+    async fn load(&self, pool: &PoolName) -> Result<Option<PoolLoad>, Error> {
+        self.timed("load", self.inner.load(pool)).await
+    }
+
+    async fn shed(&self, run: &RunKey, order: NewOrder) -> Result<Shed, Error> {
+        self.timed("shed", self.inner.shed(run, order)).await
     }
 
     async fn ends(&self) -> Result<Ends, Error> {

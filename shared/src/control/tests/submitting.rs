@@ -10,8 +10,11 @@ use crate::control::{self, Error, ErrorKind, Submission};
 use crate::graph::canonical;
 use crate::id::{NodeName, Step, ThreadId};
 use crate::limits::LABELS_MAX;
+use crate::load::{Over, Overload, PoolLoad};
+use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::store::OnConflict;
+use crate::time::Timestamp;
 
 fn submission() -> Submission {
     Submission::new(looping(), "ann@host")
@@ -92,6 +95,35 @@ async fn the_graphs_of_child_runs_are_stored_with_their_parent() {
     let inner = control::deploy(Fleet::new().store.as_ref(), &looping()).await.unwrap();
     assert_eq!(control::graph_of(fleet.store.as_ref(), &hash).await.unwrap(), parent);
     assert_eq!(control::graph_of(fleet.store.as_ref(), &inner).await.unwrap(), looping());
+}
+
+#[tokio::test]
+async fn a_run_that_can_wait_is_refused_while_a_pool_that_it_needs_is_overloaded() {
+    let fleet = Fleet::new();
+    let store = fleet.store.as_ref();
+    let judged = |pool: &str| {
+        let over = Over::Backlog { waiting: 12, max: 10 };
+        let overload = Some(Overload { since: Timestamp::from_millis(0), over });
+        PoolLoad { overload, ..PoolLoad::unknown(pool.parse().unwrap(), "scheduler 1".to_owned()) }
+    };
+    let wish = |name: &str, priority| Submission { id: Some(id(name)), priority, ..submission() };
+    store.report_load(&judged("gpu"), Duration::from_hours(1)).await.unwrap();
+    control::submit(store, wish("a", Priority::Low)).await.expect("it needs another pool");
+
+    store.report_load(&judged("default"), Duration::from_hours(1)).await.unwrap();
+    let refused = control::submit(store, wish("b", Priority::Low)).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Overloaded);
+    let told = "runs of low priority are not taken now: pool `default` is overloaded since 1970-01-01";
+    let why = ": 12 tasks wait for a worker, more than 10";
+    assert!(refused.to_string().starts_with(told) && refused.to_string().ends_with(why), "{refused}");
+    assert!(refused.remedy().is_some_and(|remedy| remedy.contains("higher priority")));
+    let hash = control::deploy(store, &looping()).await.unwrap();
+    assert!(control::create(store, hash, wish("b", Priority::Low)).await.is_err());
+    assert_eq!(store.locate(&id("b")).await.unwrap(), None, "nothing was made");
+    assert!(control::submit(store, wish("a", Priority::Low)).await.unwrap().existed, "what is there is there");
+    for (name, priority) in [("c", Priority::Normal), ("d", Priority::High)] {
+        assert!(!control::submit(store, wish(name, priority)).await.unwrap().existed);
+    }
 }
 
 #[tokio::test]

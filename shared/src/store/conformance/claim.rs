@@ -32,6 +32,7 @@ pub async fn a_lease_comes_with_all_that_its_worker_needs(fixture: &Fixture) {
     assert_eq!((lease.graph_hash, lease.thread, lease.taken_over), (new.graph_hash, new.thread, false));
     assert_eq!((lease.task, lease.values), (task, make::values(&[("x", 7.into())])));
     assert_eq!(Some(lease.run_deadline), fixture.run(&key).await.deadline_at);
+    assert!(lease.queued_at >= made_at && lease.queued_at <= lease.now, "it has waited since then");
     assert!(
         lease.now >= made_at
             && lease.task_deadline >= made_at.after(LONG)

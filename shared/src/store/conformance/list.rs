@@ -228,6 +228,12 @@ macro_rules! store_conformance {
             what_has_happened_is_counted_over_the_limit_too
             a_window_goes_as_the_pure_function_says
         );
+        $crate::store_conformance!(@group $make load:
+            a_judgement_holds_for_a_while_and_is_its_makers_to_change
+            a_run_that_nobody_has_begun_is_shed_and_its_message_is_worth_nothing
+            what_a_worker_has_ever_had_is_not_shed
+            child_runs_and_their_parents_are_not_shed
+        );
         $crate::store_conformance!(@group $make upstreams:
             a_burst_is_admitted_and_then_as_many_as_the_rate_allows
             who_comes_back_when_it_was_told_is_admitted

@@ -12,6 +12,7 @@ pub mod claim;
 pub mod create;
 pub mod ends;
 pub mod lease;
+pub mod load;
 pub mod policies;
 pub mod reads;
 pub mod ready;

@@ -14,7 +14,7 @@ use crate::plan::Then;
 use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::stop::Cause;
-use crate::store::{Error, NewEvent, NewRun, OnConflict, RunFilter, RunSpec, StoredGraph, WorkerRecord};
+use crate::store::{Error, NewEvent, NewRun, OnConflict, RunFilter, RunSpec, StoredGraph, Waited, WorkerRecord};
 use crate::time::Timestamp;
 
 /// All runs that a filter admits, page by page.
@@ -186,6 +186,7 @@ pub async fn workers_are_shown_as_they_last_reported(fixture: &Fixture) {
         slots: 4,
         busy,
         stuck: 0,
+        waited: vec![Waited { pool: PoolName::standard(), longest: Duration::from_millis(1_500) }],
         draining: false,
         version: "1".to_owned(),
         started_at: Timestamp::from_millis(1),
@@ -197,6 +198,7 @@ pub async fn workers_are_shown_as_they_last_reported(fixture: &Fixture) {
     let found = fixture.store().workers().await.unwrap();
     let shown: Vec<_> = found.iter().map(|worker| (worker.id.as_str(), worker.busy)).collect();
     assert_eq!(shown, [("w1", 1), ("w2", 3)]);
+    assert_eq!(found[0].waited, record("w1", 1).waited);
     let now = fixture.store().now().await.unwrap();
     assert!(found.iter().all(|worker| now.since(worker.seen_at) < Duration::from_mins(1)), "the store says when");
     fixture.store().forget_worker(&WorkerId::new("w1").unwrap()).await.unwrap();

@@ -2,7 +2,7 @@
 
 const LIST: &str = include_str!("list.rs");
 
-const GROUPS: [(&str, &str); 18] = [
+const GROUPS: [(&str, &str); 19] = [
     ("create", include_str!("create.rs")),
     ("threads", include_str!("threads.rs")),
     ("stop", include_str!("stop.rs")),
@@ -20,6 +20,7 @@ const GROUPS: [(&str, &str); 18] = [
     ("reads", include_str!("reads.rs")),
     ("sizes", include_str!("sizes.rs")),
     ("policies", include_str!("policies.rs")),
+    ("load", include_str!("load.rs")),
     ("upstreams", include_str!("upstreams.rs")),
 ];
 

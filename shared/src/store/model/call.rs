@@ -8,7 +8,7 @@ use crate::id::{Fence, Partition, RunId, RunKey, TaskKey};
 use crate::stop::NewOrder;
 use crate::store::{
     Advance, Advanced, Claim, Claimed, Created, Error, NewEvent, NewRun, Ready, Release, Released, Renewal, Renewed,
-    Resume, Resumed, Settle, Settled, StopAnswer, StopTasks, Store, SweepLimits, Swept, TasksStopped,
+    Resume, Resumed, Settle, Settled, Shed, StopAnswer, StopTasks, Store, SweepLimits, Swept, TasksStopped,
 };
 
 /// A call.
@@ -17,6 +17,7 @@ pub(super) enum Call {
     Create(NewRun),
     Stop(RunId, NewOrder),
     StopTasks(StopTasks),
+    Shed(RunKey, NewOrder),
     TakeReady(Partition, usize, Duration),
     Advance(Advance),
     Claim(Claim),
@@ -35,6 +36,7 @@ pub(super) enum Answer {
     Create(Created),
     Stop(StopAnswer),
     StopTasks(TasksStopped),
+    Shed(Shed),
     TakeReady(Vec<Ready>),
     Advance(Advanced),
     Claim(Claimed),
@@ -52,6 +54,7 @@ impl Call {
         Ok(match self {
             Self::Create(new) => Answer::Create(store.create_run(new).await?),
             Self::Stop(run, order) => Answer::Stop(store.stop(&run, order).await?.plain()),
+            Self::Shed(run, order) => Answer::Shed(store.shed(&run, order).await?),
             Self::StopTasks(stop) => Answer::StopTasks(store.stop_tasks(stop).await?),
             Self::TakeReady(partition, limit, hold) => {
                 Answer::TakeReady(store.take_ready(partition, limit, hold).await?.plain())
@@ -84,6 +87,7 @@ impl Call {
         match self {
             Self::Create(new) => Answer::Create(model.create_run(new)),
             Self::Stop(run, order) => Answer::Stop(model.stop(&run, &order).plain()),
+            Self::Shed(run, order) => Answer::Shed(model.shed(&run, &order)),
             Self::StopTasks(stop) => Answer::StopTasks(model.stop_tasks(&stop)),
             Self::TakeReady(partition, limit, hold) => {
                 Answer::TakeReady(model.take_ready(partition, limit, hold).plain())

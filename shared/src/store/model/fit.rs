@@ -50,6 +50,7 @@ impl Fitter {
                 let order = NewOrder { cause, reason, actor: "ann@host".to_owned(), grace, force };
                 Call::Stop(any_run(run, model), order)
             }
+            Operation::Shed { run } => shed(&any_run(run, model), model),
             Operation::StopTasks { task, alone, skip, grace, force } => {
                 let (TaskKey { run, task }, _) = pick_task(task, model, TaskState::Leased)?;
                 let reason = alone.then(|| "not needed".to_owned());
@@ -268,6 +269,14 @@ fn checkpoint(run: &RunState, step: Step) -> (Option<Checkpoint>, Values) {
         rounds: Rounds::default(),
     };
     (Some(checkpoint), changed)
+}
+
+fn shed(id: &RunId, model: &Model) -> Call {
+    let nowhere = RunKey { partition: crate::id::Partition::new(0), id: id.clone() };
+    let key = model.runs.get(id).map_or(nowhere, |run| run.shown.key.clone());
+    let reason = Some("9 tasks wait".to_owned());
+    let (actor, cause) = ("scheduler 1".to_owned(), Cause::Overload);
+    Call::Shed(key, NewOrder { cause, reason, actor, grace: None, force: false })
 }
 
 /// Makes the tasks of workers and of child runs items of one node, and a group.

@@ -6,7 +6,7 @@ use crate::limits::THREAD_QUEUE_MAX;
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::run::RunStatus;
 use crate::stop::{Cause, NewOrder, StopOrder, StopReport};
-use crate::store::{AuditEntry, Created, NewRun, OnConflict, Run, Start, StopAnswer, Thread};
+use crate::store::{AuditEntry, Created, NewRun, OnConflict, Run, Shed, Start, StopAnswer, Thread};
 use crate::task::TaskState;
 
 impl Model {
@@ -155,6 +155,20 @@ impl Model {
         run.among_deadlines = parents.is_none_or(|parents| own < parents);
         run.shown.base = base;
         run.ready_at = Some(now);
+    }
+
+    /// `shed`.
+    pub fn shed(&mut self, key: &RunKey, order: &NewOrder) -> Shed {
+        match self.found(key) {
+            Some(run) if !run.is_frozen() => {
+                if run.fence.get() > 0 || run.open_children() > 0 || run.new.parent.is_some() {
+                    return Shed::Begun;
+                }
+            }
+            Some(_) | None => return Shed::Frozen,
+        }
+        self.stop(&key.id, order);
+        Shed::Stopped
     }
 
     /// `stop`.

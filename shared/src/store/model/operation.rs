@@ -34,6 +34,9 @@ pub(super) enum Operation {
         grace: Option<Duration>,
         force: bool,
     },
+    Shed {
+        run: u8,
+    },
     /// Of the node of this task; with or without its other items.
     StopTasks {
         task: Pick,
@@ -239,6 +242,7 @@ fn calls_about_runs() -> impl Strategy<Value = Operation> {
             Operation::Create { run, thread, on_conflict, run_timeout, from }
         }),
         2 => stop.prop_map(|(run, cause, grace, force)| Operation::Stop { run, cause, grace, force }),
+        1 => (0..12_u8).prop_map(|run| Operation::Shed { run }),
         3 => (0..2_u8, 1..4_usize, span())
             .prop_map(|(thread, limit, hold)| Operation::TakeReady { thread, limit, hold }),
         10 => (pick(), mostly(), any::<bool>(), next())

@@ -94,6 +94,7 @@ impl Model {
             thread: run.shown.thread.clone(),
             values,
             now: self.now,
+            queued_at: task.queued_at,
             task_deadline: task.deadline(run),
             run_deadline: run.shown.deadline_at.expect("a run with tasks has started"),
             taken_over: task.taken_over,

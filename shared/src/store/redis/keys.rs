@@ -13,11 +13,12 @@
 //! | `P:loc:{RUN}` | where a run is: its locator |
 //! | `P:up:{HOST:PORT}:rate`, `P:up:{HOST:PORT}:breaker` | when an upstream may be called, and whether |
 //! | `P:{p}:policies`, `P:meter:{POLICY:SUBJECT}:PART` | the operators' policies (`p`: of the thread `policies`), and what they count |
+//! | `P:load:{POOL}` | how a pool is judged, a hash |
 //! | `P:graph:{HASH}`, `P:{workers}:…`, `P:{store}:meta` | graphs, workers, what the database was made with |
 
 use std::fmt;
 
-use crate::id::{GraphHash, Partition, PolicyName, RunId, RunKey, Step, ThreadId};
+use crate::id::{GraphHash, Partition, PolicyName, PoolName, RunId, RunKey, Step, ThreadId};
 use crate::upstream::UpstreamName;
 
 /// Makes the names under one prefix.
@@ -90,6 +91,11 @@ impl Keys {
     /// What a policy counts of a subject, in parts of so many milliseconds.
     pub(super) fn meter(&self, policy: &PolicyName, subject: &str, part: i64) -> String {
         format!("{}:meter:{{{policy}:{subject}}}:{part}", self.0)
+    }
+
+    /// How a pool is judged.
+    pub(super) fn load(&self, pool: &PoolName) -> String {
+        format!("{}:load:{{{pool}}}", self.0)
     }
 
     pub(super) fn meta(&self) -> String {

@@ -52,6 +52,7 @@ impl RedisStore {
             task_deadline: reply.time()?,
             run_deadline: reply.time()?,
             taken_over: reply.text()? == "1",
+            queued_at: reply.time()?,
             limits_cost: reply.text()? == "1",
             values: decode::values(&self.keys.values(&task.run), reply.list()?)?,
         })

@@ -50,6 +50,7 @@ mod keys;
 mod leasing;
 mod link;
 mod listing;
+mod loads;
 mod merge;
 mod planning;
 mod policies;

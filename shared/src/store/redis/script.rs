@@ -52,6 +52,8 @@ pub(super) struct Scripts {
     pub(super) breaker: Script,
     pub(super) set_policy: Script,
     pub(super) meter: Script,
+    pub(super) load: Script,
+    pub(super) shed: Script,
 }
 
 /// How the scripts know the time: from the server, and from a test.
@@ -103,6 +105,8 @@ impl Scripts {
             breaker: script("breaker", &[], include_str!("lua/breaker.lua")),
             set_policy: script("set_policy", &[BASE], include_str!("lua/set_policy.lua")),
             meter: script("meter", &[], include_str!("lua/meter.lua")),
+            load: script("load", &[], include_str!("lua/load.lua")),
+            shed: script("shed", &[BASE, life], include_str!("lua/shed.lua")),
         }
     }
 }

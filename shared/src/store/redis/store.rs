@@ -13,15 +13,16 @@ use super::push;
 use super::reply::Reply;
 use super::script::{Call, Script, Scripts};
 use crate::checkpoint::{StoredCheckpoint, Values};
-use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
+use crate::id::{Fence, GraphHash, Partition, PoolName, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
 use crate::lifecycle::Tasks;
+use crate::load::PoolLoad;
 use crate::policy::{Named, Reading};
 use crate::stop::NewOrder;
 use crate::store::{
     Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
     NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
-    Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits,
-    Swept, TasksStopped, Thread, WorkerRecord, bounds,
+    Run, RunFilter, Settle, Settled, Shed, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph,
+    SweepLimits, Swept, TasksStopped, Thread, WorkerRecord, bounds,
 };
 use crate::task::Task;
 use crate::time::{Clock, Timestamp};
@@ -242,6 +243,19 @@ impl Store for RedisStore {
 
     async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error> {
         self.list_audit(run, cursor, bounds::page(limit)).await
+    }
+
+    async fn report_load(&self, load: &PoolLoad, ttl: Duration) -> Result<PoolLoad, Error> {
+        self.keep_load(load, ttl).await
+    }
+
+    async fn load(&self, pool: &PoolName) -> Result<Option<PoolLoad>, Error> {
+        self.read_load(pool).await
+    }
+
+    async fn shed(&self, run: &RunKey, order: NewOrder) -> Result<Shed, Error> {
+        bounds::order(&order)?;
+        self.shed_run(run, &order).await
     }
 
     async fn ends(&self) -> Result<Ends, Error> {

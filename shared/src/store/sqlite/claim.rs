@@ -108,6 +108,7 @@ fn describe(tx: &mut Tx<'_>, run: &RunRow, task: &TaskRow) -> Result<Lease> {
         thread: run.thread.clone(),
         values: values.unwrap_or_else(Values::new),
         now: tx.now,
+        queued_at: task.queued_at,
         task_deadline: task.deadline(run),
         run_deadline: run.latest(),
         taken_over: task.taken_over,

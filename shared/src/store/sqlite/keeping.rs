@@ -103,6 +103,7 @@ async fn a_worker_that_is_silent_for_more_than_a_minute_is_not_shown() {
         slots: 1,
         busy: 0,
         stuck: 0,
+        waited: Vec::new(),
         draining: false,
         version: "1".to_owned(),
         started_at: Timestamp::from_millis(0),

@@ -27,6 +27,7 @@ mod fleet;
 mod forget;
 mod lease;
 mod listing;
+mod loads;
 mod policies;
 mod reader;
 mod ready;

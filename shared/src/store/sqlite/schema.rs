@@ -37,6 +37,12 @@ CREATE TABLE IF NOT EXISTS task_groups (
     need      INTEGER, -- successes that are needed still
     may_fail  INTEGER -- failures that are allowed still
 );
+-- How pools are judged, for as long as it holds.
+CREATE TABLE IF NOT EXISTS pool_loads (
+    pool  TEXT    PRIMARY KEY,
+    until INTEGER NOT NULL,
+    json  TEXT    NOT NULL
+) WITHOUT ROWID;
 -- What runs have spent at models: those that have.
 CREATE TABLE IF NOT EXISTS run_spend (
     run  INTEGER PRIMARY KEY REFERENCES runs (seq) ON DELETE CASCADE,

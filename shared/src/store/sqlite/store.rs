@@ -15,18 +15,19 @@ use super::tx::{Setting, Tx};
 use super::watch::Watch;
 use super::writer::Writer;
 use super::{
-    advance, audit, checkpoints, claim, create, events, finish, fleet, lease, listing, policies, ready, resume, schema,
-    scope, stop, sweep, task_row, threads, upstreams,
+    advance, audit, checkpoints, claim, create, events, finish, fleet, lease, listing, loads, policies, ready, resume,
+    schema, scope, stop, sweep, task_row, threads, upstreams,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
-use crate::id::{Fence, GraphHash, Partition, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
+use crate::id::{Fence, GraphHash, Partition, PoolName, RunId, RunKey, Step, TaskKey, ThreadId, WorkerId};
+use crate::load::PoolLoad;
 use crate::policy::{Named, Reading};
 use crate::stop::NewOrder;
 use crate::store::{
     Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
     NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
-    Run, RunFilter, Settle, Settled, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits,
-    Swept, TasksStopped, Thread, WorkerRecord, bounds,
+    Run, RunFilter, Settle, Settled, Shed, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph,
+    SweepLimits, Swept, TasksStopped, Thread, WorkerRecord, bounds,
 };
 use crate::task::Task;
 use crate::time::{Clock, Timestamp};
@@ -262,6 +263,22 @@ impl Store for SqliteStore {
     async fn audit(&self, run: Option<&RunId>, cursor: Option<&str>, limit: usize) -> Result<Page<AuditEntry>, Error> {
         let (run, cursor, limit) = (run.cloned(), cursor.map(str::to_owned), bounds::page(limit));
         self.read(move |conn| audit::page(conn, run.as_ref(), cursor.as_deref(), limit)).await
+    }
+
+    async fn report_load(&self, load: &PoolLoad, ttl: Duration) -> Result<PoolLoad, Error> {
+        let load = load.clone();
+        self.write(move |tx| loads::report(tx, &load, ttl)).await
+    }
+
+    async fn load(&self, pool: &PoolName) -> Result<Option<PoolLoad>, Error> {
+        let (pool, now) = (pool.clone(), self.0.clock.now());
+        self.read(move |conn| loads::find(conn, &pool, now)).await
+    }
+
+    async fn shed(&self, run: &RunKey, order: NewOrder) -> Result<Shed, Error> {
+        bounds::order(&order)?;
+        let run = run.clone();
+        self.write(move |tx| loads::shed(tx, &run, &order)).await
     }
 
     async fn ends(&self) -> Result<Ends, Error> {
