@@ -4,10 +4,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{self, PoolName};
+use crate::time::{Timestamp, millis};
 
 /// How urgent a run is. The order is that in which they go first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -38,6 +40,21 @@ impl Priority {
     /// The priority of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|priority| priority.name() == name)
+    }
+
+    /// By how much a run that waits for its plan counts as waiting longer than it does. So what is urgent is planned before a
+    /// backlog of what is not, and what has waited for as long goes before that.
+    pub const fn head_start(self) -> Duration {
+        match self {
+            Self::High => Duration::from_mins(1),
+            Self::Normal => Duration::from_secs(30),
+            Self::Low => Duration::ZERO,
+        }
+    }
+
+    /// Since when a run that is ready from now on counts as waiting.
+    pub fn ready_since(self, now: Timestamp) -> Timestamp {
+        Timestamp::from_millis(now.as_millis().saturating_sub(millis(self.head_start())))
     }
 
     /// Whether it is what holds where nothing is said, so that a record leaves it out.

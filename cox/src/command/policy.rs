@@ -87,7 +87,7 @@ struct Why {
     /// Why, for the audit trail
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
-    /// Who changes them [default: USER@HOST]
+    /// Who changes them (`user@host` where absent)
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
 }

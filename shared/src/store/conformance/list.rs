@@ -116,6 +116,7 @@ macro_rules! store_conformance {
         );
         $crate::store_conformance!(@group $make ready:
             the_run_that_waits_longest_is_taken_first
+            an_urgent_run_is_planned_before_those_that_can_wait_until_these_have_waited_for_long
             a_run_that_was_taken_is_hidden_for_a_while
             a_run_is_taken_from_its_own_partition_alone
             a_run_with_open_tasks_is_not_ready

@@ -7,6 +7,7 @@ use super::fixture::Fixture;
 use super::make::{self, LONG, SHORT};
 use crate::checkpoint::CHECKPOINT_FORMAT;
 use crate::id::{Partition, RunKey};
+use crate::priority::Priority;
 use crate::store::{OnConflict, Signal};
 use crate::task::TaskState;
 
@@ -33,6 +34,31 @@ pub async fn the_run_that_waits_longest_is_taken_first(fixture: &Fixture) {
     assert_eq!(take(fixture, &keys[0], 2, LONG).await, keys[..2]);
     assert_eq!(take(fixture, &keys[0], 2, LONG).await, keys[2..]);
     assert!(take(fixture, &keys[0], 2, LONG).await.is_empty());
+}
+
+pub async fn an_urgent_run_is_planned_before_those_that_can_wait_until_these_have_waited_for_long(fixture: &Fixture) {
+    let ids = together(fixture, 6);
+    let made = async |id: &str, priority| {
+        let mut run = make::run(id);
+        run.spec.priority = priority;
+        let key = fixture.made(run).await;
+        fixture.pass(Duration::from_millis(2)).await;
+        key
+    };
+    let mut keys = Vec::new();
+    for (id, priority) in ids.iter().zip([Priority::Low, Priority::Normal, Priority::High]) {
+        keys.push(made(id, priority).await);
+    }
+    let [low, normal, high] = [keys[0].clone(), keys[1].clone(), keys[2].clone()];
+    assert_eq!(take(fixture, &low, 2, SHORT).await, [high.clone(), normal.clone()]);
+    assert_eq!(take(fixture, &low, 2, SHORT).await, [low]);
+    // A step later it is as urgent as before.
+    for key in [&normal, &high] {
+        let tasks = fixture.step(key, 1, vec![make::task("1:a:0")]).await;
+        fixture.done(&tasks[0]).await;
+        fixture.pass(Duration::from_millis(2)).await;
+    }
+    assert_eq!(take(fixture, &high, 2, LONG).await, [high, normal]);
 }
 
 pub async fn a_run_that_was_taken_is_hidden_for_a_while(fixture: &Fixture) {

@@ -154,7 +154,7 @@ impl Model {
         run.shown.deadline_at = Some(parents.map_or(own, |parents| parents.min(own)));
         run.among_deadlines = parents.is_none_or(|parents| own < parents);
         run.shown.base = base;
-        run.ready_at = Some(now);
+        run.ready_at = Some(run.new.spec.priority.ready_since(now));
     }
 
     /// `shed`.
@@ -353,7 +353,7 @@ impl Model {
         let now = self.now;
         let run = self.at(id);
         if run.open_tasks() == 0 {
-            run.ready_at = Some(now);
+            run.ready_at = Some(run.new.spec.priority.ready_since(now));
             return true;
         }
         if is_bad && run.tasks[task].new.fails_run {

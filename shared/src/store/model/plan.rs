@@ -108,7 +108,7 @@ impl Model {
         }
         let run = self.at(id);
         if !run.is_frozen() && run.open_tasks() == 0 {
-            run.ready_at = Some(now);
+            run.ready_at = Some(run.new.spec.priority.ready_since(now));
         }
     }
 
@@ -160,7 +160,7 @@ impl Model {
         run.shown.revision = run.shown.revision.next();
         run.resumed_by = Some(resume.nonce.clone());
         run.resumed = humans.is_empty();
-        run.ready_at = Some(now);
+        run.ready_at = Some(run.new.spec.priority.ready_since(now));
         Resumed::Ok
     }
 

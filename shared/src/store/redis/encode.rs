@@ -41,8 +41,9 @@ pub(super) fn new_run(run: &NewRun) -> String {
         .as_ref()
         .map_or_else(String::new, |parent| format!("{}|{}|{}", parent.run, parent.task, parent.depth));
     let NewRun { id, thread, graph, graph_hash, run_timeout, spec, .. } = run;
+    let priority = if spec.priority.is_normal() { String::new() } else { format!("+{}", spec.priority) };
     format!(
-        "{id}\n{thread}\n{graph}\n{graph_hash}\n{}{}\n{base}\n{parent}\n{}",
+        "{id}\n{thread}\n{graph}\n{graph_hash}\n{}{priority}{}\n{base}\n{parent}\n{}",
         ms(*run_timeout),
         budget(&spec.budget),
         json(spec)

@@ -11,6 +11,7 @@ use super::{EARLY_KEPT, FORMAT, REFUSED_KEPT, STAGED_KEPT, words};
 use crate::id::{NodeName, RunId};
 use crate::limits::{AUDIT_PER_PARTITION_MAX, EVENTS_PER_RUN_MAX, Limit, THREAD_QUEUE_MAX};
 use crate::outcome::{Failure, Outcome};
+use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::stop::Cause;
 use crate::store::Error;
@@ -166,12 +167,14 @@ impl Call<'_> {
 /// What the scripts are told of the world: the time, limits and formats, as Lua constants.
 fn constants(config: &RedisConfig, keys: &Keys, is_told: bool) -> String {
     let now = if is_told { TOLD_TIME } else { SERVER_TIME };
+    let head_starts = Priority::ALL.map(|priority| format!("{priority} = {}", millis(priority.head_start())));
     [
         now.to_owned(),
         format!("local FORMAT = '{FORMAT}'"),
         format!("local RETENTION, STEP_KEPT = {}, {}", millis(config.retention), millis(config.step_retention)),
         format!("local EARLY_KEPT, STAGED_KEPT, REFUSED_KEPT = {EARLY_KEPT}, {STAGED_KEPT}, {REFUSED_KEPT}"),
         format!("local QUEUE_MAX, AUDIT_MAX, EVENTS_MAX = {THREAD_QUEUE_MAX}, {AUDIT_PER_PARTITION_MAX}, {EVENTS_PER_RUN_MAX}"),
+        format!("local HEAD_START = {{ {} }}", head_starts.join(", ")),
         format!("local SEND_AFTER, CHUNK = {}, {}", super::SEND_AFTER, encode::CHUNK),
         format!("local CHANNEL_STOP = {}", quote(&keys.stop_channel())),
         format!("local CHANNEL_READY = {}", quote(&keys.ready_channel())),

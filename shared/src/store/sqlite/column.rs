@@ -12,6 +12,7 @@ use crate::id::{
     ThreadId, WorkerId,
 };
 use crate::priority::Lane;
+use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::task::TaskState;
 use crate::time::{Timestamp, millis};
@@ -115,7 +116,7 @@ macro_rules! states {
         }
     )*};
 }
-states!(RunStatus, TaskState);
+states!(RunStatus, TaskState, Priority);
 
 /// A duration in whole milliseconds.
 #[derive(Debug, Clone, Copy)]

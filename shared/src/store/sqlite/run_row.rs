@@ -8,6 +8,7 @@ use super::column::{Columns, Json, Length};
 use super::fault::{Naming, Result};
 use crate::id::{Fence, GraphHash, GraphName, Nonce, Partition, Revision, RunId, RunKey, Step, TaskId, ThreadId};
 use crate::outcome::Failure;
+use crate::priority::Priority;
 use crate::run::{RunEvent, RunStatus};
 use crate::spend::Spend;
 use crate::stop::StopReport;
@@ -260,7 +261,21 @@ pub(super) fn insert(conn: &Connection, row: &mut RunRow, spec: &RunSpec) -> Res
     ])?;
     row.seq = conn.last_insert_rowid();
     conn.prepare_cached("INSERT INTO run_specs (run, json) VALUES (?1, ?2)")?.execute(params![row.seq, Json(spec)])?;
+    if !spec.priority.is_normal() {
+        conn.prepare_cached("INSERT INTO run_priorities (run, priority) VALUES (?1, ?2)")?
+            .execute(params![row.seq, spec.priority])?;
+    }
     Ok(())
+}
+
+/// How urgent a run is, without reading its spec.
+pub(super) fn priority(conn: &Connection, row: &RunRow) -> Result<Priority> {
+    let kept = conn
+        .prepare_cached("SELECT priority FROM run_priorities WHERE run = ?1")?
+        .query_row([row.seq], |found| found.get(0))
+        .optional()
+        .naming(|| format!("run {}, its priority", row.key.id))?;
+    Ok(kept.unwrap_or_default())
 }
 
 /// The spec of a run.

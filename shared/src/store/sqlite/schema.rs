@@ -80,6 +80,11 @@ CREATE TABLE IF NOT EXISTS upstream_breakers (
     json      TEXT    NOT NULL,
     forget_at INTEGER NOT NULL
 ) WITHOUT ROWID;
+-- The priorities of runs: those that are not normal.
+CREATE TABLE IF NOT EXISTS run_priorities (
+    run      INTEGER PRIMARY KEY REFERENCES runs (seq) ON DELETE CASCADE,
+    priority TEXT NOT NULL
+);
 CREATE INDEX IF NOT EXISTS task_groups_by_place ON task_groups (run, step, node, first);";
 
 /// How often a file that another process is just setting up is tried, each time for the whole `busy_timeout`.

@@ -100,9 +100,9 @@ impl<'c> Tx<'c> {
 
     /// Puts a run into the ready set now.
     pub(super) fn make_ready(&mut self, id: &RunId) -> Result<()> {
-        let now = self.now;
+        let (now, conn) = (self.now, self.conn);
         let run = self.change(id)?;
-        run.plan.ready_at = Some(now);
+        run.plan.ready_at = Some(run_row::priority(conn, run)?.ready_since(now));
         let partition = run.key.partition;
         self.ready.insert(partition);
         Ok(())

@@ -12,7 +12,7 @@ local values = tonumber(ARGV[7])
 local place = 8 + 2 * values
 local kind = ARGV[place]
 
-local run = run_at(id, { 'status', 'nonce', 'ckpt', 'resumed', 'rev', 'started', 'open', 'step' }, 4)
+local run = run_at(id, { 'status', 'nonce', 'ckpt', 'resumed', 'prio', 'rev', 'started', 'open', 'step' }, 5)
 local staged = P .. 'stage:' .. id .. ':' .. nonce
 local function refuse(answer)
   redis.call('UNLINK', staged)

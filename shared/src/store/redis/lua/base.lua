@@ -25,8 +25,8 @@ end
 
 local function run_fields()
   return { 'status', 'thread', 'from', 'base', 'parent', 'takeback', 'nonce', 'rnonce', 'resumed', 'ckpt', 'order',
-    'cause', 'grace', 'force', 'budget', 'spent', 'step', 'rev', 'created', 'started', 'deadline', 'timeout', 'open',
-    'leases', 'kids', 'humans', 'fence', 'ordered', 'forced', 'sleases', 'released', 'unconfirmed', 'closed' }, 16
+    'cause', 'grace', 'force', 'budget', 'spent', 'prio', 'step', 'rev', 'created', 'started', 'deadline', 'timeout', 'open',
+    'leases', 'kids', 'humans', 'fence', 'ordered', 'forced', 'sleases', 'released', 'unconfirmed', 'closed' }, 17
 end
 
 local function put(run, field, value)
@@ -184,7 +184,7 @@ local function unschedule(task)
 end
 
 local function make_ready(run)
-  redis.call('ZADD', READY, now, run.id)
+  redis.call('ZADD', READY, now - HEAD_START[run.prio or 'normal'], run.id)
   nudge = true
 end
 

@@ -302,12 +302,12 @@ local function crash(run, task)
   return false
 end
 
--- Runs to be made: lines of id, thread, graph, hash, run_timeout (and after a bar the budget), what it goes on from, parent and spec; absent ones are empty.
+-- Runs to be made: lines of id, thread, graph, hash, run_timeout (after a plus the priority if it is not normal, after a bar the budget), what it goes on from, parent and spec; absent ones are empty.
 
 local function parse_new(text)
   local new = {}
-  new.id, new.thread, new.graph, new.hash, new.timeout, new.budget, new.from, new.parent, new.spec =
-    string.match(text, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+)|?([^\n]*)\n([^\n]*)\n([^\n]*)\n(.*)$')
+  new.id, new.thread, new.graph, new.hash, new.timeout, new.prio, new.budget, new.from, new.parent, new.spec =
+    string.match(text, '^([^\n]*)\n([^\n]*)\n([^\n]*)\n([^\n]*)\n(%d+)%+?(%a*)|?([^\n]*)\n([^\n]*)\n([^\n]*)\n(.*)$')
   return new
 end
 
@@ -320,6 +320,7 @@ local function make_run(new)
   put(run, 'thread', new.thread)
   put(run, 'created', now)
   put(run, 'timeout', tonumber(new.timeout))
+  if new.prio ~= '' then put(run, 'prio', new.prio) end
   if new.budget ~= '' then put(run, 'budget', new.budget) end
   if new.from ~= '' then put(run, 'from', new.from) end
   if new.parent ~= '' then put(run, 'parent', new.parent) end

@@ -5,7 +5,7 @@
 --   | putoff FAILURE AFTER-ms: as retry, but it was no try.
 -- Returns: accepted is-step-complete | stale | frozen.
 
-local run = run_at(ARGV[1], { 'status', 'step', 'open', 'leases' }, 1)
+local run = run_at(ARGV[1], { 'status', 'prio', 'step', 'open', 'leases' }, 2)
 local task = run and task_at(run, ARGV[2])
 if not task then return done({ 'stale' }) end
 
