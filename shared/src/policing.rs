@@ -11,12 +11,13 @@
 //! asks the store for anything but, once a second, whether there still is none.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
+use tokio::time::Instant;
 
-use crate::id::RunId;
+use crate::id::{PolicyName, RunId};
 use crate::lifecycle::Tasks;
 use crate::policy::{Limits, Measure, Named, Reached, Then, Usage, Who};
 use crate::store::{Error, MeterCall, NewRun, Run, Store};
@@ -25,6 +26,8 @@ use crate::store::{Error, MeterCall, NewRun, Run, Store};
 const READ_EVERY: Duration = Duration::from_secs(1);
 /// Runs whose top is remembered; beyond it all are forgotten, which costs a read each.
 const TOPS_MAX: usize = 10_000;
+/// Counts without room that are remembered.
+const FULL_MAX: usize = 10_000;
 /// How far up a tree of runs it is looked: more than they are nested.
 const UP_MAX: usize = 16;
 
@@ -34,6 +37,17 @@ pub struct Policing {
     store: Arc<dyn Store>,
     policies: Mutex<Option<Arc<[Named]>>>,
     tops: Mutex<BTreeMap<RunId, Arc<Top>>>,
+    full: Mutex<BTreeMap<FullKey, Full>>,
+}
+
+/// A policy's count of a subject, for runs that start or for those in flight.
+type FullKey = (PolicyName, String, bool);
+
+/// There was no room.
+#[derive(Debug)]
+struct Full {
+    reached: Reached,
+    until: Instant,
 }
 
 /// The run at the top of a tree.
@@ -76,7 +90,7 @@ pub enum Permit {
 impl Policing {
     /// Over a store. Reads nothing yet.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, policies: Mutex::default(), tops: Mutex::default() }
+        Self { store, policies: Mutex::default(), tops: Mutex::default(), full: Mutex::default() }
     }
 
     /// Keeps what is known of the policies fresh until the tasks drain.
@@ -99,12 +113,15 @@ impl Policing {
 
     async fn read(&self) -> Result<Arc<[Named]>, Error> {
         let policies: Arc<[Named]> = self.store.policies().await?.into();
-        *self.policies.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&policies));
+        let before = locked(&self.policies).replace(Arc::clone(&policies));
+        if before.is_none_or(|before| before != policies) {
+            locked(&self.full).clear();
+        }
         Ok(policies)
     }
 
     async fn policies(&self) -> Result<Arc<[Named]>, Error> {
-        let known = self.policies.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = locked(&self.policies).clone();
         match known {
             Some(known) => Ok(known),
             None => self.read().await,
@@ -149,7 +166,8 @@ impl Policing {
         Ok(halt.map(|(reached, then)| Halt { reached, then, top: top.id.clone() }))
     }
 
-    /// Asks whether there is room in all of these, and counts in all of them if so.
+    /// Asks whether there is room in all of these, and counts in all of them if so. However many runs wait for room, the
+    /// store is asked once in a while for all of them.
     async fn ask(
         &self,
         top: &RunId,
@@ -157,7 +175,26 @@ impl Policing {
         limits: impl Fn(&Named) -> Limits,
         add: &Usage,
     ) -> Result<Option<Halt>, Error> {
-        ask(self.store.as_ref(), top, counted, limits, add).await
+        let key = |counted: &Counted| {
+            (counted.named.name.clone(), counted.subject.clone(), limits(&counted.named).runs.is_some())
+        };
+        let now = Instant::now();
+        for one in counted {
+            if let Some(full) = locked(&self.full).get(&key(one)).filter(|full| full.until > now) {
+                return Ok(Some(Halt { reached: full.reached.clone(), then: one.named.policy.then, top: top.clone() }));
+            }
+        }
+        let halt = ask(self.store.as_ref(), top, counted, &limits, add).await?;
+        if let Some(Halt { reached, .. }) = &halt
+            && let Some(one) = counted.iter().find(|counted| counted.named.name == reached.policy)
+        {
+            let mut full = locked(&self.full);
+            if full.len() >= FULL_MAX {
+                full.clear();
+            }
+            full.insert(key(one), Full { reached: reached.clone(), until: now + reached.room_in.min(READ_EVERY) });
+        }
+        Ok(halt)
     }
 
     /// Counts what has happened. Answers what is too much.
@@ -184,13 +221,13 @@ impl Policing {
         if policies.is_empty() {
             return Ok(None);
         }
-        let known = self.tops.lock().unwrap_or_else(PoisonError::into_inner).get(run).cloned();
+        let known = locked(&self.tops).get(run).cloned();
         if let Some(top) = known {
             return Ok(Some((top, policies)));
         }
         let Some(top) = self.find_top(run).await? else { return Ok(None) };
         let top = Arc::new(top);
-        let mut tops = self.tops.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut tops = locked(&self.tops);
         if tops.len() >= TOPS_MAX {
             tops.clear();
         }
@@ -222,14 +259,14 @@ pub async fn may_make(store: &dyn Store, run: &NewRun) -> Result<Option<Halt>, E
         return Ok(None);
     }
     let limits = |named: &Named| named.policy.limits.clone();
-    ask(store, &top.id, &counted, limits, &Usage::of(Measure::Runs, 1)).await
+    ask(store, &top.id, &counted, &limits, &Usage::of(Measure::Runs, 1)).await
 }
 
 async fn ask(
     store: &dyn Store,
     top: &RunId,
     counted: &[Counted],
-    limits: impl Fn(&Named) -> Limits,
+    limits: &impl Fn(&Named) -> Limits,
     add: &Usage,
 ) -> Result<Option<Halt>, Error> {
     let asked: Vec<_> = counted.iter().map(|counted| (counted, limits(&counted.named))).collect();
@@ -249,6 +286,10 @@ async fn ask(
         }
     }
     Ok(None)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Top {

@@ -184,7 +184,7 @@ fn whole(standing: &Standing, subject: Option<&str>) -> String {
                 lines.push(format!("used{whom}: {used} of {limit}"));
             }
             if let Some(room_at) = reading.room_at {
-                let wait = duration::show(room_at.since(reading.now));
+                let wait = policy::in_short(room_at.since(reading.now));
                 lines.push(format!("there is no room now; there is in {wait}"));
             }
         }

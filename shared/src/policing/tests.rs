@@ -68,7 +68,7 @@ async fn new_runs_of_one_label_are_refused_until_there_is_room_and_others_are_ma
     rig.submit("a", "search").await.unwrap();
     rig.submit("b", "search").await.unwrap();
     let halt = rig.submit("c", "search").await.unwrap_err();
-    let told = "policy `few` allows 2 runs in 1m for team=search, and there were 2 runs: there is room again in";
+    let told = "policy `few` allows 2 runs in 1m for team=search, and it has come to 2 runs: there is room again in";
     assert!(halt.reached.to_string().starts_with(told), "{}", halt.reached);
     rig.submit("a", "search").await.expect("what is there already is no other run");
     rig.submit("d", "ads").await.expect("another label has a count of its own");
@@ -111,7 +111,7 @@ async fn a_paused_run_is_neither_planned_nor_are_its_tasks_begun() {
     let halt = halted(policing.may_begin(&make::run_id("a"), true).await).expect("it has failed once");
     assert_eq!((halt.then, halt.reached.measure), (Then::Pause, Measure::Failures));
     rig.clock.advance(Duration::from_secs(63));
-    assert_eq!(policing.may_plan(&rig.run("b").await).await.unwrap(), None);
+    assert_eq!(rig.policing().may_plan(&rig.run("b").await).await.unwrap(), None);
 }
 
 #[tokio::test]
@@ -156,6 +156,24 @@ async fn a_child_run_counts_with_its_parent_which_is_what_is_stopped() {
     let halt = policing.has_ended(&kid, &Usage::of(Measure::ToolCalls, 2)).await.unwrap().expect("too many");
     assert_eq!((halt.top.as_str(), halt.reached.whom.as_str()), ("top", " for thread top"));
     assert!(halted(policing.may_begin(&key.id, true).await).is_some());
+}
+
+#[tokio::test]
+async fn however_many_runs_wait_for_room_the_store_is_asked_once_in_a_while() {
+    let rig = rig("{calm: {window: 1m, limits: {runs: 1}, then: pause}}").await;
+    rig.submit("a", "x").await.unwrap();
+    let policing = rig.policing();
+    assert_eq!(policing.may_plan(&rig.run("a").await).await.unwrap(), None);
+    for number in 0..50 {
+        let id = format!("b{number}");
+        rig.submit(&id, "x").await.unwrap();
+        assert!(policing.may_plan(&rig.run(&id).await).await.unwrap().is_some());
+    }
+    assert_eq!(rig.calls.counts("meter").passed, 2);
+    let change = PolicyChange { name: "calm".parse().unwrap(), policy: None, actor: "ann".to_owned(), reason: None };
+    rig.store.set_policy(change).await.unwrap();
+    policing.read().await.unwrap();
+    assert_eq!(policing.may_plan(&rig.run("b0").await).await.unwrap(), None, "what is changed holds at once");
 }
 
 #[tokio::test]

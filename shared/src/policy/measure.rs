@@ -46,13 +46,14 @@ impl Measure {
 
     /// An amount of it in words: `3 runs`, `cost 0.2`, `1h wall time`.
     pub fn show(self, amount: u64) -> String {
+        let count = |of: &str| format!("{amount} {of}{}", if amount == 1 { "" } else { "s" });
         match self {
-            Self::Runs => format!("{amount} runs"),
-            Self::NodeRuns => format!("{amount} node runs"),
-            Self::Failures => format!("{amount} failures"),
-            Self::Tokens => format!("{amount} tokens"),
+            Self::Runs => count("run"),
+            Self::NodeRuns => count("node run"),
+            Self::Failures => count("failure"),
+            Self::Tokens => count("token"),
             Self::Cost => format!("cost {}", Cost::from_micros(amount)),
-            Self::ToolCalls => format!("{amount} tool calls"),
+            Self::ToolCalls => count("tool call"),
             Self::WallTime => format!("{} wall time", duration::show(Duration::from_millis(amount))),
         }
     }

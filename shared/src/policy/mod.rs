@@ -150,9 +150,9 @@ impl Reached {
     fn text(&self) -> String {
         let Self { policy, measure, whom, used, limit, window, room_in } = self;
         let (limit, used) = (measure.show(*limit), measure.show(*used));
-        let (window, room_in) = (duration::show(*window), duration::show(*room_in));
+        let (window, room_in) = (duration::show(*window), in_short(*room_in));
         format!(
-            "policy `{policy}` allows {limit} in {window}{whom}, and there were {used}: there is room again in {room_in}"
+            "policy `{policy}` allows {limit} in {window}{whom}, and it has come to {used}: there is room again in {room_in}"
         )
     }
 
@@ -184,6 +184,12 @@ impl Named {
             room_in: room_at.since(reading.now),
         })
     }
+}
+
+/// How long to wait, in whole seconds where it is more than one: rather too long than too short.
+pub fn in_short(wait: Duration) -> String {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    duration::show(if wait > Duration::from_secs(1) { Duration::from_secs(seconds) } else { wait })
 }
 
 #[cfg(test)]
@@ -231,7 +237,8 @@ mod tests {
             now,
         };
         let reached = named.reached("t1", &named.policy.limits, &reading).unwrap();
-        let text = "policy `few` allows 2 runs in 1h for thread t1, and there were 2 runs: there is room again in 5m";
+        let text =
+            "policy `few` allows 2 runs in 1h for thread t1, and it has come to 2 runs: there is room again in 5m";
         assert_eq!(reached.to_string(), text);
         assert_eq!(reached.order().actor, "policy few");
         assert_eq!(

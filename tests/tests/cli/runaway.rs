@@ -38,7 +38,7 @@ dear: {graph: spend*, per: thread, window: 1h, limits: {tokens: 15}, then: stop}
     assert_eq!(set, json!([{"name": "dear", "answer": "set"}, {"name": "few", "answer": "set"}]));
     assert_eq!(code(&desk.run("run hello.yaml --id a").await), 0);
     let output = desk.run("run hello.yaml --id b").await;
-    let why = "the run is refused: policy `few` allows 1 runs in 1h, and there were 1 runs: there is room again in";
+    let why = "the run is refused: policy `few` allows 1 run in 1h, and it has come to 1 run: there is room again in";
     assert!(code(&output) == 5 && output.stderr.contains(why), "{output:?}");
     assert_eq!(code(&desk.run("get b").await), 4, "it was not made");
 

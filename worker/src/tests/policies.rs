@@ -60,7 +60,7 @@ async fn the_call_that_takes_too_much_ends_its_run_and_the_next_run_is_stopped_b
     let ended = bench.run_ended(&first).await;
     let order = ended.stop.unwrap().order.order;
     assert_eq!((ended.status, order.cause, order.actor.as_str()), (RunStatus::Failed, Cause::Budget, "policy dear"));
-    let why = "policy `dear` allows 11 tokens in 1h, and there were 12 tokens: there is room again in";
+    let why = "policy `dear` allows 11 tokens in 1h, and it has come to 12 tokens: there is room again in";
     assert!(order.reason.as_deref().is_some_and(|reason| reason.starts_with(why)), "{order:?}");
     assert!(!bench.task(&first).await.outcome.unwrap().is_bad(), "what was paid for is kept");
 
@@ -84,7 +84,7 @@ async fn a_task_for_which_there_is_no_room_is_put_off_and_begins_when_there_is()
     let second = bench.begin(rust(json!({"handler": "slow"}))).await;
     let waiting = bench.task_when(&second, |task| task.state == TaskState::Delayed).await;
     let why = waiting.last_failure.unwrap();
-    assert!(why.message.starts_with("policy `calm` allows 1 node runs in 3s, and there were 1 node runs"), "{why}");
+    assert!(why.message.starts_with("policy `calm` allows 1 node run in 3s, and it has come to 1 node run:"), "{why}");
     assert_eq!(waiting.attempts, 0, "it was no try");
     let done = bench.settled(&second).await;
     assert!(!done.outcome.unwrap().is_bad());
