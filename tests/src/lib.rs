@@ -19,4 +19,4 @@ pub use servers::{
     Asked, ChromaServer, LlamaServer, MockModel, PrometheusServer, RabbitServer, RedisCluster, RedisOptions,
     RedisServer,
 };
-pub use wait::wait_for;
+pub use wait::{poll, wait_for};

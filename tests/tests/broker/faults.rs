@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use coxswain_shared::broker::conformance::{backlog_becomes, lane, next, publish, task};
 use coxswain_shared::broker::{Broker, BrokerUrl, Error, RabbitBroker};
 use coxswain_shared::id::TaskKey;
-use coxswain_tests::{Direction, Mode, Proxy, RabbitServer, wait_for};
+use coxswain_tests::{Direction, Mode, Proxy, RabbitServer, poll, wait_for};
 use tokio_util::sync::CancellationToken;
 
 use crate::rig::{self, RECOVERED};
@@ -18,6 +18,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What a call may take beyond its patience: it may wait for the connection, then for the confirm, on a busy machine.
 const SLACK: Duration = Duration::from_secs(8);
+
+/// After so long what has not arrived is kept back: rarely, a quorum queue that was restored counts as many messages as the
+/// prefetch as handed to a consumer of before (rabbitmq-server #15473). They are safe, and come once connections were closed.
+/// (A fleet does not wait for that: a sweep sends their tasks again.)
+const KEPT_BACK: Duration = Duration::from_mins(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_confirmed_is_lost_when_the_broker_is_killed_under_traffic() {
@@ -64,11 +69,15 @@ async fn under_traffic(harm: impl AsyncFnOnce(&mut RabbitServer)) {
         grows(&confirmed).await;
         grows(&arrived).await;
         enough.cancel();
-        wait_for("every confirmed task to arrive", RECOVERED, async || {
+        let all_here = async || {
             let missing = confirmed.lock().unwrap().difference(&*arrived.lock().unwrap()).count();
             if missing == 0 { Ok(()) } else { Err(format!("{missing} are missing")) }
-        })
-        .await;
+        };
+        if let Err(kept) = poll(KEPT_BACK, all_here).await {
+            let counts = server.ctl(&["list_queues", "messages_ready", "messages_unacknowledged"]).await;
+            server.close_all_connections().await;
+            wait_for(&format!("what was kept back ({kept}: {counts})"), RECOVERED, all_here).await;
+        }
         over.cancel();
     };
     tokio::join!(publishing, consuming, harming);
