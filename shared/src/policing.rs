@@ -57,11 +57,19 @@ struct Top {
     who: Who,
 }
 
-/// A policy that a run is counted in, and under whose name.
+/// A policy that a run is counted in, under whose name, and the limits of it that hold for the run now.
 #[derive(Debug)]
-struct Counted {
-    named: Named,
+struct Counted<'p> {
+    named: &'p Named,
     subject: String,
+    limits: Limits,
+}
+
+/// Where a run stands that is counted: its number is a limit for those that start alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starts,
+    InFlight,
 }
 
 /// A limit that is reached, and what follows.
@@ -135,32 +143,30 @@ impl Policing {
             return Ok(None);
         }
         let top = Top::of(run);
-        let counted = top.counted(&policies, |then| then == Then::Pause);
-        let starts = run.step.get() == 0;
-        let limits = |named: &Named| if starts { named.policy.limits.clone() } else { named.policy.limits.in_flight() };
-        let add = Usage::of(Measure::Runs, u64::from(starts));
-        self.ask(&top.id, &counted, limits, &add).await
+        let stage = if run.step.get() == 0 { Stage::Starts } else { Stage::InFlight };
+        let counted = top.counted(&policies, stage, |then| then == Then::Pause);
+        self.ask(&top.id, &counted, &Usage::of(Measure::Runs, u64::from(stage == Stage::Starts))).await
     }
 
     /// Whether a task of a run may begin now; if so, it counts if it `is_first`, and not another try.
     pub async fn may_begin(&self, run: &RunId, is_first: bool) -> Result<Permit, Error> {
         let Some((top, policies)) = self.top(run).await? else { return Ok(Permit::Granted { limits_cost: false }) };
         let add = Usage::of(Measure::NodeRuns, u64::from(is_first));
-        let limits = |named: &Named| named.policy.limits.in_flight();
-        let acting = top.counted(&policies, |then| then != Then::Refuse);
-        if let Some(halt) = self.ask(&top.id, &acting, limits, &add).await? {
+        let counted = top.counted(&policies, Stage::InFlight, |_| true);
+        let limits_cost = counted.iter().any(|counted| counted.limits.cost.is_some());
+        let (noting, acting): (Vec<_>, Vec<_>) =
+            counted.into_iter().partition(|counted| counted.named.policy.then == Then::Refuse);
+        if let Some(halt) = self.ask(&top.id, &acting, &add).await? {
             return Ok(Permit::Halted(halt));
         }
-        let noting = top.counted(&policies, |then| then == Then::Refuse);
         self.note(&noting, &add).await?;
-        let limits_cost = acting.iter().chain(&noting).any(|counted| counted.named.policy.limits.cost.is_some());
         Ok(Permit::Granted { limits_cost })
     }
 
     /// Counts what a try of a task has come to. Says so if a run is to be stopped for it.
     pub async fn has_ended(&self, run: &RunId, usage: &Usage) -> Result<Option<Halt>, Error> {
         let Some((top, policies)) = self.top(run).await? else { return Ok(None) };
-        let counted = top.counted(&policies, |_| true);
+        let counted = top.counted(&policies, Stage::InFlight, |_| true);
         let reached = self.note(&counted, usage).await?;
         let halt = reached.into_iter().find(|(_, then)| *then == Then::Stop);
         Ok(halt.map(|(reached, then)| Halt { reached, then, top: top.id.clone() }))
@@ -168,15 +174,9 @@ impl Policing {
 
     /// Asks whether there is room in all of these, and counts in all of them if so. However many runs wait for room, the
     /// store is asked once in a while for all of them.
-    async fn ask(
-        &self,
-        top: &RunId,
-        counted: &[Counted],
-        limits: impl Fn(&Named) -> Limits,
-        add: &Usage,
-    ) -> Result<Option<Halt>, Error> {
-        let key = |counted: &Counted| {
-            (counted.named.name.clone(), counted.subject.clone(), limits(&counted.named).runs.is_some())
+    async fn ask(&self, top: &RunId, counted: &[Counted<'_>], add: &Usage) -> Result<Option<Halt>, Error> {
+        let key = |counted: &Counted<'_>| {
+            (counted.named.name.clone(), counted.subject.clone(), counted.limits.runs.is_some())
         };
         let now = Instant::now();
         for one in counted {
@@ -184,7 +184,7 @@ impl Policing {
                 return Ok(Some(Halt { reached: full.reached.clone(), then: one.named.policy.then, top: top.clone() }));
             }
         }
-        let halt = ask(self.store.as_ref(), top, counted, &limits, add).await?;
+        let halt = count_if_room(self.store.as_ref(), top, counted, add).await?;
         if let Some(Halt { reached, .. }) = &halt
             && let Some(one) = counted.iter().find(|counted| counted.named.name == reached.policy)
         {
@@ -198,20 +198,9 @@ impl Policing {
     }
 
     /// Counts what has happened. Answers what is too much.
-    async fn note(&self, counted: &[Counted], usage: &Usage) -> Result<Vec<(Reached, Then)>, Error> {
-        let one = |counted: &Counted| {
-            let limits = counted.named.policy.limits.in_flight();
-            let add = usage.limited_by(&limits);
-            (!add.is_nothing()).then(|| (counted.call(limits.clone(), add, true), limits))
-        };
-        let calls = counted.iter().filter_map(|counted| {
-            let (call, limits) = one(counted)?;
-            Some(async move {
-                let reading = self.store.meter(call).await?;
-                let reached = counted.named.reached(&counted.subject, &limits, &reading);
-                Ok::<_, Error>(reached.map(|reached| (reached, counted.named.policy.then)))
-            })
-        });
+    async fn note(&self, counted: &[Counted<'_>], usage: &Usage) -> Result<Vec<(Reached, Then)>, Error> {
+        let counts = counted.iter().filter(|counted| !usage.limited_by(&counted.limits).is_nothing());
+        let calls = counts.map(|counted| counted.count(self.store.as_ref(), usage, true));
         Ok(try_join_all(calls).await?.into_iter().flatten().collect())
     }
 
@@ -253,32 +242,26 @@ pub async fn may_make(store: &dyn Store, run: &NewRun) -> Result<Option<Halt>, E
     let policies = store.policies().await?;
     let who = Who { graph: run.graph.clone(), thread: run.thread.clone(), labels: run.spec.labels.clone() };
     let top = Top { id: run.id.clone(), who };
-    let counted = top.counted(&policies, |then| then != Then::Pause);
+    let counted = top.counted(&policies, Stage::Starts, |then| then != Then::Pause);
     // What is made already is made again, and is no other run.
     if counted.is_empty() || store.locate(&run.id).await?.is_some() {
         return Ok(None);
     }
-    let limits = |named: &Named| named.policy.limits.clone();
-    ask(store, &top.id, &counted, &limits, &Usage::of(Measure::Runs, 1)).await
+    count_if_room(store, &top.id, &counted, &Usage::of(Measure::Runs, 1)).await
 }
 
-async fn ask(
+/// Counts in all of these if there is room in all of them.
+async fn count_if_room(
     store: &dyn Store,
     top: &RunId,
-    counted: &[Counted],
-    limits: &impl Fn(&Named) -> Limits,
+    counted: &[Counted<'_>],
     add: &Usage,
 ) -> Result<Option<Halt>, Error> {
-    let asked: Vec<_> = counted.iter().map(|counted| (counted, limits(&counted.named))).collect();
-    let asked: Vec<_> = asked.into_iter().filter(|(_, limits)| !limits.is_empty()).collect();
+    let asked: Vec<_> = counted.iter().filter(|counted| !counted.limits.is_empty()).collect();
     // Of several all are looked at before any counts: what is held up by one of them uses up none of the others.
     let rounds = if asked.len() > 1 { vec![Usage::default(), *add] } else { vec![*add] };
     for add in rounds {
-        let calls = asked.iter().map(async |(counted, limits)| {
-            let reading = store.meter(counted.call(limits.clone(), add.limited_by(limits), false)).await?;
-            let reached = (!reading.counted).then(|| counted.named.reached(&counted.subject, limits, &reading));
-            Ok::<_, Error>(reached.flatten().map(|reached| (reached, counted.named.policy.then)))
-        });
+        let calls = asked.iter().map(|counted| counted.count(store, &add, false));
         // A stop outranks a pause.
         let reached = try_join_all(calls).await?.into_iter().flatten().max_by_key(|(_, then)| *then);
         if let Some((reached, then)) = reached {
@@ -298,17 +281,33 @@ impl Top {
         Self { id: run.key.id.clone(), who }
     }
 
-    fn counted(&self, policies: &[Named], acts: impl Fn(Then) -> bool) -> Vec<Counted> {
-        let one = |named: &Named| Some(Counted { subject: named.policy.subject(&self.who)?, named: named.clone() });
+    fn counted<'p>(&self, policies: &'p [Named], stage: Stage, acts: impl Fn(Then) -> bool) -> Vec<Counted<'p>> {
+        let one = |named: &'p Named| {
+            let limits = match stage {
+                Stage::Starts => named.policy.limits.clone(),
+                Stage::InFlight => named.policy.limits.in_flight(),
+            };
+            Some(Counted { subject: named.policy.subject(&self.who)?, named, limits })
+        };
         policies.iter().filter(|named| acts(named.policy.then)).filter_map(one).collect()
     }
 }
 
-impl Counted {
-    fn call(&self, limits: Limits, add: Usage, must: bool) -> MeterCall {
-        let Self { named, subject } = self;
-        let (policy, window) = (named.name.clone(), named.policy.window);
-        MeterCall { policy, subject: subject.clone(), add, must, limits, window }
+impl Counted<'_> {
+    /// Counts as much of this as is limited, if there is room or it must be. Answers what is reached: no room, or too much.
+    async fn count(&self, store: &dyn Store, add: &Usage, must: bool) -> Result<Option<(Reached, Then)>, Error> {
+        let Self { named, subject, limits } = self;
+        let call = MeterCall {
+            policy: named.name.clone(),
+            subject: subject.clone(),
+            add: add.limited_by(limits),
+            must,
+            limits: limits.clone(),
+            window: named.policy.window,
+        };
+        let reading = store.meter(call).await?;
+        let reached = named.reached(subject, limits, &reading);
+        Ok(reached.filter(|_| must || !reading.counted).map(|reached| (reached, named.policy.then)))
     }
 }
 
