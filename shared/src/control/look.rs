@@ -128,7 +128,8 @@ async fn so_far(
     let mut children = BTreeMap::new();
     for task in &tasks {
         if let Some(Outcome::ChildEnded { run, status: RunStatus::Succeeded }) = &task.outcome {
-            let child = find(store, run).await?;
+            // One that is forgotten has nothing to tell, and keeps nobody from the rest.
+            let Some(child) = patiently(async || store.run(run).await).await? else { continue };
             let values = patiently(async || store.values(&child.key, child.step).await).await?;
             children.extend(values.map(|values| (task.id.clone(), values)));
         }
