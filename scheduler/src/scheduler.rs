@@ -48,6 +48,14 @@ impl Scheduler {
             self.metrics.clone(),
             &parts,
         );
+        let sweeper = Sweeper {
+            config: self.config.clone(),
+            store: Arc::clone(&self.store),
+            broker: Arc::clone(&self.broker),
+            outbox: outbox.clone(),
+            metrics: self.metrics.clone(),
+        };
+        sweeper.catch_up(&parts).await;
         let (dirty, due) = (Arc::new(Dirty::default()), Arc::new(Dirty::default()));
         let graphs = Arc::new(Graphs::default());
         let policing = Arc::new(Policing::new(Arc::clone(&self.store)));
@@ -74,14 +82,9 @@ impl Scheduler {
             metrics: self.metrics.clone(),
         };
         parts.spawn(surveyor.run(parts.clone()));
-        let sweeper = Sweeper {
-            config: self.config.clone(),
-            store: Arc::clone(&self.store),
-            broker: Arc::clone(&self.broker),
-            outbox,
-            metrics: self.metrics.clone(),
-        };
         parts.spawn(sweeper.run(Arc::clone(&due), parts.clone()));
+        // The parts have their own: the outbox ends with the last of them.
+        drop(outbox);
         self.mark_dirty(&dirty, &due, &parts).await;
         if !parts.join(DRAIN_PATIENCE).await {
             tracing::warn!("the scheduler was cut short while draining; what it left, another scheduler does");

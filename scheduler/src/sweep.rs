@@ -31,19 +31,32 @@ pub(crate) struct Sweeper {
 }
 
 impl Sweeper {
-    /// Sweeps until the tasks drain; `due` are the partitions that are nudged in between.
-    pub(crate) async fn run(self, due: Arc<Dirty>, tasks: Tasks) {
+    /// Sends again what was sent before the start, if the queue has lost it. To be done before anything else is sent:
+    /// what is on its way looks like what is lost, and would be sent twice.
+    pub(crate) async fn catch_up(&self, tasks: &Tasks) {
+        if !self.config.broker_starts_empty {
+            return;
+        }
         let resend_after = self.config.resend_after;
         // Until then all falls due again that was sent before the start, and nothing that is sent from now on.
         let lost_until = Instant::now() + resend_after.saturating_sub(APART);
-        let mut ahead = if self.config.broker_starts_empty { resend_after * 2 } else { Duration::ZERO };
+        let mut ahead = resend_after * 2;
+        while !ahead.is_zero() && !tasks.is_draining() {
+            match self.round(ahead).await {
+                Some(true) => ahead = lost_until.saturating_duration_since(Instant::now()),
+                Some(false) => return,
+                None => tokio::select! {
+                    () = tokio::time::sleep(self.pause()) => {}
+                    () = tasks.draining() => return,
+                },
+            }
+        }
+    }
+
+    /// Sweeps until the tasks drain; `due` are the partitions that are nudged in between.
+    pub(crate) async fn run(self, due: Arc<Dirty>, tasks: Tasks) {
         loop {
-            let more = self.round(ahead).await;
-            ahead = match more {
-                Some(true) if ahead > Duration::ZERO => lost_until.saturating_duration_since(Instant::now()),
-                Some(_) => Duration::ZERO,
-                None => ahead,
-            };
+            let more = self.round(Duration::ZERO).await;
             let pause = if more == Some(true) { Duration::ZERO } else { self.pause() };
             let mut next_round = std::pin::pin!(tokio::time::sleep(pause));
             loop {

@@ -41,11 +41,16 @@ impl Fleet {
 
     /// One with an empty queue over a store that may have runs.
     fn over(store: Arc<dyn Store>, config: SchedulerConfig) -> Self {
-        let fleet = Self { store, broker: LocalBroker::new(), metrics: Metrics::new(), tasks: Tasks::new() };
+        let fleet = Self::idle(store);
         let scheduler =
             Scheduler::new(config, Arc::clone(&fleet.store), Arc::new(fleet.broker.clone()), &fleet.metrics);
         fleet.tasks.spawn(scheduler.run(fleet.tasks.clone()));
         fleet
+    }
+
+    /// One in which nobody works.
+    fn idle(store: Arc<dyn Store>) -> Self {
+        Self { store, broker: LocalBroker::new(), metrics: Metrics::new(), tasks: Tasks::new() }
     }
 
     /// Starts a worker that adds one to `count` for every task it gets.
@@ -161,9 +166,16 @@ async fn all_that_was_queued_before_a_restart_is_sent_at_once_however_much_it_is
     // A minute ago.
     store.mark_sent(&tasks, config.resend_after.saturating_sub(Duration::from_mins(1))).await.unwrap();
 
-    let fleet = Fleet::over(store, config);
-    fleet.shows(r#"cox_backlog{pool="default",priority="normal"} 450"#).await;
+    // What is planned while it looks is not taken for lost as well.
+    let idle = Fleet::idle(store);
+    for n in 0..50 {
+        idle.submit(&format!("new-{n}"), counting_to(1)).await;
+    }
+
+    let fleet = Fleet::over(Arc::clone(&idle.store), config);
+    fleet.shows(r#"cox_backlog{pool="default",priority="normal"} 500"#).await;
     fleet.shows(r#"cox_tasks_sent_total{result="again"} 450"#).await;
+    fleet.shows(r#"cox_tasks_sent_total{result="confirmed"} 500"#).await;
 }
 
 #[tokio::test]
