@@ -12,15 +12,15 @@ use coxswain_shared::plan::{PlanInput, Planned, Then, plan};
 use coxswain_shared::policing::Policing;
 use coxswain_shared::priority::Lane;
 use coxswain_shared::run::RunStatus;
-use coxswain_shared::store::{Advance, Advanced, Error, Ready, Store};
+use coxswain_shared::store::{Advance, Advanced, Error, Ready, Store, values_of_children};
 use coxswain_shared::task::{Dispatch, NewTask};
 use coxswain_shared::time::Clock;
 use futures_util::future::join_all;
 
+use crate::base::base;
 use crate::config::SchedulerConfig;
 use crate::dirty::Dirty;
 use crate::graphs::{Graphs, Missing};
-use crate::load;
 use crate::metrics::SchedulerMetrics;
 use crate::outbox::{Message, Outbox};
 
@@ -127,8 +127,8 @@ impl Advancer {
                 return Ok(failed(run.key.clone(), run.revision, failure));
             }
         };
-        let base = load::base(self.store.as_ref(), ready).await?;
-        let children = load::children(self.store.as_ref(), ready).await?;
+        let base = base(self.store.as_ref(), ready).await?;
+        let children = values_of_children(self.store.as_ref(), &ready.tasks).await?;
         let started = Instant::now();
         let planned = plan(&PlanInput {
             graph: &graph,

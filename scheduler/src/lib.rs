@@ -14,10 +14,10 @@
 //! What is absent: any knowledge of what a node does.
 
 mod advance;
+mod base;
 mod config;
 mod dirty;
 mod graphs;
-mod load;
 mod metrics;
 mod outbox;
 mod overload;

@@ -13,8 +13,8 @@ use coxswain_shared::load::{Bounds, Overload, PoolLoad, Seen, queue_age};
 use coxswain_shared::priority::Priority;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::{Cause, NewOrder};
-use coxswain_shared::store::{Error, Run, RunFilter, Shed, Store};
-use coxswain_shared::task::TaskState;
+use coxswain_shared::store::{Error, Run, RunFilter, Shed, Store, tasks_where};
+use coxswain_shared::task::{Task, TaskState};
 use coxswain_shared::time::Clock;
 
 use crate::config::SchedulerConfig;
@@ -188,21 +188,14 @@ impl Overseer {
             return Ok(0);
         }
         let Ok(graph) = self.graphs.get(self.store.as_ref(), &run.graph_hash).await else { return Ok(0) };
-        let (mut waiting, mut skip) = (0, 0);
-        loop {
-            let tasks = self.store.tasks(&run.key, run.step, skip, PAGE_MAX).await?;
-            if tasks.iter().any(|task| task.fence.get() > 0) {
-                return Ok(0);
-            }
-            skip += tasks.len();
-            let is_last = tasks.len() < PAGE_MAX;
-            let queued = tasks.iter().filter(|task| task.state == TaskState::Queued);
-            let of_pool = queued.filter(|task| graph.nodes.get(&task.id.node).is_some_and(|node| node.pool == *pool));
-            waiting += of_pool.count() as u64;
-            if is_last {
-                return Ok(waiting);
-            }
+        let tells = |task: &Task| task.fence.get() > 0 || task.state == TaskState::Queued;
+        let tasks = tasks_where(self.store.as_ref(), &run.key, run.step, tells).await?;
+        if tasks.iter().any(|task| task.fence.get() > 0) {
+            return Ok(0);
         }
+        let queued = tasks.iter().filter(|task| task.state == TaskState::Queued);
+        let of_pool = queued.filter(|task| graph.nodes.get(&task.id.node).is_some_and(|node| node.pool == *pool));
+        Ok(of_pool.count() as u64)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Looks at a run: where it stands, what it did, and the state it had.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::patience::patiently;
@@ -9,10 +7,9 @@ use super::{Error, graph_of};
 use crate::checkpoint::{Checkpoint, Due, StoredCheckpoint, Values};
 use crate::id::{RunId, RunKey, Step};
 use crate::limits::PAGE_MAX;
-use crate::outcome::{Outcome, OutcomeKind};
+use crate::outcome::OutcomeKind;
 use crate::plan::{self, Incomplete};
-use crate::run::RunStatus;
-use crate::store::{Run, Store, Thread};
+use crate::store::{Run, Store, Thread, tasks_where, values_of_children};
 use crate::task::Task;
 use crate::time::Timestamp;
 
@@ -112,28 +109,12 @@ async fn so_far(
     values: &Values,
 ) -> Result<Option<SoFar>, Error> {
     let step = checkpoint.step.next();
-    let mut tasks = Vec::new();
-    loop {
-        let page = patiently(async || store.tasks(&run.key, step, tasks.len(), PAGE_MAX).await).await?;
-        let is_end = page.len() < PAGE_MAX;
-        tasks.extend(page);
-        if is_end {
-            break;
-        }
-    }
+    let tasks = patiently(async || tasks_where(store, &run.key, step, |_| true).await).await?;
     let succeeded = tasks.iter().filter(|task| is_good(task)).count();
     if succeeded == 0 {
         return Ok(None);
     }
-    let mut children = BTreeMap::new();
-    for task in &tasks {
-        if let Some(Outcome::ChildEnded { run, status: RunStatus::Succeeded }) = &task.outcome {
-            // One that is forgotten has nothing to tell, and keeps nobody from the rest.
-            let Some(child) = patiently(async || store.run(run).await).await? else { continue };
-            let values = patiently(async || store.values(&child.key, child.step).await).await?;
-            children.extend(values.map(|values| (task.id.clone(), values)));
-        }
-    }
+    let children = patiently(async || values_of_children(store, &tasks).await).await?;
     let graph = graph_of(store, &run.graph_hash).await?;
     let (tasks, children) = (tasks.as_slice(), &children);
     let incomplete = Incomplete { graph: &graph, run: &run.key.id, checkpoint, values, tasks, children };

@@ -14,12 +14,11 @@ use super::{Error, load};
 use crate::checkpoint::Values;
 use crate::graph::Graph;
 use crate::id::{NodeName, Nonce, RunId, Step, TaskId};
-use crate::limits::PAGE_MAX;
 use crate::outcome::Outcome;
 use crate::run::RunStatus;
 use crate::spend::Budget;
 use crate::state;
-use crate::store::{NewRun, OnConflict, Resume, Resumed, Run, RunSpec, Start, Store};
+use crate::store::{NewRun, OnConflict, Resume, Resumed, Run, RunSpec, Start, Store, tasks_where};
 use crate::task::{Task, TaskState};
 
 /// Answers for the tasks that wait for a human.
@@ -149,17 +148,9 @@ async fn answer(store: &dyn Store, run: Run, wish: Resumption) -> Result<Resumed
 
 /// The tasks that wait for a human.
 async fn waiting(store: &dyn Store, run: &Run) -> Result<Vec<TaskId>, Error> {
-    let mut found = Vec::new();
-    let mut skip = 0;
-    loop {
-        let page: Vec<Task> = patiently(async || store.tasks(&run.key, run.step, skip, PAGE_MAX).await).await?;
-        skip += page.len();
-        let is_last = page.len() < PAGE_MAX;
-        found.extend(page.into_iter().filter(|task| task.state == TaskState::Human).map(|task| task.id));
-        if is_last {
-            return Ok(found);
-        }
-    }
+    let is_human = |task: &Task| task.state == TaskState::Human;
+    let tasks = patiently(async || tasks_where(store, &run.key, run.step, is_human).await).await?;
+    Ok(tasks.into_iter().map(|task| task.id).collect())
 }
 
 /// The outcome of each task that waits, from what was answered.

@@ -9,8 +9,7 @@ use super::cancel::check_order;
 use super::graphs::check_node;
 use super::patience::patiently;
 use super::{Error, find, graph_of};
-use crate::limits::PAGE_MAX;
-use crate::store::{Run, StopTasks, Store, TasksStopped};
+use crate::store::{Run, StopTasks, Store, TasksStopped, tasks_where};
 use crate::task::{Task, TaskState};
 
 /// The pause between two looks at tasks that are stopping.
@@ -82,14 +81,6 @@ fn count_stopped(tasks: &[Task], halted: &mut Halted) {
 
 /// The tasks that are meant.
 async fn tasks_of(store: &dyn Store, run: &Run, stop: &StopTasks) -> Result<Vec<Task>, Error> {
-    let (mut found, mut skip) = (Vec::new(), 0);
-    loop {
-        let page = patiently(async || store.tasks(&run.key, run.step, skip, PAGE_MAX).await).await?;
-        skip += page.len();
-        let is_last = page.len() < PAGE_MAX;
-        found.extend(page.into_iter().filter(|task| stop.is_to(&task.id)));
-        if is_last {
-            return Ok(found);
-        }
-    }
+    let is_meant = |task: &Task| stop.is_to(&task.id);
+    Ok(patiently(async || tasks_where(store, &run.key, run.step, is_meant).await).await?)
 }

@@ -13,6 +13,7 @@ pub mod conformance;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
+mod gather;
 #[cfg(any(test, feature = "testing"))]
 pub mod model;
 mod policies;
@@ -24,6 +25,7 @@ mod upstreams;
 
 pub use calls::*;
 pub use error::Error;
+pub use gather::{tasks_where, values_of_children};
 pub use policies::{MeterCall, PolicyChange, PolicyChanged};
 pub use port::{SignalReceiver, Store};
 pub use records::*;
