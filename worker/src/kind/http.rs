@@ -15,7 +15,7 @@ use serde_json::Value;
 use super::pick::pick;
 use super::set::scope_of;
 use crate::handler::{Context, NodeError, Reply};
-use crate::outside::{Answer, Call, Caller, Texts, request};
+use crate::outside::{Answer, Call, Caller, Secrets, Texts, request};
 
 /// One request.
 pub(super) async fn run(ctx: &Context, caller: &Caller) -> Result<Reply, NodeError> {
@@ -31,7 +31,7 @@ pub(super) async fn run(ctx: &Context, caller: &Caller) -> Result<Reply, NodeErr
     if !status.is_success() && !node.accept.contains(&status.as_u16()) {
         return Err(answer.refusal().await);
     }
-    let body = body_of(&mut answer).await?;
+    let body = body_of(&mut answer, &call.secrets).await?;
     let headers = told_headers(answer.headers(), &call);
     match &node.output {
         Some(output) => {
@@ -59,7 +59,7 @@ fn request(ctx: &Context, node: &HttpNode, texts: &mut Texts<'_>) -> Result<Requ
 }
 
 /// The body: JSON where the answer says that it is; null where there is none.
-async fn body_of(answer: &mut Answer<'_>) -> Result<Value, NodeError> {
+async fn body_of(answer: &mut Answer<'_>, secrets: &Secrets) -> Result<Value, NodeError> {
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let is_json = kind == "application/json" || kind.ends_with("+json");
@@ -68,11 +68,12 @@ async fn body_of(answer: &mut Answer<'_>) -> Result<Value, NodeError> {
         return Ok(Value::Null);
     }
     if !is_json {
-        return Ok(Value::String(text));
+        return Ok(Value::String(secrets.redact(&text)));
     }
-    serde_json::from_str(&text).map_err(|error| {
-        let message = format!("the answer says that it is JSON, and is not: {error}");
-        NodeError::Retryable(Failure::new(FailureKind::BadOutput, message))
+    // A mark that some servers put before a text is no part of it.
+    secrets.read(text.trim_start_matches('\u{feff}')).map_err(|error| {
+        let failure = answer.wrong(&format!("the answer says that it is JSON, and is not: {error}"));
+        NodeError::Retryable(Failure { kind: FailureKind::BadOutput, ..failure })
     })
 }
 

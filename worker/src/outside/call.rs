@@ -228,7 +228,7 @@ impl Answer<'_> {
 
     /// What has come shows a fault of the upstream, whatever its status was.
     pub(crate) fn faulty(&self, why: &str) {
-        self.turn.broke(&self.call.secrets.redact(why));
+        self.turn.broke(&shorten(&self.call.secrets.redact(why)));
     }
 
     /// It is known by now how well the upstream is.
@@ -255,18 +255,18 @@ impl Answer<'_> {
 
     /// The failure of an answer that is not what it should be.
     pub(crate) fn wrong(&self, why: &str) -> Failure {
-        let why = self.call.secrets.redact(why);
+        // What is cut first may end within a secret.
+        let why = shorten(&self.call.secrets.redact(why));
         Failure::new(FailureKind::Outside, format!("{}: {why}: {}", self.name, self.progress().tell()))
     }
 
-    /// The whole body as text, without secrets that it may repeat. What is no UTF-8 is replaced.
+    /// The whole body as text, with the secrets that it may repeat. What is no UTF-8 is replaced.
     pub(crate) async fn text(&mut self) -> Result<String, NodeError> {
         let mut body = Vec::new();
         while let Some(piece) = self.piece().await? {
             body.extend_from_slice(&piece);
         }
-        let text = String::from_utf8_lossy(&body);
-        Ok(self.call.secrets.redact(&text))
+        Ok(String::from_utf8_lossy(&body).into_owned())
     }
 
     /// The failure that an answer with a bad status is.

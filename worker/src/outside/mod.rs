@@ -21,6 +21,7 @@ mod call;
 mod caller;
 mod client;
 mod config;
+mod echo;
 mod extra;
 mod failure;
 mod guard;

@@ -339,3 +339,36 @@ async fn a_secret_is_sent_and_shows_nowhere() {
     assert!(told.contains("does not share the variable `HOME`") && told.contains("COX_SECRETS"), "{told}");
     running.drain().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_secret_that_comes_back_in_another_dress_shows_nowhere() {
+    let upstream = Upstream::start(|exchange: Exchange| async move {
+        let escaped = r#"{"said": "Bearer hunter\u002B2\/key\u003d", "login": "LOGIN"}"#;
+        // `user:hunter+2/key=` in base64, as it stands in the header.
+        let escaped = escaped.replace("LOGIN", "dXNlcjpodW50ZXIrMi9rZXk9");
+        match exchange.number {
+            0 => exchange.json(&escaped).await,
+            1 => exchange.answer("401 Unauthorized", "", &escaped).await,
+            _ => exchange.answer("200 OK", "content-type: text/html\r\n", "hunter&#43;2%2Fkey=").await,
+        }
+    })
+    .await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("key"), "hunter+2/key=\n").unwrap();
+    std::fs::write(folder.path().join("in_address"), "hunter+2%2Fkey=\n").unwrap();
+    let bench = Bench::new();
+    let running = bench.start(Worker::builder(config(Some(folder.path()))));
+    let address = upstream.url("/").replace("http://", "http://user:${file:in_address}@");
+    let node = get(&address, json!({"headers": {"X-Key": "${file:key}"}}));
+    let [read, refused, page] =
+        [outcome(&bench, node.clone()).await, outcome(&bench, node.clone()).await, outcome(&bench, node).await];
+    assert_eq!(wrote(&read)["other"]["said"], "Bearer ***", "{read:?}");
+    assert!(failure(&refused).contains("Bearer ***"), "{refused:?}");
+    assert_eq!(wrote(&page), json!({"other": "***"}));
+    for outcome in [read, refused] {
+        let told = format!("{outcome:?}");
+        assert!(!told.contains("hunter") && !told.contains("key") && !told.contains("2V5PQ"), "{told}");
+    }
+    assert!(upstream.requests()[0].contains("authorization: Basic dXNlcjpodW50ZXIrMi9rZXk9"));
+    running.drain().await;
+}

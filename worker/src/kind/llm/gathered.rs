@@ -8,8 +8,6 @@ use super::unpaid;
 
 /// The tool calls of one answer.
 const CALLS_MAX: usize = 256;
-/// Bytes of a failure's message that are kept of what the other side says.
-const SAID_CHARS: usize = 1_000;
 
 /// What has come so far.
 #[derive(Debug, Default)]
@@ -77,7 +75,7 @@ pub(super) enum Blame {
 
 impl StreamError {
     pub(super) fn no_json(error: &serde_json::Error, data: &str) -> Self {
-        Self::NoJson { why: error.to_string(), shown: data.chars().take(SAID_CHARS).collect() }
+        Self::NoJson { why: error.to_string(), shown: data.to_owned() }
     }
 
     /// The error that a provider reports: an object with `message`, and with `type` or `code`.
@@ -88,7 +86,7 @@ impl StreamError {
         let message = field("message").map_or_else(|| text(error), text);
         let said = if kinds.is_empty() { message } else { format!("{message} ({})", kinds.join(", ")) };
         let blame = if unpaid::is_error(error) { Blame::Account } else { Blame::of(&kinds) };
-        Self::Reported { said: said.chars().take(SAID_CHARS).collect(), blame }
+        Self::Reported { said, blame }
     }
 }
 

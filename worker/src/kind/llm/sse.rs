@@ -5,8 +5,6 @@
 
 /// Bytes of one line, and of the data of one event.
 const EVENT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Characters of a wrong line that are shown.
-const SHOWN_CHARS: usize = 200;
 /// The mark that a text may begin with.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -99,8 +97,7 @@ impl Decoder {
             // `id`, `retry`, and what may come to be.
             other if is_word(other) => {}
             _ => {
-                let shown = String::from_utf8_lossy(line).chars().take(SHOWN_CHARS).collect();
-                return Err(Malformed::Line(shown));
+                return Err(Malformed::Line(String::from_utf8_lossy(line).into_owned()));
             }
         }
         Ok(None)

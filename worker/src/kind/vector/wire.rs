@@ -5,7 +5,6 @@ use reqwest::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Body, Request, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::handler::{Context, NodeError};
@@ -88,9 +87,9 @@ impl<'a> Wire<'a> {
             StatusCode::CONFLICT => Ok(Told::Taken(answer.refusal().await)),
             status if !status.is_success() => Err(error_of(answer.refused().await)),
             _ => {
-                let body = body(&mut answer).await?;
+                let body = answer.text().await?;
                 let secrets = &self.call.secrets;
-                read(&body, secrets).map(Told::Answer).map_err(|error| misshapen(&answer, &error, &body, secrets))
+                secrets.read(&body).map(Told::Answer).map_err(|error| misshapen(&answer, &error, &body, secrets))
             }
         }
     }
@@ -111,40 +110,6 @@ impl<'a> Wire<'a> {
                 (sent, _) => return sent,
             }
         }
-    }
-}
-
-async fn body(answer: &mut Answer<'_>) -> Result<String, NodeError> {
-    let mut body = Vec::new();
-    while let Some(piece) = answer.piece().await? {
-        body.extend_from_slice(&piece);
-    }
-    Ok(String::from_utf8_lossy(&body).into_owned())
-}
-
-/// Reads an answer, without secrets that it may repeat. They are taken out of its texts alone: a key may look like a part
-/// of a number.
-fn read<T: DeserializeOwned>(body: &str, secrets: &Secrets) -> Result<T, serde_json::Error> {
-    if secrets.redact(body) == body {
-        return serde_json::from_str(body);
-    }
-    let mut told: Value = serde_json::from_str(body)?;
-    redact(&mut told, secrets);
-    serde_json::from_value(told)
-}
-
-fn redact(told: &mut Value, secrets: &Secrets) {
-    match told {
-        Value::String(text) => *text = secrets.redact(text),
-        Value::Array(items) => items.iter_mut().for_each(|item| redact(item, secrets)),
-        Value::Object(fields) => {
-            let redacted = std::mem::take(fields).into_iter().map(|(key, mut field)| {
-                redact(&mut field, secrets);
-                (secrets.redact(&key), field)
-            });
-            *fields = redacted.collect();
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
