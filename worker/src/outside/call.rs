@@ -288,11 +288,6 @@ impl Answer<'_> {
         Refused { status, body, failure: Failure::new(FailureKind::Outside, message), retryable, after }
     }
 
-    /// The beginning of the body, as far as it comes in time and can be told.
-    pub(crate) async fn beginning(&mut self) -> String {
-        shorten(&self.refusing().await)
-    }
-
     /// What comes in time of the body of a refusal, without secrets.
     async fn refusing(&mut self) -> String {
         let mut body = Vec::new();

@@ -122,7 +122,9 @@ async fn a_stream_that_is_cut_or_malformed_fails_the_try() {
         }
     })
     .await;
-    for word in ["broke off: status 200", "not the stream of events that was asked for: `{\"choices\": []}`"] {
+    for word in
+        ["broke off: status 200", "neither the stream of events that was asked for nor an answer: `{\"choices\": []}`"]
+    {
         let told = failure(&outcome(&bench, asking(&upstream, &json!({}))).await);
         assert!(told.contains(word), "{word} is missing in: {told}");
     }
@@ -245,5 +247,46 @@ async fn a_key_is_sent_and_shows_nowhere() {
     home.as_object_mut().unwrap().remove("api_key");
     let told = failure(&outcome(&bench, home).await);
     assert!(told.contains("is private"), "{told}");
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_does_not_stream_is_read_all_the_same() {
+    let upstream = Upstream::start(|exchange: Exchange| async move {
+        let message = json!({"role": "assistant", "content": "Because."});
+        let usage = json!({"prompt_tokens": 9, "completion_tokens": 3});
+        let whole = json!({"choices": [{"index": 0, "message": message, "finish_reason": "stop"}], "usage": usage});
+        let wrong = json!({"error": {"message": "no such model", "type": "invalid_request_error"}});
+        let said = if exchange.number == 0 { whole } else { wrong };
+        exchange.json(&said.to_string()).await;
+    })
+    .await;
+    let bench = Bench::new();
+    let running = start(&bench);
+    let run = begin(&bench, asking(&upstream, &json!({})), json!({})).await;
+    assert_eq!(wrote(&bench.settled(&run).await.outcome.unwrap()), json!({"other": "Because."}));
+    assert_eq!(events(&bench, &run, "token").await, [json!({"text": "Because."})]);
+    assert_eq!(events(&bench, &run, "usage").await[0]["output_tokens"], 3);
+    // An error behind a good status is what it says, and not tried again where that helps nobody.
+    let retried = json!({"retry": {"attempts": 3, "first": "1ms", "jitter": "none"}});
+    let told = failure(&outcome(&bench, asking(&upstream, &retried)).await);
+    assert!(told.contains("the provider reports an error: no such model"), "{told}");
+    assert_eq!(upstream.requests().len(), 2);
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_whole_answer_is_not_lost_to_a_server_that_never_closes() {
+    let upstream = Upstream::start(|mut exchange: Exchange| async move {
+        exchange.begin("text/event-stream").await;
+        exchange.chunk([says("Because"), chunk(&json!({}), Some("stop"))].concat()).await;
+        exchange.hang().await;
+    })
+    .await;
+    let bench = Bench::new();
+    let running = start(&bench);
+    let node = asking(&upstream, &json!({"idle_timeout": SHORT}));
+    assert_eq!(wrote(&outcome(&bench, node).await), json!({"other": "Because"}));
+    upstream.clients_left(1).await;
     running.drain().await;
 }

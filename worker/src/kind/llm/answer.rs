@@ -31,7 +31,7 @@ pub(super) fn value(gathered: &Gathered, schema: Option<&Validator>) -> Result<V
     if gathered.has_calls() && gathered.text.trim().is_empty() {
         return Ok(Value::Null);
     }
-    let value: Value = serde_json::from_str(unfenced(&gathered.text)).map_err(|error| {
+    let value = read(&gathered.text).map_err(|error| {
         let shown = shorten(&gathered.text);
         bad(gathered, &format!("the answer is no JSON, which `schema` asks for ({error}): `{shown}`"))
     })?;
@@ -63,11 +63,23 @@ fn bad(gathered: &Gathered, message: &str) -> NodeError {
     NodeError::Retryable(failure)
 }
 
-/// The text within a fence, which some models put around JSON whatever they are told.
-fn unfenced(text: &str) -> &str {
-    let text = text.trim();
-    let inner = text.strip_prefix("```json").or_else(|| text.strip_prefix("```"));
-    inner.and_then(|inner| inner.strip_suffix("```")).map_or(text, str::trim)
+/// The JSON of an answer: all of it, or what stands within its one fence, which some models put around JSON whatever they
+/// are told; behind what the model thought, where a server leaves that in the text.
+fn read(text: &str) -> Result<Value, serde_json::Error> {
+    let thought = text.trim_start().strip_prefix("<think>").and_then(|thought| thought.split_once("</think>"));
+    let text = thought.map_or(text, |(_, behind)| behind).trim();
+    serde_json::from_str(text).or_else(|error| match fenced(text).map(serde_json::from_str) {
+        Some(read) => read,
+        None => Err(error),
+    })
+}
+
+/// What stands within the one fence of a text, without the word behind its beginning.
+fn fenced(text: &str) -> Option<&str> {
+    let (_, behind) = text.split_once("```")?;
+    let (inner, after) = behind.split_once("```")?;
+    let begin = inner.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(inner.len());
+    (!after.contains("```")).then(|| inner[begin..].trim())
 }
 
 fn shorten(text: &str) -> String {
@@ -126,7 +138,13 @@ mod tests {
     fn an_answer_that_fits_is_a_value_within_a_fence_too() {
         assert_eq!(judged(person(), " {\"name\": \"Ann\"}\n"), Ok(json!({"name": "Ann"})));
         assert_eq!(judged(person(), "```json\n{\"name\": \"Ann\"}\n```"), Ok(json!({"name": "Ann"})));
+        assert_eq!(judged(person(), "```{\"name\": \"Ann\"}```"), Ok(json!({"name": "Ann"})));
+        let around = "Sure, here it is:\n```JSON\n{\"name\": \"Ann\"}\n```\nIs there anything else?";
+        assert_eq!(judged(person(), around), Ok(json!({"name": "Ann"})));
+        assert_eq!(judged(person(), "<think>{}?</think>\n\n{\"name\": \"Ann\"}"), Ok(json!({"name": "Ann"})));
         assert_eq!(judged(json!({}), "1"), Ok(json!(1)));
+        assert_eq!(judged(json!({}), "\"a ```b``` c\""), Ok(json!("a ```b``` c")));
+        assert!(judged(json!({}), "one: ```1```, or two: ```2```").is_err(), "nobody knows which is meant");
     }
 
     #[test]

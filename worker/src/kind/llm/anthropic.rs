@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::ask::Asked;
-use super::gathered::{Gathered, Step, StreamError};
+use super::gathered::{Gathered, Step, StreamError, THOUGHTS};
 
 /// The version of the API that is spoken.
 pub(super) const VERSION: &str = "2023-06-01";
@@ -55,11 +55,13 @@ fn conversation(system: Option<String>, messages: Vec<Value>) -> (Option<String>
                     None => others.push(json!({"role": "user", "content": [result]})),
                 }
             }
-            Some("assistant") if message.get("tool_calls").is_some_and(Value::is_array) => {
-                let calls = message["tool_calls"].take();
-                others.push(json!({"role": "assistant", "content": with_calls(content, &calls)}));
+            Some("assistant") if [THOUGHTS, "tool_calls"].iter().any(|field| message[field].is_array()) => {
+                let (thoughts, calls) = (message[THOUGHTS].take(), message["tool_calls"].take());
+                others.push(json!({"role": "assistant", "content": blocks(thoughts, content, &calls)}));
             }
-            Some(_) | None => others.push(message),
+            // Fields of other providers, such as a refusal, are refused.
+            Some(role) => others.push(json!({"role": role, "content": content})),
+            None => others.push(message),
         }
     }
     ((!told.is_empty()).then(|| told.join("\n\n")), others)
@@ -71,12 +73,17 @@ fn results(message: &mut Value) -> Option<&mut Vec<Value>> {
     blocks.iter().all(|block| block["type"] == "tool_result").then_some(blocks)
 }
 
-fn with_calls(content: Value, calls: &Value) -> Vec<Value> {
-    let mut blocks = match content {
+/// The content of a message of the model: what it thought, said, and called.
+fn blocks(thoughts: Value, content: Value, calls: &Value) -> Vec<Value> {
+    let mut blocks = match thoughts {
         Value::Array(blocks) => blocks,
-        Value::String(text) if !text.is_empty() => vec![json!({"type": "text", "text": text})],
         _ => Vec::new(),
     };
+    match content {
+        Value::Array(said) => blocks.extend(said),
+        Value::String(text) if !text.is_empty() => blocks.push(json!({"type": "text", "text": text})),
+        _ => {}
+    }
     blocks.extend(calls.as_array().into_iter().flatten().map(|call| {
         let arguments = &call["function"]["arguments"];
         let input = arguments.as_str().and_then(|text| serde_json::from_str(text).ok());
@@ -115,6 +122,14 @@ enum Happening {
         usage: Option<Value>,
     },
     MessageStop,
+    /// The whole of an answer that is not streamed.
+    Message {
+        model: Option<String>,
+        #[serde(default)]
+        content: Vec<Value>,
+        stop_reason: Option<String>,
+        usage: Option<Value>,
+    },
     Error {
         error: Value,
     },
@@ -139,7 +154,20 @@ enum Block {
     ToolUse {
         id: String,
         name: String,
+        /// Where it is not streamed.
+        #[serde(default)]
+        input: Value,
     },
+    Thinking {
+        #[serde(default)]
+        thinking: String,
+        #[serde(default)]
+        signature: String,
+    },
+    RedactedThinking {
+        data: String,
+    },
+    /// Tools that the provider calls itself, and what they bring.
     #[serde(other)]
     Other,
 }
@@ -151,7 +179,11 @@ enum Delta {
     Text { text: String },
     #[serde(rename = "input_json_delta")]
     Json { partial_json: String },
-    /// What the model thinks, signatures, citations.
+    #[serde(rename = "thinking_delta")]
+    Thinking { thinking: String },
+    #[serde(rename = "signature_delta")]
+    Signature { signature: String },
+    /// Citations.
     #[serde(other)]
     Other,
 }
@@ -170,44 +202,102 @@ pub(super) fn take(gathered: &mut Gathered, data: &str, has_schema: bool) -> Res
             gathered.note_usage(message.usage.unwrap_or_default());
             Ok(Step::Nothing)
         }
-        Happening::ContentBlockStart { content_block: Block::Text { text }, .. } => {
-            if !has_schema {
-                gathered.text.push_str(&text);
-            }
-            Ok(if text.is_empty() { Step::Nothing } else { Step::Progress })
-        }
-        Happening::ContentBlockStart { content_block: Block::ToolUse { id, name }, index } => {
-            if !(has_schema && name == ANSWER) {
-                let call = gathered.call(index)?;
-                (call.id, call.name) = (id, name);
-            }
+        Happening::ContentBlockStart { index, content_block } => take_block(gathered, index, content_block, has_schema),
+        Happening::ContentBlockDelta { index, delta } => {
+            take_delta(gathered, index, delta, has_schema);
             Ok(Step::Progress)
         }
-        Happening::ContentBlockDelta { delta: Delta::Text { text }, .. } => {
-            // Words around the answer are no part of it.
-            if !has_schema {
-                gathered.text.push_str(&text);
-            }
-            Ok(Step::Progress)
-        }
-        Happening::ContentBlockDelta { delta: Delta::Json { partial_json }, index } => {
-            if has_schema {
-                gathered.text.push_str(&partial_json);
-            } else {
-                gathered.call(index)?.arguments.push_str(&partial_json);
-            }
-            Ok(Step::Progress)
-        }
-        Happening::ContentBlockDelta { delta: Delta::Other, .. } => Ok(Step::Progress),
         Happening::MessageDelta { delta, usage } => {
             let reason = delta.stop_reason.map(|reason| finish_reason(&reason, has_schema).to_owned());
             gathered.finish_reason = reason.or(gathered.finish_reason.take());
             gathered.note_usage(usage.unwrap_or_default());
             Ok(Step::Progress)
         }
-        Happening::MessageStop => Ok(Step::Done),
+        Happening::MessageStop => {
+            answer_aside(gathered);
+            Ok(Step::Done)
+        }
+        Happening::Message { model, content, stop_reason, usage } => {
+            for (index, block) in (0..).zip(content) {
+                let block = serde_json::from_value(block).map_err(|error| StreamError::no_json(&error, data))?;
+                take_block(gathered, index, block, has_schema)?;
+            }
+            gathered.model = model;
+            gathered.finish_reason = stop_reason.map(|reason| finish_reason(&reason, has_schema).to_owned());
+            gathered.note_usage(usage.unwrap_or_default());
+            answer_aside(gathered);
+            Ok(Step::Done)
+        }
         Happening::Error { error } => Err(StreamError::reported(&error)),
-        Happening::ContentBlockStart { content_block: Block::Other, .. } | Happening::Other => Ok(Step::Nothing),
+        Happening::Other => Ok(Step::Nothing),
+    }
+}
+
+fn take_block(gathered: &mut Gathered, index: u64, block: Block, has_schema: bool) -> Result<Step, StreamError> {
+    match block {
+        Block::Text { text } => {
+            said(gathered, has_schema).push_str(&text);
+            Ok(if text.is_empty() { Step::Nothing } else { Step::Progress })
+        }
+        Block::ToolUse { id, name, input } => {
+            let input = if input.as_object().is_some_and(|input| !input.is_empty()) {
+                input.to_string()
+            } else {
+                String::new()
+            };
+            if has_schema && name == ANSWER {
+                gathered.answer_block = Some(index);
+                gathered.text.push_str(&input);
+            } else {
+                let call = gathered.call(index)?;
+                (call.id, call.name, call.arguments) = (id, name, input);
+            }
+            Ok(Step::Progress)
+        }
+        Block::Thinking { thinking, signature } => {
+            let block = json!({"type": "thinking", "thinking": thinking, "signature": signature});
+            gathered.thoughts.insert(index, block);
+            Ok(Step::Nothing)
+        }
+        Block::RedactedThinking { data } => {
+            gathered.thoughts.insert(index, json!({"type": "redacted_thinking", "data": data}));
+            Ok(Step::Progress)
+        }
+        Block::Other => Ok(Step::Nothing),
+    }
+}
+
+fn take_delta(gathered: &mut Gathered, index: u64, delta: Delta, has_schema: bool) {
+    match delta {
+        Delta::Text { text } => said(gathered, has_schema).push_str(&text),
+        Delta::Json { partial_json } if gathered.answer_block == Some(index) => gathered.text.push_str(&partial_json),
+        Delta::Json { partial_json } => {
+            // Any other block is a tool that the provider calls itself.
+            if let Some(call) = gathered.known_call(index) {
+                call.arguments.push_str(&partial_json);
+            }
+        }
+        Delta::Thinking { thinking: piece } => add_thought(gathered, index, "thinking", &piece),
+        Delta::Signature { signature: piece } => add_thought(gathered, index, "signature", &piece),
+        Delta::Other => {}
+    }
+}
+
+/// Where words go: where a schema is asked for, they are beside the answer.
+const fn said(gathered: &mut Gathered, has_schema: bool) -> &mut String {
+    if has_schema { &mut gathered.aside } else { &mut gathered.text }
+}
+
+/// Words are the answer where it did not come as a call.
+fn answer_aside(gathered: &mut Gathered) {
+    if gathered.answer_block.is_none() && gathered.text.is_empty() && !gathered.has_calls() {
+        gathered.text = std::mem::take(&mut gathered.aside);
+    }
+}
+
+fn add_thought(gathered: &mut Gathered, index: u64, field: &str, piece: &str) {
+    if let Some(Value::String(text)) = gathered.thoughts.get_mut(&index).and_then(|block| block.get_mut(field)) {
+        text.push_str(piece);
     }
 }
 
@@ -279,7 +369,83 @@ mod tests {
     #[test]
     fn a_call_without_arguments_has_an_empty_object() {
         let calls = json!([{"id": "a", "function": {"name": "f", "arguments": ""}}]);
-        assert_eq!(with_calls(Value::Null, &calls), [json!({"type": "tool_use", "id": "a", "name": "f", "input": {}})]);
+        assert_eq!(
+            blocks(Value::Null, Value::Null, &calls),
+            [json!({"type": "tool_use", "id": "a", "name": "f", "input": {}})]
+        );
+    }
+
+    fn gathered(happenings: &[Value], has_schema: bool) -> Gathered {
+        let mut gathered = Gathered::default();
+        for happening in happenings {
+            take(&mut gathered, &happening.to_string(), has_schema).unwrap();
+        }
+        gathered
+    }
+
+    fn begin(index: u64, block: &Value) -> Value {
+        json!({"type": "content_block_start", "index": index, "content_block": block})
+    }
+
+    fn piece(index: u64, delta: &Value) -> Value {
+        json!({"type": "content_block_delta", "index": index, "delta": delta})
+    }
+
+    #[test]
+    fn what_a_tool_of_the_provider_is_asked_is_no_call_of_ours() {
+        let gathered = gathered(
+            &[
+                begin(0, &json!({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}})),
+                piece(0, &json!({"type": "input_json_delta", "partial_json": "{\"query\": 1}"})),
+                begin(1, &json!({"type": "web_search_tool_result", "tool_use_id": "s", "content": []})),
+                begin(2, &json!({"type": "text", "text": ""})),
+                piece(2, &json!({"type": "text_delta", "text": "Found."})),
+            ],
+            false,
+        );
+        assert_eq!(gathered.message(), json!({"role": "assistant", "content": "Found."}));
+    }
+
+    #[test]
+    fn what_a_model_thought_goes_back_with_its_calls() {
+        let gathered = gathered(
+            &[
+                begin(0, &json!({"type": "thinking", "thinking": "", "signature": ""})),
+                piece(0, &json!({"type": "thinking_delta", "thinking": "hm"})),
+                piece(0, &json!({"type": "signature_delta", "signature": "S"})),
+                begin(1, &json!({"type": "redacted_thinking", "data": "x"})),
+                begin(2, &json!({"type": "tool_use", "id": "t", "name": "f", "input": {}})),
+            ],
+            false,
+        );
+        let result = json!({"role": "tool", "tool_call_id": "t", "content": "1"});
+        let (_, messages) = conversation(None, vec![gathered.message(), result]);
+        let thought = json!({"type": "thinking", "thinking": "hm", "signature": "S"});
+        let call = json!({"type": "tool_use", "id": "t", "name": "f", "input": {}});
+        assert_eq!(messages[0]["content"], json!([thought, {"type": "redacted_thinking", "data": "x"}, call]));
+    }
+
+    #[test]
+    fn fields_of_other_providers_are_left_out() {
+        let message = json!({"role": "assistant", "content": "no", "refusal": "no", "name": "x"});
+        assert_eq!(conversation(None, vec![message]).1, [json!({"role": "assistant", "content": "no"})]);
+    }
+
+    #[test]
+    fn an_answer_that_is_not_streamed_is_read_too() {
+        let content =
+            json!([{"type": "text", "text": "So."}, {"type": "tool_use", "id": "t", "name": "f", "input": {"q": 1}}]);
+        let whole = json!({"type": "message", "model": "m", "content": content, "stop_reason": "tool_use", "usage": {"input_tokens": 3, "output_tokens": 2}});
+        let gathered = gathered(&[whole], false);
+        let call = json!({"id": "t", "type": "function", "function": {"name": "f", "arguments": "{\"q\":1}"}});
+        assert_eq!(gathered.message(), json!({"role": "assistant", "content": "So.", "tool_calls": [call]}));
+        assert_eq!(gathered.finish_reason.as_deref(), Some("tool_calls"));
+    }
+
+    #[test]
+    fn words_are_the_answer_where_no_tool_is_called_for_it() {
+        let words = [begin(0, &json!({"type": "text", "text": "{\"n\": 3}"})), json!({"type": "message_stop"})];
+        assert_eq!(gathered(&words, true).text, "{\"n\": 3}");
     }
 
     #[test]

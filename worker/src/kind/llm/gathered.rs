@@ -9,6 +9,9 @@ use super::unpaid;
 /// The tool calls of one answer.
 const CALLS_MAX: usize = 256;
 
+/// The field of a message with what a model thought, as the provider wants to be told it again.
+pub(super) const THOUGHTS: &str = "thinking_blocks";
+
 /// What has come so far.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
@@ -17,6 +20,13 @@ pub(super) struct Gathered {
     pub(super) refusal: String,
     /// By their number, from which the order is.
     calls: BTreeMap<u64, ToolCall>,
+    /// The numbers of calls whose provider gave them that of another one, which comes first.
+    renumbered: BTreeMap<u64, u64>,
+    /// What the model thought before: blocks of Anthropic's API, by their number.
+    pub(super) thoughts: BTreeMap<u64, Value>,
+    /// Words beside an answer that is a call of a tool; and the number of that call.
+    pub(super) aside: String,
+    pub(super) answer_block: Option<u64>,
     /// As the provider tells it.
     usage: Map<String, Value>,
     pub(super) finish_reason: Option<String>,
@@ -30,6 +40,8 @@ pub(super) struct ToolCall {
     pub(super) name: String,
     /// JSON, as text.
     pub(super) arguments: String,
+    /// Fields that only the provider knows.
+    pub(super) others: Map<String, Value>,
 }
 
 /// What an event was.
@@ -129,9 +141,22 @@ impl Gathered {
         Ok(self.calls.entry(number).or_default())
     }
 
-    /// The number of the last call, and of the next.
-    pub(super) fn last_call(&self) -> Option<u64> {
-        self.calls.last_key_value().map(|(number, _)| *number)
+    /// The tool call of this number, if it has begun.
+    pub(super) fn known_call(&mut self, number: u64) -> Option<&mut ToolCall> {
+        self.calls.get_mut(&number)
+    }
+
+    /// The number of the call that a provider means, which gives it a number or not: a new one if the call that has this
+    /// number is another one.
+    pub(super) fn number_of(&mut self, given: Option<u64>, is_another: impl Fn(&ToolCall) -> bool) -> u64 {
+        let next = self.calls.last_key_value().map_or(0, |(last, _)| last + 1);
+        let Some(given) = given else { return next };
+        let number = self.renumbered.get(&given).copied().unwrap_or(given);
+        if self.calls.get(&number).is_some_and(is_another) {
+            self.renumbered.insert(given, next);
+            return next;
+        }
+        number
     }
 
     /// How many tools the model calls.
@@ -170,11 +195,18 @@ impl Gathered {
         let calls = self.calls.values_mut().flat_map(|call| [&mut call.id, &mut call.name, &mut call.arguments]);
         let others =
             [&mut self.text, &mut self.refusal].into_iter().chain(&mut self.finish_reason).chain(&mut self.model);
-        for text in calls.chain(others) {
+        for text in calls.chain(others).chain([&mut self.aside]) {
             *text = redact(text);
         }
         let usage = serde_json::from_str(&redact(&Value::Object(std::mem::take(&mut self.usage)).to_string()));
         self.usage = usage.unwrap_or_default();
+        for block in self.thoughts.values_mut() {
+            *block = serde_json::from_str(&redact(&block.to_string())).unwrap_or_default();
+        }
+        for call in self.calls.values_mut() {
+            let others = Value::Object(std::mem::take(&mut call.others)).to_string();
+            call.others = serde_json::from_str(&redact(&others)).unwrap_or_default();
+        }
     }
 
     /// The message, in the words of `OpenAI`'s API.
@@ -183,11 +215,18 @@ impl Gathered {
         if !self.refusal.is_empty() {
             message["refusal"] = Value::from(self.refusal.as_str());
         }
+        // Thoughts without a signature are refused when they go back.
+        let signed: Vec<_> = self.thoughts.values().filter(|block| block["signature"] != "").cloned().collect();
+        if !signed.is_empty() {
+            message[THOUGHTS] = Value::from(signed);
+        }
         if self.has_calls() {
             let call = |call: &ToolCall| {
                 let arguments = if call.arguments.is_empty() { "{}" } else { &call.arguments };
                 let function = json!({"name": call.name, "arguments": arguments});
-                json!({"id": call.id, "type": "function", "function": function})
+                let known = json!({"id": call.id, "type": "function", "function": function});
+                let known = known.as_object().cloned().into_iter().flatten();
+                call.others.clone().into_iter().chain(known).collect::<Map<_, _>>()
             };
             message["tool_calls"] = self.calls.values().map(call).collect();
         }

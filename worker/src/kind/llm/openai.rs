@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::ask::Asked;
-use super::gathered::{Gathered, Step, StreamError};
+use super::gathered::{Gathered, Step, StreamError, THOUGHTS};
 
 /// What ends a stream.
 const DONE: &str = "[DONE]";
@@ -13,7 +13,11 @@ const DONE: &str = "[DONE]";
 /// The request's body.
 pub(super) fn body(node: &LlmNode, asked: Asked) -> Map<String, Value> {
     let system = asked.system.map(|system| json!({"role": "system", "content": system}));
-    let messages: Vec<Value> = system.into_iter().chain(asked.messages).collect();
+    let mut messages: Vec<Value> = system.into_iter().chain(asked.messages).collect();
+    for message in messages.iter_mut().filter_map(Value::as_object_mut) {
+        // What another provider wants to be told again, this one refuses.
+        message.remove(THOUGHTS);
+    }
     let mut body = Map::from_iter([
         ("model".to_owned(), Value::from(asked.model)),
         ("messages".to_owned(), Value::from(messages)),
@@ -33,10 +37,10 @@ pub(super) fn body(node: &LlmNode, asked: Asked) -> Map<String, Value> {
     body
 }
 
+/// A piece of a stream, or the whole of an answer of a server that does not stream.
 #[derive(Debug, Deserialize)]
 struct Chunk {
-    #[serde(default)]
-    choices: Vec<Choice>,
+    choices: Option<Vec<Choice>>,
     model: Option<String>,
     usage: Option<Value>,
     error: Option<Value>,
@@ -46,14 +50,15 @@ struct Chunk {
 struct Choice {
     #[serde(default)]
     index: u64,
-    #[serde(default)]
+    #[serde(alias = "message")]
     delta: Option<Delta>,
     finish_reason: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 struct Delta {
-    content: Option<String>,
+    /// A text, or a list of parts of which some have one.
+    content: Option<Value>,
     refusal: Option<String>,
     tool_calls: Option<Vec<CallDelta>>,
     /// Other words of other servers, such as what a model thinks: a sign of progress.
@@ -66,9 +71,12 @@ struct CallDelta {
     index: Option<u64>,
     id: Option<String>,
     function: Option<FunctionDelta>,
+    /// What a server wants to be told again, such as the signature of what led to the call.
+    #[serde(flatten)]
+    others: Map<String, Value>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct FunctionDelta {
     name: Option<String>,
     arguments: Option<Value>,
@@ -92,7 +100,7 @@ pub(super) fn take(gathered: &mut Gathered, data: &str) -> Result<Step, StreamEr
         step = Step::Progress;
     }
     // Whoever asks for several answers gets the first.
-    for choice in chunk.choices.into_iter().filter(|choice| choice.index == 0) {
+    for choice in chunk.choices.into_iter().flatten().filter(|choice| choice.index == 0) {
         if choice.finish_reason.is_some() {
             gathered.finish_reason = choice.finish_reason;
             step = Step::Progress;
@@ -107,29 +115,50 @@ pub(super) fn take(gathered: &mut Gathered, data: &str) -> Result<Step, StreamEr
 /// Takes a piece of the answer in; whether there was anything in it.
 fn take_delta(gathered: &mut Gathered, delta: Delta) -> Result<bool, StreamError> {
     let mut is_progress = delta.others.iter().any(|(name, value)| name != "role" && !is_empty(value));
-    for (piece, whole) in [(&delta.content, &mut gathered.text), (&delta.refusal, &mut gathered.refusal)] {
-        let piece = piece.as_deref().unwrap_or_default();
-        is_progress |= !piece.is_empty();
-        whole.push_str(piece);
-    }
+    let content = text_of(&delta.content.unwrap_or_default());
+    is_progress |= !content.is_empty();
+    gathered.text.push_str(&content);
+    let refusal = delta.refusal.unwrap_or_default();
+    is_progress |= !refusal.is_empty();
+    gathered.refusal.push_str(&refusal);
     for delta in delta.tool_calls.unwrap_or_default() {
         is_progress = true;
-        // Servers that leave the number out send each call whole.
-        let next = || gathered.last_call().map_or(0, |last| last + 1);
-        let number = delta.index.unwrap_or_else(next);
-        let call = gathered.call(number)?;
-        if let Some(id) = delta.id.filter(|id| !id.is_empty()) {
-            call.id = id;
-        }
-        let Some(function) = delta.function else { continue };
-        call.name.push_str(&function.name.unwrap_or_default());
-        match function.arguments {
-            None | Some(Value::Null) => {}
-            Some(Value::String(piece)) => call.arguments.push_str(&piece),
-            Some(whole) => call.arguments = whole.to_string(),
-        }
+        take_call(gathered, delta)?;
     }
     Ok(is_progress)
+}
+
+/// The text of a content: itself, or that of its parts. What a model thinks is another kind of part.
+fn text_of(content: &Value) -> String {
+    match content {
+        Value::String(text) => text.clone(),
+        Value::Array(parts) => parts.iter().filter_map(|part| part["text"].as_str()).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => String::new(),
+    }
+}
+
+fn take_call(gathered: &mut Gathered, delta: CallDelta) -> Result<(), StreamError> {
+    let function = delta.function.unwrap_or_default();
+    let (id, name) = (delta.id.unwrap_or_default(), function.name.unwrap_or_default());
+    let number = gathered.number_of(delta.index, |call| {
+        // Servers that give all calls of an answer the same number send each whole, with an id of its own.
+        !id.is_empty() && !name.is_empty() && !call.id.is_empty() && call.id != id
+    });
+    let call = gathered.call(number)?;
+    // Some servers repeat the name with each piece.
+    if !(call.name == name && call.id == id) {
+        call.name.push_str(&name);
+    }
+    if !id.is_empty() {
+        call.id = id;
+    }
+    call.others.extend(delta.others.into_iter().filter(|(name, value)| name != "type" && !value.is_null()));
+    match function.arguments {
+        None | Some(Value::Null) => {}
+        Some(Value::String(piece)) => call.arguments.push_str(&piece),
+        Some(whole) => call.arguments = whole.to_string(),
+    }
+    Ok(())
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -194,6 +223,62 @@ mod tests {
         let calls =
             json!([call("a", "look_up", "{\"q\": 1}"), call("b", "sum", "{}"), call("c", "whole", "{\"x\":1}")]);
         assert_eq!(gathered.message(), json!({"role": "assistant", "content": "", "tool_calls": calls}));
+    }
+
+    #[test]
+    fn calls_of_tools_are_told_apart_however_a_server_counts_them() {
+        let mut gathered = Gathered::default();
+        let piece = |id: Option<&str>, name: Option<&str>, arguments: &str| json!({"choices": [{"delta": {"tool_calls": [{"index": 0, "id": id, "function": {"name": name, "arguments": arguments}}]}}]});
+        // All have the number 0; the name of the second comes twice.
+        for piece in [
+            piece(Some("a"), Some("look_up"), "{\"q\": 1}"),
+            piece(Some("b"), Some("sum"), "{\"n\""),
+            piece(Some("b"), Some("sum"), ": 2"),
+            piece(None, None, "}"),
+        ] {
+            taken(&mut gathered, &piece);
+        }
+        let signed = json!({"index": 1, "id": "c", "type": "function", "function": {"name": "f"}, "extra_content": {"google": {"thought_signature": "S"}}});
+        taken(&mut gathered, &json!({"choices": [{"delta": {"tool_calls": [signed]}}]}));
+        let message = gathered.message();
+        let calls = message["tool_calls"].as_array().unwrap();
+        let told = |call: &Value| {
+            [call["id"].clone(), call["function"]["name"].clone(), call["function"]["arguments"].clone()]
+        };
+        assert_eq!(
+            calls.iter().map(told).collect::<Vec<_>>(),
+            [["a", "look_up", "{\"q\": 1}"], ["b", "sum", "{\"n\": 2}"], ["c", "f", "{}"],]
+        );
+        assert_eq!(calls[2]["extra_content"]["google"]["thought_signature"], "S", "it goes back with the call");
+    }
+
+    #[test]
+    fn a_content_may_be_a_list_of_parts_and_choices_may_be_null() {
+        let mut gathered = Gathered::default();
+        let thinks = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]);
+        let says = json!([{"type": "text", "text": "Because"}]);
+        for content in [thinks, says, json!(" it is.")] {
+            taken(&mut gathered, &json!({"choices": [{"delta": {"content": content}}]}));
+        }
+        assert_eq!(taken(&mut gathered, &json!({"choices": null})), Step::Nothing);
+        assert_eq!(gathered.text, "Because it is.");
+    }
+
+    #[test]
+    fn an_answer_that_is_not_streamed_is_one_piece() {
+        let mut gathered = Gathered::default();
+        let call = json!({"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let message = json!({"role": "assistant", "content": "So.", "tool_calls": [call]});
+        let whole = json!({
+            "object": "chat.completion", "model": "m", "choices": [{"index": 0, "message": message, "finish_reason": "tool_calls"}],
+            "usage": {"prompt_tokens": 9, "completion_tokens": 3},
+        });
+        assert_eq!(taken(&mut gathered, &whole), Step::Progress);
+        assert_eq!(gathered.message(), message);
+        assert_eq!(
+            (gathered.finish_reason.as_deref(), &gathered.usage()["output_tokens"]),
+            (Some("tool_calls"), &json!(3))
+        );
     }
 
     #[test]

@@ -32,13 +32,16 @@ async fn read_on(
 ) -> Result<(), CallError> {
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.trim_start().starts_with("application/json") {
-        let said = answer.beginning().await;
-        let why = format!("the answer is JSON and not the stream of events that was asked for: `{said}`");
-        return Err(NodeError::Retryable(answer.wrong(&why)).into());
+        return read_whole(node, answer, gathered, tokens).await;
     }
     let (mut decoder, mut progressed) = (Decoder::default(), None);
     loop {
-        let events = match answer.next(progressed, tokens.due()).await? {
+        let next = match answer.next(progressed, tokens.due()).await {
+            // The answer is whole, and paid for: a server that does not close its stream takes nothing of it away.
+            Err(NodeError::TimedOut { .. } | NodeError::Retryable(_)) if gathered.finish_reason.is_some() => break,
+            next => next?,
+        };
+        let events = match next {
             Next::Woken => {
                 tokens.tell();
                 continue;
@@ -71,6 +74,28 @@ async fn read_on(
         return whole(answer, gathered);
     }
     Err(broken(answer, &"the stream ended in the middle of the answer"))
+}
+
+/// Reads an answer of a server that does not stream whatever it is asked: all of it at once.
+async fn read_whole(
+    node: &LlmNode,
+    answer: &mut Answer<'_>,
+    gathered: &mut Gathered,
+    tokens: &mut Tokens<'_>,
+) -> Result<(), CallError> {
+    let data = answer.text().await?;
+    let taken = take(node, gathered, &Event { name: String::new(), data: data.clone() });
+    tokens.take(&gathered.text);
+    match taken {
+        Err(error @ StreamError::Reported { .. }) => Err(refused(answer, &error)),
+        Ok(_) if gathered.finish_reason.is_some() || !gathered.text.is_empty() || gathered.has_calls() => Ok(()),
+        Ok(_) | Err(StreamError::NoJson { .. } | StreamError::TooManyCalls) => {
+            let why = format!(
+                "the answer is JSON, and neither the stream of events that was asked for nor an answer: `{data}`"
+            );
+            Err(broken(answer, &why))
+        }
+    }
 }
 
 /// What a stream that came to its end has brought: an answer, be it empty, or nothing at all.
