@@ -139,7 +139,7 @@ impl Sweeper {
         self.outbox.lanes().note(by_lane.keys());
         for (lane, sendings) in by_lane {
             let waiting = match self.broker.backlog(&lane).await {
-                Ok(waiting) => waiting,
+                Ok(waiting) => waiting.unwrap_or(0),
                 Err(error) => {
                     tracing::debug!(%error, %lane, "the backlog is not known; nothing is sent again");
                     continue;

@@ -313,7 +313,7 @@ pub fn builder(name: &str) -> GraphBuilder {
 /// Messages that wait on the queue of the standard pool; none while nobody has made the queue.
 pub async fn waiting(broker: &RabbitBroker) -> u64 {
     let waiting = broker.backlog(&Lane::normal(PoolName::standard())).await;
-    waiting.unwrap_or_else(|error| panic!("a running broker counts its messages: {error}"))
+    waiting.unwrap_or_else(|error| panic!("a running broker counts its messages: {error}")).unwrap_or(0)
 }
 
 fn says(program: &Cox, words: &str) -> Result<(), String> {

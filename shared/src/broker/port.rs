@@ -45,8 +45,8 @@ pub trait Broker: Send + Sync + std::fmt::Debug + 'static {
     /// long as it is held: it reconnects and subscribes again.
     async fn consume(&self, lane: &Lane, prefetch: u16) -> Result<Box<dyn Consumer>, Error>;
 
-    /// Messages of a lane's queue that no consumer has in hand; none where nobody has made the queue.
-    async fn backlog(&self, lane: &Lane) -> Result<u64, Error>;
+    /// Messages of a lane's queue that no consumer has in hand. Absent where nobody has made the queue: asking makes none.
+    async fn backlog(&self, lane: &Lane) -> Result<Option<u64>, Error>;
 
     /// Puts a message on the dead letters, with the reason.
     async fn bury(&self, payload: &[u8], reason: &str) -> Result<(), Error>;

@@ -43,7 +43,7 @@ impl Broker for Counted {
         self.inner.consume(lane, prefetch).await
     }
 
-    async fn backlog(&self, lane: &Lane) -> Result<u64, Error> {
+    async fn backlog(&self, lane: &Lane) -> Result<Option<u64>, Error> {
         self.inner.backlog(lane).await
     }
 

@@ -138,7 +138,7 @@ impl Broker for RabbitBroker {
         }
     }
 
-    async fn backlog(&self, lane: &Lane) -> Result<u64, Error> {
+    async fn backlog(&self, lane: &Lane) -> Result<Option<u64>, Error> {
         let queue = self.0.topology.tasks(lane);
         self.0.backlog(queue).await.map_err(|failure| self.0.fail(failure))
     }
@@ -272,12 +272,12 @@ impl Shared {
     }
 
     /// Asks without declaring, on a channel of its own: the answer to an unknown queue closes the channel.
-    async fn backlog(&self, queue: ShortString) -> Result<u64, Failure> {
+    async fn backlog(&self, queue: ShortString) -> Result<Option<u64>, Failure> {
         let asked = self.declaring(async |channel| {
             let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             match channel.queue_declare(queue.clone(), options, FieldTable::default()).await {
-                Ok(known) => Ok(u64::from(known.message_count())),
-                Err(error) if is_not_found(&error) => Ok(0),
+                Ok(known) => Ok(Some(u64::from(known.message_count()))),
+                Err(error) if is_not_found(&error) => Ok(None),
                 Err(error) => Err(Failure::of_queue(&error, queue.as_str())),
             }
         });
