@@ -265,6 +265,9 @@ pub(super) fn insert(conn: &Connection, row: &mut RunRow, spec: &RunSpec) -> Res
         conn.prepare_cached("INSERT INTO run_priorities (run, priority) VALUES (?1, ?2)")?
             .execute(params![row.seq, spec.priority])?;
     }
+    if spec.budget.cost.is_some() {
+        conn.prepare_cached("INSERT INTO run_cost_limits (run) VALUES (?1)")?.execute([row.seq])?;
+    }
     Ok(())
 }
 
@@ -286,11 +289,11 @@ pub(super) fn spec(conn: &Connection, row: &RunRow) -> Result<RunSpec> {
         .map(|json| json.0)
 }
 
-/// Whether a run limits its cost; without reading the rest of its spec.
+/// Whether a run limits its cost, without reading its spec: its input may be large.
 pub(super) fn limits_cost(conn: &Connection, row: &RunRow) -> Result<bool> {
-    conn.prepare_cached("SELECT json_extract(json, '$.budget.cost') IS NOT NULL FROM run_specs WHERE run = ?1")?
+    conn.prepare_cached("SELECT EXISTS (SELECT 1 FROM run_cost_limits WHERE run = ?1)")?
         .query_row([row.seq], |found| found.get(0))
-        .naming(|| format!("run {}, its spec", row.key.id))
+        .naming(|| format!("run {}, its limits", row.key.id))
 }
 
 /// Writes what has changed, group by group: each index that a statement names costs time, changed or not.

@@ -85,6 +85,10 @@ CREATE TABLE IF NOT EXISTS run_priorities (
     run      INTEGER PRIMARY KEY REFERENCES runs (seq) ON DELETE CASCADE,
     priority TEXT NOT NULL
 );
+-- Runs whose own budget names a cost.
+CREATE TABLE IF NOT EXISTS run_cost_limits (
+    run INTEGER PRIMARY KEY REFERENCES runs (seq) ON DELETE CASCADE
+);
 CREATE INDEX IF NOT EXISTS task_groups_by_place ON task_groups (run, step, node, first);";
 
 /// How often a file that another process is just setting up is tried, each time for the whole `busy_timeout`.
