@@ -66,12 +66,14 @@ fn complete(
 ) -> Result<Planned, Failure> {
     write_failures(input, &mut judged);
     let writes: Vec<_> = judged.iter().map(|judged| (&judged.task.id, judged.writes.as_ref())).collect();
-    let changed = state::update(&input.graph.state, input.run, input.values, &writes)?;
+    let mut changed = state::update(&input.graph.state, input.run, input.values, &writes)?;
     let mut values = input.values.clone();
     values.extend(changed.clone());
+    let next = edges::from_arrivals(input.graph, &values, &before.joins, arrivals(&judged))?;
+    values.extend(next.emptied.clone());
+    changed.extend(next.emptied.clone());
     let mut versions = before.versions.clone();
     versions.extend(changed.keys().map(|channel| (channel.clone(), step)));
-    let next = edges::from_arrivals(input.graph, &values, &before.joins, arrivals(&judged))?;
     let rounds = rounds::after(input, before, Done { step, changed: &changed, next: &next });
     let ran: Vec<Ran> = judged.iter().map(Judged::ran).collect();
     let checkpoint = Checkpoint {

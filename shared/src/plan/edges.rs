@@ -1,15 +1,19 @@
 //! Which nodes are due next: the edges of what has arrived, asked on the new state. It makes no tasks.
 //!
 //! A `for_each` over an empty list makes no task, and would end the branch without a word. So its target counts as
-//! having run with no items: unless it is due otherwise, its own edges are followed at once, each node once at most.
+//! having run with no items: unless it is due otherwise, its own edges are followed at once, each node once at most, and the
+//! list of its results is an empty one, whatever an earlier round has left there.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
 
 use crate::checkpoint::{Checkpoint, Due, Values};
 use crate::closest::closest;
 use crate::expr::{self, Program, Scope};
-use crate::graph::{Condition, END, Edge, EdgeTarget, Expression, Graph, START};
-use crate::id::NodeName;
+use crate::graph::{Condition, END, Edge, EdgeTarget, Expression, Graph, Reducer, START};
+use crate::id::{ChannelName, NodeName};
 use crate::outcome::{Failure, FailureKind};
 
 /// What is due next, and the joins that wait.
@@ -19,6 +23,8 @@ pub(super) struct Next {
     pub(super) due: Vec<Due>,
     /// By edge.
     pub(super) joins: BTreeMap<usize, BTreeSet<NodeName>>,
+    /// The lists of results of fan-outs over nothing, which are part of the state then.
+    pub(super) emptied: Values,
 }
 
 /// What a step has led to, before its edges are asked.
@@ -90,10 +96,7 @@ pub(super) fn fan_out<'a>(
 }
 
 /// The list of a `for_each` edge.
-pub(super) fn list(
-    (edge, expression): (&Edge, &Expression),
-    values: &Values,
-) -> Result<Vec<serde_json::Value>, Failure> {
+pub(super) fn list((edge, expression): (&Edge, &Expression), values: &Values) -> Result<Vec<Value>, Failure> {
     Program::compile(expression.0.as_str())
         .and_then(|program| program.eval_list(&Scope::of(values)))
         .map_err(|source| expression_failure(format!("the `for_each` of {} failed", name(edge)), source))
@@ -141,9 +144,13 @@ struct Ways {
 
 struct Walk<'a> {
     graph: &'a Graph,
-    values: &'a Values,
+    values: Cow<'a, Values>,
     joins: BTreeMap<usize, BTreeSet<NodeName>>,
     due: BTreeMap<NodeName, Ways>,
+    /// Lists of results that are to be empty from the next round on.
+    to_empty: BTreeSet<ChannelName>,
+    /// Those that are.
+    emptied: Values,
 }
 
 impl<'a> Walk<'a> {
@@ -153,19 +160,61 @@ impl<'a> Walk<'a> {
             let edge = graph.edges.get(*place).filter(|edge| origins(edge).len() > 1);
             edge.is_some_and(|edge| arrived.iter().all(|node| edge.from.contains(node)))
         });
-        Self { graph, values, joins, due: BTreeMap::new() }
+        let values = Cow::Borrowed(values);
+        Self { graph, values, joins, due: BTreeMap::new(), to_empty: BTreeSet::new(), emptied: Values::new() }
     }
 
     /// Follows the nodes that were passed over, round by round, until none is left.
-    fn run(mut self, mut visited: BTreeSet<NodeName>, passed: BTreeSet<NodeName>) -> Result<Next, Failure> {
-        let mut round = self.unvisited(passed, &visited);
-        while !round.is_empty() {
+    fn run(mut self, mut visited: BTreeSet<NodeName>, mut passed: BTreeSet<NodeName>) -> Result<Next, Failure> {
+        loop {
+            passed.extend(self.empty_results()?);
+            let round = self.unvisited(passed, &visited);
+            if round.is_empty() && self.to_empty.is_empty() {
+                return Ok(self.finish());
+            }
             visited.extend(round.iter().cloned());
             let offered = self.offered(&round, false);
-            let passed = self.take_all(&offered)?;
-            round = self.unvisited(passed, &visited);
+            passed = self.take_all(&offered)?;
         }
-        Ok(self.finish())
+    }
+
+    /// Empties what is to be; gives the nodes that are passed over because their own lists were made from it.
+    fn empty_results(&mut self) -> Result<BTreeSet<NodeName>, Failure> {
+        let mut passed = BTreeSet::new();
+        if self.to_empty.is_empty() {
+            return Ok(passed);
+        }
+        for channel in std::mem::take(&mut self.to_empty) {
+            self.values.to_mut().insert(channel.clone(), Value::Array(Vec::new()));
+            self.emptied.insert(channel, Value::Array(Vec::new()));
+        }
+        for (node, mut ways) in std::mem::take(&mut self.due) {
+            for place in std::mem::take(&mut ways.for_each) {
+                let fan_out = fan_out(self.graph, place, &node)?;
+                if list(fan_out, &self.values)?.is_empty() {
+                    self.leave_empty(fan_out.0);
+                } else {
+                    ways.for_each.insert(place);
+                }
+            }
+            if ways.plain || !ways.for_each.is_empty() {
+                self.due.insert(node, ways);
+            } else {
+                passed.insert(node);
+            }
+        }
+        Ok(passed)
+    }
+
+    /// Notes that a fan-out has no items, and so no results.
+    fn leave_empty(&mut self, edge: &Edge) {
+        let Some(results) = &edge.fan_out.results else { return };
+        // A list that grows keeps what it has.
+        let replaces = self.graph.state.get(results).is_some_and(|channel| channel.reducer == Reducer::Last);
+        let is_empty = self.values.get(results).and_then(Value::as_array).is_some_and(Vec::is_empty);
+        if replaces && !is_empty {
+            self.to_empty.insert(results.clone());
+        }
     }
 
     fn unvisited(&self, mut passed: BTreeSet<NodeName>, visited: &BTreeSet<NodeName>) -> BTreeSet<NodeName> {
@@ -183,7 +232,7 @@ impl<'a> Walk<'a> {
                 due.push(Due { node, for_each: ways.for_each.into_iter().collect() });
             }
         }
-        Next { due, joins: self.joins }
+        Next { due, joins: self.joins, emptied: self.emptied }
     }
 
     /// The edges that these arrivals offer, by place. A join notes its arrivals, and is offered once it has all of them.
@@ -238,7 +287,7 @@ impl<'a> Walk<'a> {
 
     fn holds(&self, edge: &Edge, condition: &Expression) -> Result<bool, Failure> {
         Program::compile(condition.0.as_str())
-            .and_then(|program| program.eval_bool(&Scope::of(self.values)))
+            .and_then(|program| program.eval_bool(&Scope::of(&self.values)))
             .map_err(|source| expression_failure(format!("the condition of {} failed", name(edge)), source))
     }
 
@@ -248,7 +297,8 @@ impl<'a> Walk<'a> {
         let EdgeTarget::Node(node) = &edge.to else { return Ok(None) };
         let Some(expression) = &edge.for_each else { return self.visit(node).map(|()| None) };
         let node = self.known(node)?;
-        if list((edge, expression), self.values)?.is_empty() {
+        if list((edge, expression), &self.values)?.is_empty() {
+            self.leave_empty(edge);
             return Ok(Some(node));
         }
         self.due.entry(node).or_default().for_each.insert(place);

@@ -33,10 +33,11 @@ pub(super) fn plan(input: &PlanInput<'_>) -> Planned {
         Start::Fresh => fresh(input),
         Start::From { update, .. } => resumed(input, update),
     };
-    let beginning = match beginning {
+    let mut beginning = match beginning {
         Ok(beginning) => beginning,
         Err(failure) => return Planned::only(failure.into()),
     };
+    beginning.values.append(&mut beginning.next.emptied);
     let checkpoint = Checkpoint {
         format: CHECKPOINT_FORMAT,
         step: ORIGIN,

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::case::{Case, edge_list, failed, graph, said, settled, wrote};
-use crate::id::Step;
+use crate::graph::{Edge, Expression};
+use crate::id::{ChannelName, NodeName, Step};
 use crate::outcome::Outcome;
 use crate::plan::{Base, Then};
 use crate::submission::Start;
@@ -36,6 +37,10 @@ fn skipped() -> Outcome {
 }
 
 const FAIL: &str = "fail";
+
+fn node_into(channel: &str) -> Value {
+    json!({"kind": "rust", "handler": "h", "into": channel})
+}
 
 #[test]
 fn so_many_items_are_sent_as_may_run_at_once_and_the_others_wait_for_their_turn() {
@@ -194,4 +199,44 @@ fn a_run_that_goes_on_needs_fewer_successes_by_those_it_has_already() {
         let then = again.step(&[("work:0", good), ("work:2", skipped())]);
         assert_eq!(said(&then), "step 2: after", "{policy}");
     }
+}
+
+#[test]
+fn a_fan_out_over_nothing_has_an_empty_list_of_results_and_not_that_of_the_round_before() {
+    let rules = json!({"policy": "collect", "results": "results"});
+    let (case, then) = started(&json!([]), &rules, &json!(FAIL));
+    assert_eq!((said(&then).as_str(), &case.state()["results"]), ("step 1: after", &json!([])), "at the start");
+
+    let mut case = Case::new(graph(json!({
+        "name": "g",
+        "state": {"items": {"default": [1]}, "results": {}, "log": {"reducer": "append"}, "kept": {}, "out": {}},
+        "nodes": {"work": node_into("out"), "again": node_into("kept"), "look": node_into("log"), "after": node_into("log")},
+        "edges": edge_list(&json!([
+            [null, "work", {"for_each": "items", "fan_out": rules}],
+            ["work", "look", {"when": {"if": "results | length > 0"}}],
+            ["work", "after", {"when": "otherwise"}],
+            // What is made from these results is passed over with them, though it was due first.
+            ["look", "again", {"for_each": "results", "fan_out": {"policy": "collect", "results": "kept"}}],
+            ["look", "work", {"for_each": "items", "fan_out": rules}],
+        ])),
+    })));
+    case.advance();
+    assert_eq!(said(&case.step(&[("work", wrote(json!({"out": "a"})))])), "step 2: look");
+    assert_eq!(case.state()["results"].as_array().unwrap().len(), 1);
+    case.values.insert(ChannelName::new("items").unwrap(), json!([]));
+    assert_eq!(said(&case.step(&[])), "step 3: after", "its edges are asked on what it has left: nothing");
+    assert_eq!((&case.state()["results"], &case.state()["kept"]), (&json!([]), &json!([])));
+    let step = Some(&Step::new(2));
+    assert_eq!((case.last().versions.get("results"), case.last().versions.get("kept")), (step, step));
+}
+
+#[test]
+fn a_list_of_results_that_grows_keeps_what_it_has_when_there_is_nothing_to_do() {
+    let (mut case, _) = started(&json!([1]), &json!({"policy": "collect", "results": "log"}), &json!(FAIL));
+    case.values.insert(ChannelName::new("log").unwrap(), json!(["before"]));
+    let edge = case.graph.edges[0].clone();
+    case.graph.edges[1] =
+        Edge { from: vec![NodeName::new("work").unwrap()], for_each: Some(Expression("[]".into())), ..edge };
+    case.step(&[]);
+    assert_eq!(case.state()["log"].as_array().unwrap().len(), 2);
 }
