@@ -61,6 +61,9 @@ pub enum Outcome {
         run: RunId,
         /// How it ended.
         status: RunStatus,
+        /// Why, if it failed.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Box<Failure>>,
     },
 }
 
@@ -130,10 +133,11 @@ impl Outcome {
         }
     }
 
-    /// The failure of a bad outcome.
-    pub const fn failure(&self) -> Option<&Failure> {
+    /// The failure of a bad outcome; of a child run, its own.
+    pub fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Failed { failure } | Self::TimedOut { failure, .. } | Self::Crashed { failure } => Some(failure),
+            Self::ChildEnded { failure: Some(failure), .. } => Some(failure),
             Self::Succeeded { .. } | Self::Stopped { .. } | Self::ChildEnded { .. } => None,
         }
     }
@@ -237,6 +241,12 @@ impl Failure {
             source = inner.source();
         }
         failure
+    }
+
+    /// The failure of a task whose child run has ended badly, and over what.
+    pub fn of_child(child: &RunId, status: RunStatus, failure: Option<&Self>) -> Self {
+        let chain = failure.map(|failure| cut(failure.to_string())).into_iter().collect();
+        Self { chain, ..Self::new(FailureKind::Child, format!("child run `{child}` ended as {status}")) }
     }
 
     /// The same failure, laid at a node's door.

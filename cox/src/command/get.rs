@@ -2,6 +2,7 @@
 
 use coxswain_shared::control::{self, Described};
 use coxswain_shared::id::RunId;
+use coxswain_shared::outcome::Outcome;
 use coxswain_shared::stop::StopReport;
 use coxswain_shared::store::{Run, Start};
 use coxswain_shared::task::Task;
@@ -124,7 +125,8 @@ fn stop(report: &StopReport) -> Vec<String> {
 fn tasks(tasks: &[Task]) -> String {
     let mut table = table(&["task", "state", "outcome", "tries", "took", "worker", "note"]);
     for task in tasks {
-        let note = task.last_failure.as_ref().map(|failure| failure.message.clone());
+        let failure = task.outcome.as_ref().and_then(Outcome::failure).or(task.last_failure.as_ref());
+        let note = failure.map(ToString::to_string);
         let note = note.or_else(|| task.payload.as_ref().map(|payload| format!("asks {payload}")));
         let outcome = task.outcome.as_ref().map_or("", |outcome| outcome.kind().name());
         table.add_row([

@@ -91,13 +91,10 @@ pub(super) fn resolve<'a>(
             let goto = goto_targets(input, name, goto)?;
             Ok(Judged { goto, ..went_well(task, outcome, Cow::Borrowed(writes)) })
         }
-        Outcome::ChildEnded { status: RunStatus::Succeeded, run } => {
+        Outcome::ChildEnded { status: RunStatus::Succeeded, run, .. } => {
             child::output(input, &task.id, run).map(|writes| went_well(task, outcome, Cow::Owned(writes)))
         }
-        Outcome::ChildEnded { status, run } => {
-            let message = format!("child run `{run}` ended as {status}");
-            Err(Failure::new(FailureKind::Child, message))
-        }
+        Outcome::ChildEnded { status, run, failure } => Err(Failure::of_child(run, *status, failure.as_deref())),
         Outcome::Failed { failure } | Outcome::TimedOut { failure, .. } | Outcome::Crashed { failure } => {
             Err(failure.clone())
         }

@@ -37,7 +37,7 @@ pub async fn tasks_where(
 pub async fn values_of_children(store: &dyn Store, tasks: &[Task]) -> Result<BTreeMap<TaskId, Values>, Error> {
     let mut children = BTreeMap::new();
     for task in tasks {
-        let Some(Outcome::ChildEnded { run, status: RunStatus::Succeeded }) = &task.outcome else { continue };
+        let Some(Outcome::ChildEnded { run, status: RunStatus::Succeeded, .. }) = &task.outcome else { continue };
         let Some(child) = store.run(run).await? else { continue };
         let values = store.values(&child.key, child.step).await?;
         children.extend(values.map(|values| (task.id.clone(), values)));
@@ -75,7 +75,8 @@ mod tests {
         let fixture = fixture();
         let child = fixture.begin("known").await;
         fixture.checkpoint(&child, 0, 7, Then::Succeed).await;
-        let ended = |run: &str| Outcome::ChildEnded { run: make::run_id(run), status: RunStatus::Succeeded };
+        let ended =
+            |run: &str| Outcome::ChildEnded { run: make::run_id(run), status: RunStatus::Succeeded, failure: None };
         let tasks = vec![make::settled("1:a:0", ended("forgotten")), make::settled("1:b:0", ended("known"))];
         let (run, keys) = fixture.dispatched("parent", tasks).await;
         let tasks = tasks_where(fixture.store(), &run, Step::new(1), |_| true).await.unwrap();

@@ -351,7 +351,7 @@ const fn end_of(verdict: &Verdict) -> AttemptEnd {
     }
 }
 
-const fn failure_of(verdict: &Verdict) -> Option<&Failure> {
+fn failure_of(verdict: &Verdict) -> Option<&Failure> {
     match verdict {
         Verdict::Retry { failure, .. } | Verdict::PutOff { failure, .. } => Some(failure),
         Verdict::Done(outcome) => outcome.failure(),

@@ -8,7 +8,7 @@ use super::case::{Case, edge_list, graph, said, settled, values};
 use crate::graph::{NodeKind, canonical};
 use crate::id::TaskId;
 use crate::limits::CHILD_DEPTH_MAX;
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::submission::NewRun;
@@ -43,10 +43,13 @@ fn child(case: &mut Case) -> NewRun {
     *run
 }
 
+fn child_ended(status: RunStatus, failure: Option<Failure>) -> Outcome {
+    Outcome::ChildEnded { run: "r1.1.sub.0".parse().unwrap(), status, failure: failure.map(Box::new) }
+}
+
 fn ended(case: &mut Case, status: RunStatus, state: Option<Value>) -> String {
     let id: TaskId = case.tasks[0].id.clone();
-    let run = "r1.1.sub.0".parse().unwrap();
-    case.tasks = vec![settled(&id, Outcome::ChildEnded { run, status })];
+    case.tasks = vec![settled(&id, child_ended(status, None))];
     case.children.extend(state.map(|state| (id, values(state))));
     said(&case.advance())
 }
@@ -136,6 +139,13 @@ fn a_child_that_ends_badly_fails_its_task_and_the_nodes_policy_holds() {
         let then = ended(&mut case, status, state);
         assert!(then.starts_with("fail: node `sub`: ") && then.ends_with(words), "{then}");
     }
+    let mut case = parent(&json!({}));
+    case.advance();
+    let why = Failure::new(FailureKind::Exhausted, "it goes round").at(&"a".parse().unwrap());
+    case.tasks = vec![settled(&case.tasks[0].id, child_ended(RunStatus::Failed, Some(why)))];
+    let then = said(&case.advance());
+    assert!(then.ends_with("child run `r1.1.sub.0` ended as failed: node `a`: it goes round (child)"), "{then}");
+
     let mut case = parent(&json!({"on_failure": {"continue": {"answer": "none"}}}));
     case.advance();
     assert_eq!(ended(&mut case, RunStatus::Failed, None), "step 2: after");

@@ -118,7 +118,7 @@ fn outcome_of(task: &NewTask, seed: u64, failures: bool) -> Outcome {
         .bytes()
         .fold(seed, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3).rotate_left(23));
     if let Dispatch::Child { run } = &task.dispatch {
-        return Outcome::ChildEnded { run: run.id.clone(), status: RunStatus::Succeeded };
+        return Outcome::ChildEnded { run: run.id.clone(), status: RunStatus::Succeeded, failure: None };
     }
     if failures && number.is_multiple_of(11) {
         return failed("it was its turn");
@@ -338,7 +338,7 @@ fn any_task() -> impl Strategy<Value = Task> {
         1 => Just(Outcome::stopped(None)),
         1 => any_name().prop_map(|name| Outcome::Succeeded { writes: Values::new(), goto: vec![name, "no name!".to_owned()] }),
         1 => prop::sample::select(RunStatus::ALL.to_vec())
-            .prop_map(|status| Outcome::ChildEnded { run: RunId::new("child").unwrap(), status }),
+            .prop_map(|status| Outcome::ChildEnded { run: RunId::new("child").unwrap(), status, failure: None }),
     ];
     let open = prop::sample::select(TaskState::ALL.to_vec());
     (prop::option::weighted(0.8, outcome), open).prop_map(move |(outcome, open)| match outcome {

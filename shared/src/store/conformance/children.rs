@@ -65,7 +65,7 @@ pub async fn the_end_of_a_child_settles_its_parents_task(fixture: &Fixture) {
     fixture.take_ready(&parent).await;
     fixture.succeed(&child).await;
     let outcome = fixture.outcome(&task).await;
-    assert_eq!(outcome, Outcome::ChildEnded { run: child.id, status: RunStatus::Succeeded });
+    assert_eq!(outcome, Outcome::ChildEnded { run: child.id, status: RunStatus::Succeeded, failure: None });
     assert_eq!(fixture.run(&parent).await.open_tasks, 0);
     assert!(fixture.is_ready(&parent).await);
 }
@@ -80,7 +80,11 @@ pub async fn a_child_that_fails_stops_its_parents_other_tasks(fixture: &Fixture)
     let run = fixture.run(&parent).await;
     assert_eq!(run.status, RunStatus::Stopping);
     let failure = run.failure.unwrap();
-    assert_eq!(failure.kind, FailureKind::Child);
+    assert_eq!((failure.kind, failure.chain.as_slice()), (FailureKind::Child, &["it broke".to_owned()][..]));
+    let outcome = fixture.outcome(&tasks[0]).await;
+    let why = Some(Box::new(make::failure()));
+    let child = make::run_id("c");
+    assert_eq!(outcome, Outcome::ChildEnded { run: child, status: RunStatus::Failed, failure: why });
     let order = run.stop.unwrap().order.order;
     assert_eq!((order.cause, order.actor.as_str()), (Cause::SiblingFailed, "node sub"));
     assert_eq!(order.reason, Some(failure.message));
@@ -159,7 +163,7 @@ pub async fn idle_children_stop_at_once_with_their_parent(fixture: &Fixture) {
     for (number, task) in tasks.iter().enumerate() {
         let child = key_of(&parent, &format!("c{number}"));
         assert_eq!(fixture.status(&child).await, RunStatus::Cancelled);
-        let outcome = Outcome::ChildEnded { run: child.id, status: RunStatus::Cancelled };
+        let outcome = Outcome::ChildEnded { run: child.id, status: RunStatus::Cancelled, failure: None };
         assert_eq!(fixture.outcome(task).await, outcome);
     }
     assert_eq!(fixture.run(&parent).await.open_tasks, 0);
@@ -180,7 +184,7 @@ pub async fn a_child_that_is_stopped_alone_is_a_bad_outcome_of_its_task(fixture:
     let (parent, task, child) = family(fixture).await;
     fixture.cancel(&child).await;
     let outcome = fixture.outcome(&task).await;
-    assert_eq!(outcome, Outcome::ChildEnded { run: child.id, status: RunStatus::Cancelled });
+    assert_eq!(outcome, Outcome::ChildEnded { run: child.id, status: RunStatus::Cancelled, failure: None });
     let run = fixture.run(&parent).await;
     assert_eq!((run.status, run.stop), (RunStatus::Running, None), "nothing else is open: the plan decides");
     assert!(fixture.is_ready(&parent).await);
@@ -214,7 +218,7 @@ pub async fn a_child_can_time_out_for_itself(fixture: &Fixture) {
     let swept = fixture.sweep(&parent).await;
     let child = key_of(&parent, "c");
     assert_eq!(swept.overdue, std::slice::from_ref(&child));
-    let outcome = Outcome::ChildEnded { run: child.id, status: RunStatus::TimedOut };
+    let outcome = Outcome::ChildEnded { run: child.id, status: RunStatus::TimedOut, failure: None };
     assert_eq!(fixture.outcome(&tasks[0]).await, outcome);
     assert!(fixture.is_ready(&parent).await);
 }

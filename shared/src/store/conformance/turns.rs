@@ -87,7 +87,7 @@ pub async fn a_child_is_made_when_it_is_its_turn_and_its_time_begins_then(fixtur
     let link = next.parent.clone().unwrap();
     assert_eq!((link.run, link.task), (parent.id.clone(), tasks[1].task.clone()));
     end(fixture, &next.key, Then::Succeed).await;
-    let outcome = Outcome::ChildEnded { run: next.key.id, status: RunStatus::Succeeded };
+    let outcome = Outcome::ChildEnded { run: next.key.id, status: RunStatus::Succeeded, failure: None };
     assert_eq!(fixture.outcome(&tasks[1]).await, outcome);
     assert!(fixture.is_ready(&parent).await);
 }
@@ -147,7 +147,7 @@ pub async fn an_order_that_comes_before_its_turn_ends_a_child_at_it_and_the_next
     assert_eq!(states(fixture, &tasks).await, ["settled", "settled", "child"]);
     let run = fixture.run(&early).await;
     assert_eq!((run.status, run.started_at), (RunStatus::Cancelled, None));
-    let outcome = Outcome::ChildEnded { run: early.id, status: RunStatus::Cancelled };
+    let outcome = Outcome::ChildEnded { run: early.id, status: RunStatus::Cancelled, failure: None };
     assert_eq!(fixture.outcome(&tasks[1]).await, outcome);
     assert_eq!(fixture.run(&parent).await.open_tasks, 1);
     fixture.cancel(&parent).await;

@@ -299,7 +299,6 @@ impl Model {
     fn tell_parent(&mut self, child: &RunId) {
         let run = &self.runs[child];
         let link = run.new.parent.clone().expect("a child has a parent");
-        let status = run.shown.status;
         let sure = run.shown.stop.as_ref().is_none_or(|report| report.unconfirmed == 0);
         let is_stopped = run.shown.stop.is_some();
         let parent = &self.runs[&link.run];
@@ -309,7 +308,7 @@ impl Model {
         if !waits || parent.shown.status.is_final() {
             return;
         }
-        let outcome = Outcome::ChildEnded { run: child.clone(), status };
+        let outcome = self.child_ended(child);
         if parent.shown.status == RunStatus::Stopping {
             self.close_task(&link.run, &link.task, outcome, sure);
         } else if is_skipped {
@@ -317,6 +316,13 @@ impl Model {
         } else {
             self.settle_task(&link.run, &link.task, outcome);
         }
+    }
+
+    /// The outcome of a task whose child run has ended.
+    pub(super) fn child_ended(&self, child: &RunId) -> Outcome {
+        let shown = &self.runs[child].shown;
+        let failure = shown.failure.clone().filter(|_| shown.status != RunStatus::Succeeded).map(Box::new);
+        Outcome::ChildEnded { run: child.clone(), status: shown.status, failure }
     }
 
     /// Settles a task of a stopping run, which its report counts; whether that ended the run.
@@ -345,10 +351,13 @@ impl Model {
         let is_bad = outcome.is_bad();
         let was_pending = self.task_at(id, task).shown.state == TaskState::Pending;
         let written = outcome.clone();
-        let failure = outcome.failure().cloned().unwrap_or_else(|| {
-            let is_child = matches!(outcome, Outcome::ChildEnded { .. });
-            Failure::new(if is_child { FailureKind::Child } else { FailureKind::Stopped }, "").at(&task.node)
-        });
+        let failure = match &outcome {
+            Outcome::ChildEnded { .. } => Failure::new(FailureKind::Child, "").at(&task.node),
+            outcome => {
+                let stopped = || Failure::new(FailureKind::Stopped, "").at(&task.node);
+                outcome.failure().cloned().unwrap_or_else(stopped)
+            }
+        };
         self.write_outcome(id, task, outcome);
         let now = self.now;
         let run = self.at(id);

@@ -43,7 +43,12 @@ impl Plain for Outcome {
             Self::Failed { failure } | Self::TimedOut { failure, .. } | Self::Crashed { failure } => {
                 failure.make_plain();
             }
-            Self::Succeeded { .. } | Self::Stopped { .. } | Self::ChildEnded { .. } => {}
+            Self::ChildEnded { failure, .. } => {
+                if let Some(failure) = failure {
+                    failure.make_plain();
+                }
+            }
+            Self::Succeeded { .. } | Self::Stopped { .. } => {}
         }
     }
 }

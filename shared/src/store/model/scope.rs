@@ -168,7 +168,7 @@ impl Model {
                 self.task_at(id, task_id).shown.state = TaskState::Child;
                 return true;
             }
-            Outcome::ChildEnded { run: child_id, status }
+            self.child_ended(&child_id)
         } else {
             Outcome::Failed { failure: Failure::new(FailureKind::Child, "").at(&task_id.node) }
         };

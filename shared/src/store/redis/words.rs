@@ -42,16 +42,16 @@ pub(super) fn failure_of(outcome: &Outcome, node: &NodeName) -> Failure {
         Outcome::Failed { failure } | Outcome::TimedOut { failure, .. } | Outcome::Crashed { failure } => {
             failure.clone()
         }
-        Outcome::ChildEnded { run, status } => child_ended(run, *status, node),
+        Outcome::ChildEnded { run, status, failure } => Failure::of_child(run, *status, failure.as_deref()).at(node),
         Outcome::Stopped { .. } | Outcome::Succeeded { .. } => {
             Failure::new(FailureKind::Stopped, "the attempt was stopped").at(node)
         }
     }
 }
 
-/// The parent's failure when a child run that ended badly fails it.
+/// The parent's failure when a child run that ended badly fails it; the script adds why.
 pub(super) fn child_ended(child: &RunId, status: RunStatus, node: &NodeName) -> Failure {
-    Failure::new(FailureKind::Child, format!("the child run {child} ended as {status}")).at(node)
+    Failure::of_child(child, status, None).at(node)
 }
 
 #[cfg(test)]
@@ -69,7 +69,8 @@ mod tests {
     #[test]
     fn a_run_that_a_child_fails_names_the_child_and_its_end() {
         let (node, run) = (NodeName::new("ask").unwrap(), RunId::new("c1").unwrap());
-        let failure = failure_of(&Outcome::ChildEnded { run, status: RunStatus::TimedOut }, &node);
-        assert_eq!(failure.message, "the child run c1 ended as timed_out");
+        let why = Some(Box::new(Failure::new(FailureKind::Handler, "no luck").at(&node)));
+        let failure = failure_of(&Outcome::ChildEnded { run, status: RunStatus::Failed, failure: why }, &node);
+        assert_eq!(failure.to_string(), "node `ask`: child run `c1` ended as failed: node `ask`: no luck");
     }
 }

@@ -56,6 +56,13 @@ pub(super) fn ends(conn: &Connection) -> Result<Ends> {
     Ok(ends)
 }
 
+/// The outcome of a task whose child run has ended.
+pub(super) fn child_ended(child: &RunRow) -> Outcome {
+    let life = &child.life;
+    let failure = life.failure.clone().filter(|_| life.status != RunStatus::Succeeded).map(Box::new);
+    Outcome::ChildEnded { run: child.key.id.clone(), status: life.status, failure }
+}
+
 /// Settles the task that a child run stood for.
 pub(super) fn tell_parent(tx: &mut Tx<'_>, child: &RunRow) -> Result<()> {
     let Some(link) = &child.parent else { return Ok(()) };
@@ -64,7 +71,7 @@ pub(super) fn tell_parent(tx: &mut Tx<'_>, child: &RunRow) -> Result<()> {
     if task.state != TaskState::Child || task.child.as_ref() != Some(&child.key.id) {
         return Ok(());
     }
-    let outcome = Outcome::ChildEnded { run: child.key.id.clone(), status: child.life.status };
+    let outcome = child_ended(child);
     let is_skipped = child.life.stop.is_some() && scope::order_of(tx, &task)?.is_some_and(|order| order.skip);
     if parent.life.status.is_final() {
         return Ok(());
@@ -169,8 +176,8 @@ fn blame(task: &TaskRow, outcome: &Outcome) -> Option<Failure> {
         Outcome::Stopped { why: Some(why), .. } => {
             Failure::new(FailureKind::Stopped, format!("it was stopped {why}")).at(&task.id.node)
         }
-        Outcome::ChildEnded { run, status } => {
-            Failure::new(FailureKind::Child, format!("the child run {run} ended as {status}")).at(&task.id.node)
+        Outcome::ChildEnded { run, status, failure } => {
+            Failure::of_child(run, *status, failure.as_deref()).at(&task.id.node)
         }
         Outcome::Succeeded { .. } | Outcome::Stopped { .. } => {
             Failure::new(FailureKind::Stopped, "the attempt was stopped").at(&task.id.node)

@@ -330,15 +330,15 @@ fn admit_child(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow) -> Result<bool>
         return Err(Fault::corrupt(format!("run {}, task {}", run.key.id, task.id), &why));
     };
     let outcome = if create::child(tx, child, &run.key)? {
-        let status = tx.known(&child.id)?.life.status;
-        if !status.is_final() {
+        let made = tx.known(&child.id)?;
+        if !made.life.status.is_final() {
             tx.change(&run.key.id)?.counts.open_children += 1;
             task.take(TaskEvent::ChildMade);
             task_row::save_made(tx.conn, &task)?;
             task_row::save(tx.conn, &task)?;
             return Ok(true);
         }
-        Outcome::ChildEnded { run: child.id.clone(), status }
+        finish::child_ended(made)
     } else {
         finish::child_taken(&task.id, &child.id)
     };

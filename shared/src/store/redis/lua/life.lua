@@ -53,8 +53,29 @@ local function close_task(run, task, outcome, is_confirmed)
   return close_if_idle(run)
 end
 
+-- A failure as one text.
+local function tell(failure)
+  local text = (failure.node and 'node `' .. failure.node .. '`: ' or '') .. failure.message
+  for _, inner in ipairs(failure.chain or {}) do text = text .. ': ' .. inner end
+  return text
+end
+
+-- The failure of a child that has ended, as JSON, or false.
+local function failure_of_child(child)
+  if child.status == 'succeeded' then return false end
+  return rawget(child, 'failure') or redis.call('HGET', child.key, 'failure')
+end
+
 local function child_outcome(child)
-  return '{"outcome":"child_ended","run":"' .. child.id .. '","status":"' .. child.status .. '"}'
+  local failure = failure_of_child(child)
+  local why = failure and ',"failure":' .. failure or ''
+  return '{"outcome":"child_ended","run":"' .. child.id .. '","status":"' .. child.status .. '"' .. why .. '}'
+end
+
+-- A failure's JSON with what lay under it.
+local function over(json, text)
+  local chain = '"chain":[' .. cjson.encode(text) .. '],"node":'
+  return (string.gsub(json, '"node":', function() return chain end, 1))
 end
 
 -- The failure that the end of a child is for its task, or false.
@@ -67,6 +88,8 @@ local function child_failure(task, child)
     text = string.gsub(text, '__status__', child.status)
     failure[field] = (string.gsub(text, '__node__', node))
   end
+  local why = failure_of_child(child)
+  if why then failure.json = over(failure.json, tell(cjson.decode(why))) end
   return failure
 end
 
@@ -256,13 +279,6 @@ local function show(ms)
   return text == '' and '0s' or text
 end
 
--- A failure as one text.
-local function tell(failure)
-  local text = (failure.node and 'node `' .. failure.node .. '`: ' or '') .. failure.message
-  for _, inner in ipairs(failure.chain or {}) do text = text .. ': ' .. inner end
-  return text
-end
-
 -- The store's own bad outcomes: WORDS[name], filled in, with the last try's failure if there was one. Returns the
 -- outcome and its failure.
 local function own_words(task, name)
@@ -272,10 +288,7 @@ local function own_words(task, name)
   local message = string.gsub(word.message, '__(%a+)__', blanks)
   local json = string.gsub(word.json, '__(%a+)__', blanks)
   local last = redis.call('HGET', task.key, task.name .. '|f')
-  if last then
-    local text = cjson.encode('its last try: ' .. tell(cjson.decode(last)))
-    json = string.gsub(json, '"node":', function() return '"chain":[' .. text .. '],"node":' end, 1)
-  end
+  if last then json = over(json, 'its last try: ' .. tell(cjson.decode(last))) end
   local outcome = string.gsub(word.outcome, '__failure__', function() return json end)
   return outcome, { json = json, message = message }
 end
