@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use coxswain_shared::checkpoint::{Ran, Source, StoredCheckpoint};
 use coxswain_shared::control::{Progress, TaskChange};
 use coxswain_shared::id::{ChannelName, Step, TaskId};
-use coxswain_shared::outcome::{Outcome, OutcomeKind};
+use coxswain_shared::outcome::{Failure, Outcome, OutcomeKind};
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::{StopProof, StopReport};
 use coxswain_shared::store::{Event, Run};
@@ -218,7 +218,8 @@ impl<'a> View<'a> {
         if !ran.wrote.is_empty() {
             parts.push(format!("wrote {}", names(&ran.wrote)));
         }
-        parts.extend(ran.failure.as_ref().map(|failure| cut(&failure.message, VALUE_WIDTH)));
+        let why = |failure: &Failure| cut(&Failure { node: None, ..failure.clone() }.to_string(), VALUE_WIDTH);
+        parts.extend(ran.failure.as_ref().map(why));
         parts.extend(ran.handled.as_ref().map(|handled| format!("({handled})")));
         line(&ran.task, &parts.join("  "))
     }
