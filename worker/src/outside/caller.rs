@@ -9,7 +9,7 @@ use coxswain_shared::store::Store;
 use super::call::{Call, Limits};
 use super::client::Clients;
 use super::config::OutsideConfig;
-use super::prices::Prices;
+use super::prices::{Prices, Tokens};
 use super::texts::Texts;
 use super::upstream::Gates;
 use crate::handler::{Context, NodeError};
@@ -42,7 +42,7 @@ impl Caller {
 
     /// Refuses a model without a price where the run's cost is limited.
     pub(crate) fn check_price(&self, ctx: &Context, model: &str) -> Result<(), NodeError> {
-        if !ctx.assignment().lease.limits_cost || self.prices().cost([model], 0, 0).is_some() {
+        if !ctx.assignment().lease.limits_cost || self.prices().cost([model], Tokens::default()).is_some() {
             return Ok(());
         }
         let message = format!(

@@ -37,6 +37,7 @@ pub(crate) use caller::Caller;
 pub use config::{Allowed, NotAllowed, OutsideConfig, Pattern};
 pub(crate) use extra::Extra;
 pub use prices::Prices;
+pub(crate) use prices::Tokens;
 pub(crate) use secrets::Secrets;
 pub(crate) use texts::Texts;
 pub use upstream::{RetryBudget, Share, UpstreamLimits, Upstreams};

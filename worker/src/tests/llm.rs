@@ -99,7 +99,7 @@ async fn an_answer_of_anthropic_is_in_the_same_words() {
         })
     );
     let usage = events(&bench, &run, "usage").await.remove(0);
-    assert_eq!([&usage["input_tokens"], &usage["output_tokens"], &usage["cache_read_input_tokens"]], [25, 15, 4]);
+    assert_eq!([&usage["input_tokens"], &usage["output_tokens"], &usage["cache_read_input_tokens"]], [29, 15, 4]);
     running.drain().await;
 }
 

@@ -122,6 +122,44 @@ async fn a_call_that_is_stopped_has_spent_what_the_provider_had_told() {
     running.drain().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_stopped_has_spent_what_had_come_where_the_provider_tells_it_at_the_end() {
+    let upstream = Upstream::start(|mut exchange: Exchange| async move {
+        exchange.begin("text/event-stream").await;
+        exchange.chunk(says("one ").repeat(20)).await;
+        exchange.hang().await;
+    })
+    .await;
+    let bench = Bench::new();
+    let running = start(&bench, "{'small*': {input: 1000, output: 2000}}");
+    let run = begin(&bench, asking(&upstream, &json!({})), json!({})).await;
+    wait_for(|| async {
+        let told = events(&bench, &run, "token").await;
+        if told.is_empty() { Err("no token".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    bench.stop(&run, None, false).await;
+    let spent = bench.run_ended(&run).await.spent;
+    let asked = upstream.requests()[0].split_once("\r\n\r\n").unwrap().1.len() as u64;
+    assert_eq!((spent.input_tokens, spent.output_tokens), (asked.div_ceil(4), 20));
+    assert_eq!(spent.cost.micros(), spent.input_tokens * 1_000 + spent.output_tokens * 2_000);
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_provider_that_tells_no_usage_does_not_escape_the_runs_budget() {
+    let upstream = saying([says("one ").repeat(20), super::model::chunk(&json!({}), Some("stop"))].concat()).await;
+    let bench = Bench::new();
+    let running = start(&bench, "{}");
+    let run = bench.prepare_within(asking(&upstream, &json!({})), &json!({"budget": {"tokens": 19}})).await;
+    bench.publish(&run).await;
+    let ended = bench.run_ended(&run).await;
+    assert_eq!(ended.stop.unwrap().order.order.cause, Cause::Budget);
+    let usage = events(&bench, &run, "usage").await.remove(0);
+    assert_eq!((&usage["output_tokens"], &usage["estimated"]), (&json!(20), &json!(true)), "{usage}");
+    running.drain().await;
+}
+
 /// A worker whose handler spends this, says that it has, and never ends.
 fn spending_on(bench: &Bench, heartbeat: Duration, spent: Spend) -> (Running, Arc<Notify>) {
     let started = Arc::new(Notify::new());

@@ -39,7 +39,8 @@ pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Resu
     let request = ask::ask(ctx, node, &mut texts)?;
     let max_bytes = node.max_bytes.unwrap_or(STREAM_BYTES as u64);
     let call = caller.call(ctx, texts, (max_bytes, &RETRY_ON)).of_stream();
-    let mut bill = Bill::open(ctx, caller, model)?;
+    let asked_bytes = request.body().and_then(reqwest::Body::as_bytes).map_or(0, <[u8]>::len);
+    let mut bill = Bill::open(ctx, caller, (model, asked_bytes))?;
     let mut answer = call.send(request).await?;
     if !answer.status().is_success() {
         return Err(

@@ -31,6 +31,8 @@ pub(super) struct Gathered {
     usage: Map<String, Value>,
     pub(super) finish_reason: Option<String>,
     pub(super) model: Option<String>,
+    /// How many pieces of the answer have come: each is a token at least.
+    pub(super) pieces: u64,
 }
 
 /// A call of a tool, as far as it has come.
@@ -42,6 +44,15 @@ pub(super) struct ToolCall {
     pub(super) arguments: String,
     /// Fields that only the provider knows.
     pub(super) others: Map<String, Value>,
+}
+
+/// What a provider tells of the tokens that were used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) input: Option<u64>,
+    pub(super) output: Option<u64>,
+    pub(super) cache_read: u64,
+    pub(super) cache_write: u64,
 }
 
 /// What an event was.
@@ -182,12 +193,38 @@ impl Gathered {
             return Value::Null;
         }
         let mut usage = self.usage.clone();
+        let tokens = |name: &str| self.usage.get(name).and_then(Value::as_u64).unwrap_or(0);
+        // Of Anthropic's API, `input_tokens` are those that have nothing to do with its cache; all others tell the sum.
+        let cached = tokens("cache_creation_input_tokens").saturating_add(tokens("cache_read_input_tokens"));
+        if cached > 0 && !usage.contains_key("prompt_tokens") {
+            usage.insert("input_tokens".to_owned(), Value::from(tokens("input_tokens").saturating_add(cached)));
+        }
         for (name, other) in [("input_tokens", "prompt_tokens"), ("output_tokens", "completion_tokens")] {
             if let Some(tokens) = usage.get(name).or_else(|| usage.get(other)).cloned() {
                 usage.insert(name.to_owned(), tokens);
             }
         }
         Value::Object(usage)
+    }
+
+    /// What was used, as far as the provider tells it.
+    pub(super) fn tokens(&self) -> Told {
+        let usage = self.usage();
+        let first = |pointers: &[&str]| pointers.iter().find_map(|pointer| usage.pointer(pointer)?.as_u64());
+        Told {
+            input: first(&["/input_tokens"]),
+            output: first(&["/output_tokens"]),
+            cache_read: first(&["/cache_read_input_tokens", "/prompt_tokens_details/cached_tokens"]).unwrap_or(0),
+            cache_write: first(&["/cache_creation_input_tokens"]).unwrap_or(0),
+        }
+    }
+
+    /// The bytes of all that the model has said, thought and called.
+    pub(super) fn bytes(&self) -> usize {
+        let calls: usize = self.calls.values().map(|call| call.name.len() + call.arguments.len()).sum();
+        let thoughts =
+            self.thoughts.values().filter_map(|block| block["thinking"].as_str()).map(str::len).sum::<usize>();
+        self.text.len() + self.refusal.len() + self.aside.len() + calls + thoughts
     }
 
     /// Takes secrets out of all that is told.
@@ -303,6 +340,25 @@ mod tests {
             gathered.usage(),
             json!({"prompt_tokens": 3, "completion_tokens": 5, "input_tokens": 3, "output_tokens": 5})
         );
+    }
+
+    #[test]
+    fn what_was_read_from_a_cache_or_into_it_was_read() {
+        let told = |usage: Value| {
+            let mut gathered = Gathered::default();
+            gathered.note_usage(usage);
+            assert_eq!(gathered.usage()["input_tokens"], gathered.tokens().input.unwrap());
+            gathered.tokens()
+        };
+        let (cache_read, cache_write) = (5_000, 1_000);
+        let of_anthropic = json!({"input_tokens": 10, "cache_creation_input_tokens": 1_000, "cache_read_input_tokens": 5_000, "output_tokens": 7});
+        assert_eq!(told(of_anthropic), Told { input: Some(6_010), output: Some(7), cache_read, cache_write });
+        let of_openai =
+            json!({"prompt_tokens": 6_010, "completion_tokens": 7, "prompt_tokens_details": {"cached_tokens": 5_000}});
+        assert_eq!(told(of_openai), Told { input: Some(6_010), output: Some(7), cache_read, cache_write: 0 });
+        let of_both =
+            json!({"prompt_tokens": 6_010, "cache_creation_input_tokens": 1_000, "cache_read_input_tokens": 5_000});
+        assert_eq!(told(of_both), Told { input: Some(6_010), output: None, cache_read, cache_write });
     }
 
     #[test]

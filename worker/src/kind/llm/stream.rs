@@ -56,6 +56,7 @@ async fn read_on(
             match step? {
                 Step::Nothing => {}
                 Step::Progress => {
+                    gathered.pieces += u64::from(gathered.finish_reason.is_none());
                     if progressed.is_none() {
                         answer.judged().await;
                     }

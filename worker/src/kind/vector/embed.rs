@@ -12,7 +12,7 @@ use super::endpoint::Endpoint;
 use super::numbers::Vector;
 use super::wire::{Wire, bad_output};
 use crate::handler::{Context, NodeError};
-use crate::outside::{Caller, Extra, Texts};
+use crate::outside::{Caller, Extra, Texts, Tokens};
 
 /// Bytes of the texts of one request, unless a single text is longer.
 const BATCH_BYTES: usize = 256 * 1024;
@@ -153,7 +153,7 @@ impl Embedder {
     pub(super) fn tell_usage(&self, ctx: &Context, caller: &Caller) {
         let Value::Object(mut usage) = self.usage() else { return };
         let input_tokens = usage.get("input_tokens").and_then(Value::as_u64).unwrap_or(0);
-        let cost = caller.prices().cost([self.model.as_str()], input_tokens, 0);
+        let cost = caller.prices().cost([self.model.as_str()], Tokens { input: input_tokens, ..Tokens::default() });
         if let Some(cost) = cost {
             usage.insert("cost".to_owned(), json!(cost));
         }
