@@ -142,7 +142,10 @@ async fn another_process_stops_an_endless_run_and_it_is_taken_up_with_another_bo
     let cancelled = desk.json("cancel a --wait --reason enough").await;
     assert_eq!((&cancelled["summary"]["stopped"], &cancelled["summary"]["confirmed"]), (&json!(1), &json!(1)));
     assert_eq!(running.wait_exit(SOON).await.code(), Some(3), "{}", running.tails());
-    assert!(running.stderr().contains("enough") && running.stderr().contains("confirmed"), "{}", running.tails());
+    assert!(running.stderr().contains("enough"), "{}", running.tails());
+    // The order may come just between two rounds.
+    let is_told = ["confirmed", "nothing was under way"].iter().any(|words| running.stderr().contains(words));
+    assert!(is_told, "{}", running.tails());
     let audit = desk.json("audit a").await;
     assert_eq!((&audit["rows"][0]["action"], &audit["rows"][0]["reason"]), (&json!("stop"), &json!("enough")));
 
