@@ -160,6 +160,42 @@ async fn a_provider_that_tells_no_usage_does_not_escape_the_runs_budget() {
     running.drain().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_upsert_that_is_stopped_has_spent_what_its_vectors_had_cost_by_then() {
+    let upstream = Upstream::start(|exchange: Exchange| async move {
+        match exchange.number {
+            0 => {
+                let embedded = json!({"data": [{"index": 0, "embedding": [1, 2]}], "usage": {"prompt_tokens": 3}});
+                exchange.json(&embedded.to_string()).await;
+            }
+            1 => exchange.json("{}").await,
+            _ => exchange.hang().await,
+        }
+    })
+    .await;
+    let bench = Bench::new();
+    let running = start(&bench, "{tiny: {input: 1000}}");
+    let run = begin(
+        &bench,
+        json!({
+            "kind": "vector_upsert", "store": "pinecone", "url": upstream.url(""),
+            "items": [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}],
+            "embed": {"model": "tiny", "base_url": upstream.url("/v1"), "batch": 1},
+        }),
+        json!({}),
+    )
+    .await;
+    wait_for(|| async {
+        let asked = upstream.requests().len();
+        if asked == 3 { Ok(()) } else { Err(format!("{asked} requests")) }
+    })
+    .await;
+    bench.stop(&run, None, false).await;
+    let spent = bench.run_ended(&run).await.spent;
+    assert_eq!((spent.input_tokens, spent.cost.micros()), (3, 3_000));
+    running.drain().await;
+}
+
 /// A worker whose handler spends this, says that it has, and never ends.
 fn spending_on(bench: &Bench, heartbeat: Duration, spent: Spend) -> (Running, Arc<Notify>) {
     let started = Arc::new(Notify::new());

@@ -2,7 +2,7 @@
 
 use coxswain_shared::graph::{EMBED_BATCH, Embed, Provider, Text};
 use coxswain_shared::outcome::FailureKind;
-use coxswain_shared::spend::Spend;
+use coxswain_shared::spend::{Cost, Spend};
 use reqwest::Method;
 use reqwest::header::AUTHORIZATION;
 use serde::Deserialize;
@@ -26,6 +26,10 @@ pub(super) struct Embedder {
     batch: usize,
     extra: Extra,
     usage: Map<String, Value>,
+    /// Who is billed, and by whose prices; and what was billed so far.
+    ctx: Context,
+    caller: Caller,
+    spent: Spend,
 }
 
 #[derive(Debug, Deserialize)]
@@ -42,7 +46,11 @@ struct One {
 
 impl Embedder {
     /// Fills in what a node says.
-    pub(super) fn fill(embed: &Embed, texts: &mut Texts<'_>) -> Result<Self, NodeError> {
+    pub(super) fn fill(
+        (ctx, caller): (&Context, &Caller),
+        embed: &Embed,
+        texts: &mut Texts<'_>,
+    ) -> Result<Self, NodeError> {
         let base = match &embed.base_url {
             Some(base_url) => texts.text("embed.base_url", base_url)?,
             None => Provider::Openai.base_url().to_owned(),
@@ -61,12 +69,15 @@ impl Embedder {
             dimensions: embed.dimensions,
             batch: usize::try_from(embed.batch.unwrap_or(EMBED_BATCH)).unwrap_or(usize::MAX),
             usage: Map::new(),
+            ctx: ctx.clone(),
+            caller: caller.clone(),
+            spent: Spend::default(),
         })
     }
 
     /// Refuses a model without a price where the run's cost is limited.
-    pub(super) fn check_price(&self, ctx: &Context, caller: &Caller) -> Result<(), NodeError> {
-        caller.check_price(ctx, &self.model)
+    pub(super) fn check_price(&self) -> Result<(), NodeError> {
+        self.caller.check_price(&self.ctx, &self.model)
     }
 
     /// How many of these texts belong in one request: at least one.
@@ -135,6 +146,22 @@ impl Embedder {
             let before = self.usage.get(&field).and_then(Value::as_u64).unwrap_or(0);
             self.usage.insert(field, Value::from(before.saturating_add(told)));
         }
+        // At once: what was used counts also if the rest is stopped.
+        let (input_tokens, cost) = (self.input_tokens(), self.cost().unwrap_or_default());
+        let more = Cost::from_micros(cost.micros().saturating_sub(self.spent.cost.micros()));
+        let more = Spend { input_tokens: input_tokens - self.spent.input_tokens, cost: more, ..Spend::default() };
+        self.ctx.spend(more);
+        self.spent = Spend { input_tokens, cost, ..Spend::default() };
+    }
+
+    fn input_tokens(&self) -> u64 {
+        let told = ["input_tokens", "prompt_tokens", "total_tokens"].into_iter().find_map(|name| self.usage.get(name));
+        told.and_then(Value::as_u64).unwrap_or(0)
+    }
+
+    fn cost(&self) -> Option<Cost> {
+        let tokens = Tokens { input: self.input_tokens(), ..Tokens::default() };
+        self.caller.prices().cost([self.model.as_str()], tokens)
     }
 
     /// What the model's provider told that was used, with `input_tokens` whoever it is; null if nothing was told.
@@ -143,23 +170,18 @@ impl Embedder {
             return Value::Null;
         }
         let mut usage = self.usage.clone();
-        let tokens = ["input_tokens", "prompt_tokens", "total_tokens"].into_iter().find_map(|name| usage.get(name));
-        let tokens = tokens.cloned().unwrap_or_default();
-        usage.insert("input_tokens".to_owned(), tokens);
+        usage.insert("input_tokens".to_owned(), json!(self.input_tokens()));
         Value::Object(usage)
     }
 
     /// Tells what was used, whatever becomes of the vectors.
-    pub(super) fn tell_usage(&self, ctx: &Context, caller: &Caller) {
+    pub(super) fn tell_usage(&self) {
         let Value::Object(mut usage) = self.usage() else { return };
-        let input_tokens = usage.get("input_tokens").and_then(Value::as_u64).unwrap_or(0);
-        let cost = caller.prices().cost([self.model.as_str()], Tokens { input: input_tokens, ..Tokens::default() });
-        if let Some(cost) = cost {
+        if let Some(cost) = self.cost() {
             usage.insert("cost".to_owned(), json!(cost));
         }
-        ctx.spend(Spend { input_tokens, cost: cost.unwrap_or_default(), ..Spend::default() });
         usage.insert("provider".to_owned(), json!(Provider::Openai));
         usage.insert("model".to_owned(), json!(self.model));
-        ctx.emit("usage", usage);
+        self.ctx.emit("usage", usage);
     }
 }

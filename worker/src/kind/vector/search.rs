@@ -27,9 +27,9 @@ pub(in crate::kind) async fn search(ctx: &Context, caller: &Caller) -> Result<Re
     };
     let mut texts = caller.texts(scope_of(ctx));
     let place = Place::fill(&node.collection, &mut texts)?;
-    let target = target(node, &mut texts)?;
+    let target = target((ctx, caller), node, &mut texts)?;
     if let Target::Query(_, embedder) = &target {
-        embedder.check_price(ctx, caller)?;
+        embedder.check_price()?;
     }
     let filter = node.filter.as_ref().map(|filter| texts.json("filter", filter)).transpose()?;
     let extra = Extra::fill("extra", &node.extra, &mut texts)?;
@@ -40,7 +40,7 @@ pub(in crate::kind) async fn search(ctx: &Context, caller: &Caller) -> Result<Re
         Target::Vector(vector) => (vector, Value::Null),
         Target::Query(query, mut embedder) => {
             let mut vectors = embedder.vectors(&mut wire, &[&query]).await?;
-            embedder.tell_usage(ctx, caller);
+            embedder.tell_usage();
             (vectors.pop().expect("one text has one vector"), embedder.usage())
         }
     };
@@ -56,7 +56,7 @@ pub(in crate::kind) async fn search(ctx: &Context, caller: &Caller) -> Result<Re
     }
 }
 
-fn target(node: &VectorSearchNode, texts: &mut Texts<'_>) -> Result<Target, NodeError> {
+fn target(billed: (&Context, &Caller), node: &VectorSearchNode, texts: &mut Texts<'_>) -> Result<Target, NodeError> {
     if let Some(vector) = &node.vector {
         let vector = Vector::read(texts.json("vector", vector)?);
         return vector.map(Target::Vector).map_err(|error| request::bad(format!("`vector` {error}")));
@@ -68,5 +68,5 @@ fn target(node: &VectorSearchNode, texts: &mut Texts<'_>) -> Result<Target, Node
     if query.trim().is_empty() {
         return Err(request::bad("`query` is empty: there is nothing to search for"));
     }
-    Ok(Target::Query(query, Box::new(Embedder::fill(embed, texts)?)))
+    Ok(Target::Query(query, Box::new(Embedder::fill(billed, embed, texts)?)))
 }

@@ -26,9 +26,10 @@ pub(in crate::kind) async fn upsert(ctx: &Context, caller: &Caller) -> Result<Re
     };
     let mut texts = caller.texts(scope_of(ctx));
     let place = Place::fill(&node.collection, &mut texts)?;
-    let mut embedder = node.embed.as_ref().map(|embed| Embedder::fill(embed, &mut texts)).transpose()?;
+    let embed = node.embed.as_ref();
+    let mut embedder = embed.map(|embed| Embedder::fill((ctx, caller), embed, &mut texts)).transpose()?;
     if let Some(embedder) = &embedder {
-        embedder.check_price(ctx, caller)?;
+        embedder.check_price()?;
     }
     let items = item::read(texts.json("items", &node.items)?, embedder.is_some())?;
     let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
@@ -38,7 +39,7 @@ pub(in crate::kind) async fn upsert(ctx: &Context, caller: &Caller) -> Result<Re
         let collection = Collection::find_or_make(&place, node.metric.unwrap_or_default(), &mut wire).await?;
         let put = put(ctx, &mut wire, &collection, (items, embedder.as_mut())).await;
         if let Some(embedder) = &embedder {
-            embedder.tell_usage(ctx, caller);
+            embedder.tell_usage();
         }
         put?;
     }
