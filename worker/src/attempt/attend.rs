@@ -204,6 +204,7 @@ fn conclude(
         remaining: shared.clock.instant_of(lease.task_deadline, gone).saturating_duration_since(gone),
         length: reason.map_or(Duration::ZERO, |reason| length_of(reason, lease, policy.idle_timeout)),
         over_budget,
+        come: ctx.and_then(Context::take_come),
     };
     let is_good = finish.is_good();
     let consequence = classify(finish, reason, &terms, &mut rand::rng()).at(&task.task.node);

@@ -97,6 +97,8 @@ pub(crate) struct Terms<'a> {
     pub(crate) length: Duration,
     /// Why there is no other try although the policy has one left: it would have to be paid for.
     pub(crate) over_budget: Option<String>,
+    /// How far the work had come, if it says so: told where a limit of the attempt has ended it.
+    pub(crate) come: Option<String>,
 }
 
 /// Decides what an attempt's end means.
@@ -158,8 +160,9 @@ fn timed_out(finish: &Finish, limit: Limit, terms: &Terms<'_>, rng: &mut impl Rn
         );
         return Consequence::Settle(Verdict::Done(done(Failure::new(FailureKind::Stuck, message))));
     }
-    let failure =
+    let mut failure =
         Failure::new(FailureKind::TimedOut, format!("{limit} ({length}) passed on attempt {}", terms.attempt));
+    failure.chain.extend(terms.come.clone());
     match limit {
         Limit::RunTimeout => Consequence::StopRun { confirmed: !is_stuck },
         Limit::Timeout | Limit::QueueTimeout => Consequence::Settle(Verdict::Done(done(failure))),
@@ -241,6 +244,7 @@ mod tests {
             remaining: Duration::from_secs(remaining),
             length: Duration::from_mins(2),
             over_budget: None,
+            come: None,
         };
         classify(finish, reason, &terms, &mut rand::rngs::StdRng::seed_from_u64(1))
     }
@@ -320,6 +324,7 @@ mod tests {
                 remaining: Duration::from_mins(10),
                 length: Duration::ZERO,
                 over_budget: Some(why.to_owned()),
+                come: None,
             };
             classify(finish, None, &terms, &mut rand::rngs::StdRng::seed_from_u64(1))
         };

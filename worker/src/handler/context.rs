@@ -65,6 +65,7 @@ struct Inner {
     events: Arc<Buffer>,
     progressed: Mutex<Instant>,
     partial: Mutex<Option<Value>>,
+    come: Mutex<Option<String>>,
     hooks: Mutex<Vec<Hook>>,
     runs_on: AtomicBool,
     meter: Meter,
@@ -94,6 +95,7 @@ impl Context {
             events,
             progressed: Mutex::new(Instant::now()),
             partial: Mutex::default(),
+            come: Mutex::default(),
             hooks: Mutex::default(),
             runs_on: AtomicBool::new(false),
             meter,
@@ -314,6 +316,15 @@ impl Context {
             () = switch.grace_over(since, self.0.assignment.lease.task.grace) => {}
             () = switch.lease_lost() => {}
         }
+    }
+
+    /// Notes how far the attempt had come, in words: told if a limit of the attempt ends it. Each call replaces the one before.
+    pub(crate) fn has_come(&self, so_far: String) {
+        *lock(&self.0.come) = Some(so_far);
+    }
+
+    pub(crate) fn take_come(&self) -> Option<String> {
+        lock(&self.0.come).take()
     }
 
     pub(crate) fn take_partial(&self) -> Option<Value> {

@@ -90,6 +90,26 @@ pub(crate) struct Refused {
     after: Option<Duration>,
 }
 
+/// A call of which nothing has come. Dropped, it says so to its attempt, which may have been ended for it.
+struct Unanswered<'a> {
+    ctx: &'a Context,
+    name: &'a str,
+    begun_at: Instant,
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let progress = Progress { elapsed: self.begun_at.elapsed(), waited: Duration::ZERO, status: None, bytes: 0 };
+        self.ctx.has_come(format!("{}: {}", self.name, progress.tell()));
+    }
+}
+
+impl Drop for Answer<'_> {
+    fn drop(&mut self) {
+        self.call.ctx.has_come(format!("{}: {}", self.name, self.progress().tell()));
+    }
+}
+
 /// What comes of an answer next.
 #[derive(Debug)]
 pub(crate) enum Next {
@@ -113,6 +133,7 @@ impl Call<'_> {
     pub(crate) async fn send(&self, request: Request) -> Result<Answer<'_>, NodeError> {
         let name = self.name(request.method(), request.url().as_str());
         let begun_at = Instant::now();
+        let unanswered = Unanswered { ctx: self.ctx, name: &name, begun_at };
         guard::check(self.clients.config(), request.url()).map_err(|private| failure::private(&private, &name))?;
         let turn = self.gates.of(request.url()).enter(begun_at + self.patience(), self.ctx.deadline()).await;
         let turn = turn.map_err(|refusal| failure::refused(&refusal, &name))?;
@@ -129,6 +150,7 @@ impl Call<'_> {
                 if !(self.is_stream && response.status().is_success()) {
                     turn.tell_probe().await;
                 }
+                drop(unanswered);
                 return Ok(Answer { call: self, name, turn, response, begun_at, bytes: 0, late_for: None });
             }
             Ok(Err(error)) if error.is_connect() && error.is_timeout() => {

@@ -248,13 +248,29 @@ async fn a_child_is_ended_at_its_deadline_or_when_it_is_silent_for_too_long() {
     let folder = tempfile::tempdir().unwrap();
     for (name, limit) in [("attempt_timeout", "attempt_timeout"), ("idle_timeout", "idle_timeout")] {
         let file = folder.path().join(name);
-        let script = format!("echo $$ > {}; echo '{{\"progress\": 1}}'; exec sleep 1000", file.display());
+        let script =
+            format!("echo $$ > {}; echo it dawdles >&2; echo '{{\"progress\": 1}}'; exec sleep 1000", file.display());
         // Long enough for the child to tell its number.
         let ended = outcome(&bench, sh(&script, json!({name: "2s"}))).await;
-        let Outcome::TimedOut { limit: hit, .. } = &ended else { panic!("{ended:?}") };
+        let Outcome::TimedOut { limit: hit, failure } = &ended else { panic!("{ended:?}") };
         assert_eq!(hit.name(), limit);
+        assert_eq!(failure.chain, ["its standard error: it dawdles"], "what had come is told");
         gone(pid_in(&file).await).await;
     }
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_child_that_is_killed_in_the_middle_of_a_line_is_told_by_its_end_and_may_be_tried_again() {
+    let (bench, running) = bench();
+    let retry = json!({"retry": {"attempts": 2, "first": "1m"}});
+    let run = bench.begin(sh("printf '{\"resu'; kill -9 $$", retry)).await;
+    let delayed = bench.task_when(&run, |task| task.state == TaskState::Delayed).await;
+    let told = delayed.last_failure.unwrap();
+    assert!(told.message.contains("was ended by signal 9 (SIGKILL)"), "{told}");
+    // One that ends well has to end its line well.
+    let ended = outcome(&bench, sh("printf '{\"resu'", json!({}))).await;
+    assert!(ended.failure().unwrap().message.contains("line 1 of its output is not JSON"), "{ended:?}");
     running.drain().await;
 }
 

@@ -143,7 +143,11 @@ async fn a_server_that_trickles_for_ever_is_never_idle_and_hits_the_limit_of_the
     let fields = json!({"idle_timeout": "5s", "attempt_timeout": SHORT});
     let (told, upstream) = hits(Limit::AttemptTimeout, getting(fields), answer).await;
     assert!(told.contains("attempt_timeout (400ms)"), "{told}");
+    assert!(told.contains("GET http://127.0.0.1:") && told.contains(": status 200 and "), "what had come: {told}");
     upstream.clients_left(1).await;
+    let fields = json!({"first_byte_timeout": "5s", "attempt_timeout": SHORT});
+    let (told, _) = hits(Limit::AttemptTimeout, getting(fields), Exchange::hang).await;
+    assert!(told.contains("GET http://127.0.0.1:") && told.contains(": nothing had come after 4"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -165,6 +165,9 @@ async fn every_way_for_a_warm_process_to_fail_is_told_in_its_own_words_and_leave
         (script(&format!("{READY}; exec >&-; sleep 1000"), json!({})), FailureKind::Handler, "closed its output"),
         (warm("exit 4", json!({})), FailureKind::Handler, "exited with code 4 before the end of its task"),
         (warm("kill -9 $$", json!({})), FailureKind::Handler, "signal 9 (SIGKILL)"),
+        // In the middle of a line.
+        (warm("printf '{\"resu'; kill -9 $$", json!({})), FailureKind::Handler, "signal 9 (SIGKILL)"),
+        (script("printf '{\"rea'; exit 3", json!({})), FailureKind::Handler, "exited with code 3 before it was ready"),
         (warm("echo '{}'; echo hello", json!({})), FailureKind::BadOutput, "line 1 of its output is no progress"),
         (
             warm("echo '{\"progress\": 1}'; echo hello", json!({})),
@@ -294,13 +297,14 @@ async fn a_warm_process_that_ignores_its_deadline_is_killed_and_the_next_task_ge
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pid");
     let each = format!(
-        "if [ ! -e {file} ]; then trap '' TERM; echo $$ > {file}; while :; do sleep 0.05; done; fi; \
+        "if [ ! -e {file} ]; then trap '' TERM; echo $$ > {file}; echo it dawdles >&2; while :; do sleep 0.05; done; fi; \
          echo '{{\"result\": {{\"count\": '$$'}}}}'",
         file = file.display()
     );
     let node = warm(&each, json!({"attempt_timeout": "300ms", "grace": "200ms"}));
-    let Outcome::TimedOut { limit, .. } = outcome(&bench, &node).await else { panic!("its time is up") };
+    let Outcome::TimedOut { limit, failure } = outcome(&bench, &node).await else { panic!("its time is up") };
     assert_eq!(limit.name(), "attempt_timeout");
+    assert_eq!(failure.chain, ["its standard error: it dawdles"], "what had come is told");
     let first = pid_in(&file).await;
     gone(first).await;
     assert_eq!(bench.metric("cox_kills_total{signal=\"SIGKILL\"}"), 1);

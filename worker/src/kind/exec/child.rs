@@ -50,8 +50,17 @@ pub(super) async fn run(ctx: Context, prepared: Prepared, metrics: Metrics) -> R
         end
     };
     match end {
-        End::ByItself(status) => conclude(&program, status?, output.finish()?, &tail),
-        End::Told(status) => conclude_told(&ctx, status?, output.finish().ok().flatten()),
+        End::ByItself(status) => {
+            let status = status?;
+            if output.is_cut() && !status.success() {
+                return Err(NodeError::Retryable(ended_badly(&program, status, &tail)));
+            }
+            conclude(&program, status, output.finish()?, &tail)
+        }
+        End::Told(status) => {
+            tail.shown().into_iter().for_each(|shown| ctx.has_come(shown));
+            conclude_told(&ctx, status?, output.finish().ok().flatten())
+        }
     }
 }
 

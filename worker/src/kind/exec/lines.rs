@@ -20,6 +20,7 @@ pub(super) struct Lines {
     bytes: usize,
     /// The line that has begun.
     text: Vec<u8>,
+    is_cut: bool,
 }
 
 impl Lines {
@@ -43,12 +44,19 @@ impl Lines {
             }
             if end.is_some() || is_end && !self.text.is_empty() {
                 self.number += 1;
+                self.is_cut = end.is_none();
                 return Ok(Some(std::mem::take(&mut self.text)));
             }
             if is_end {
                 return Ok(None);
             }
         }
+    }
+
+    /// Whether the output ended within the line that was read last. If that is no JSON, its end is missing: whoever wrote it
+    /// has ended in the middle.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// The number of the line that was read last.

@@ -18,6 +18,8 @@ pub(super) struct Output {
     /// A value that counts as the result if no line follows; and its line's number.
     last: Option<(usize, Value)>,
     failure: Option<NodeError>,
+    /// Whether that is for want of the rest of the last line.
+    is_cut: bool,
 }
 
 /// One line, understood.
@@ -37,8 +39,17 @@ impl Output {
         let mut from = BufReader::with_capacity(64 * 1024, from);
         if let Err(failure) = self.read_lines(&mut from, ctx).await {
             self.failure = Some(failure);
-            bad.cancel();
+            self.is_cut = self.lines.is_cut();
+            // What has ended its output is about to end: how it does tells more.
+            if !self.is_cut {
+                bad.cancel();
+            }
         }
+    }
+
+    /// Whether it ended in the middle of a line.
+    pub(super) const fn is_cut(&self) -> bool {
+        self.is_cut
     }
 
     /// The result, once all was read.

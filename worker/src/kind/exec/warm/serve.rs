@@ -118,6 +118,7 @@ async fn end(ctx: &Context, mut process: Process) -> Result<Reply, NodeError> {
         wire.ended().await;
     };
     see_closed(ctx, rest).await;
+    process.told().into_iter().for_each(|told| ctx.has_come(told));
     let result = match said {
         Some(Ok(Some(Answer::Result(value)))) => Some(value),
         Some(Ok(Some(Answer::Error { .. }) | None) | Err(_)) | None => None,

@@ -48,7 +48,11 @@ impl Wire {
     pub(super) async fn ready(&mut self) -> Result<bool, NodeError> {
         while let Some(text) = self.lines.next(&mut self.stdout).await? {
             let refuse = |why: &str| bad(self.lines.number(), why, &text);
-            match value_of(&text).map_err(|why| refuse(&why))? {
+            let told = match value_of(&text) {
+                Err(_) if self.lines.is_cut() => return Ok(false),
+                told => told.map_err(|why| refuse(&why))?,
+            };
+            match told {
                 None => {}
                 Some(value) if value == serde_json::json!({"ready": true}) => return Ok(true),
                 Some(_) => return Err(refuse("came before `{\"ready\": true}`, with which a warm process begins")),
@@ -113,7 +117,11 @@ async fn read_answer(
 ) -> Result<Option<Answer>, NodeError> {
     while let Some(text) = lines.next(stdout).await? {
         ctx.sign_of_life();
-        match understand(&text, ctx.fence()).map_err(|why| bad(lines.number(), &why, &text))? {
+        let said = match understand(&text, ctx.fence()) {
+            Err(_) if lines.is_cut() => return Ok(None),
+            said => said.map_err(|why| bad(lines.number(), &why, &text))?,
+        };
+        match said {
             Said::Nothing => {}
             Said::Progress(value) => ctx.progress(value),
             Said::Event(kind, value) => ctx.emit(&kind, value),
