@@ -2,7 +2,7 @@
 //!
 //! What may differ: cursors, and what is forgotten when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use coxswain_shared::id::{
@@ -317,11 +317,22 @@ impl Walk {
     /// Tasks of past steps are kept for a minute, which the one store counts by its clock and the other by its server's.
     async fn forget_past_steps(&mut self) {
         let mut steps = BTreeMap::new();
-        for id in self.runs.keys() {
-            steps.insert(id.clone(), self.embedded.run(id).await.unwrap().map(|run| run.step));
+        let mut forgotten = BTreeSet::new();
+        for (id, key) in &self.runs {
+            let step = self.embedded.run(id).await.unwrap().map(|run| run.step);
+            if let Some(step) = step
+                && self.may_have_forgotten(key, step).await
+            {
+                forgotten.insert(id.clone());
+            }
+            steps.insert(id.clone(), step);
         }
         let is_in_flight = |task: &TaskKey| steps.get(&task.run.id).is_some_and(|step| *step == Some(task.task.step));
         self.leases.retain(|(task, _, _)| is_in_flight(task));
+        // A run that has ended stays at its last step, and an ended step is forgotten like a past one.
+        let is_known = |task: &TaskKey| !(is_in_flight(task) && forgotten.contains(&task.run.id));
+        self.leases.retain(|(task, _, _)| is_known(task));
+        self.tasks.retain(is_known);
     }
 
     async fn resume(&mut self, op: &Op, run: u8, answers: u8) {

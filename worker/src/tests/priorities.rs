@@ -46,7 +46,15 @@ async fn what_waits_in_vain_at_a_full_worker_goes_to_one_that_has_a_slot_and_is_
     let idle = bench.sharing();
     let other = idle.start(one_slot(&started, &leave));
     bench.task_when(&stuck, |task| task.state == TaskState::Leased).await;
-    assert_eq!(started.load(Ordering::SeqCst), 2, "the first goes on");
+    wait_for(|| async {
+        let begun = started.load(Ordering::SeqCst);
+        if begun == 2 {
+            Ok(())
+        } else {
+            Err(format!("{begun} began: the first goes on, and the other follows its lease"))
+        }
+    })
+    .await;
     bench.metric_reaches(r#"cox_deliveries_total{end="passed_on"}"#, 1).await;
     leave.add_permits(2);
     bench.settled(&long).await;
