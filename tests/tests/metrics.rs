@@ -180,7 +180,8 @@ async fn readiness_follows_the_broker_and_the_reconnects_are_counted() {
 
 #[tokio::test]
 async fn a_worker_that_hangs_shows_as_an_expired_and_then_a_lost_lease() {
-    let mut fleet = Fleet::start(&[("COX_HEARTBEAT", "200ms"), ("COX_LEASE_TTL", "1s")]).await;
+    // Long enough that a busy machine does not lose a lease of its own accord.
+    let mut fleet = Fleet::start(&[("COX_HEARTBEAT", "500ms"), ("COX_LEASE_TTL", "4s")]).await;
     let prometheus = PrometheusServer::start(&fleet.pages).await;
     fleet.submit(ENDLESS, None).await;
     fleet.wait_until_running(&prometheus).await;
