@@ -3,6 +3,7 @@
 mod conformance;
 mod likeness;
 mod ops;
+mod reserved;
 mod rig;
 mod scale;
 mod troubles;
