@@ -115,6 +115,7 @@ impl Session<'_> {
                 | Progress::Task { .. }
                 | Progress::Event(_)
                 | Progress::Stop(_)
+                | Progress::HeldUp { .. }
                 | Progress::Unavailable { .. } => {}
             }
         }

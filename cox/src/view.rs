@@ -65,6 +65,7 @@ impl<'a> View<'a> {
             Progress::Task { change, task } => self.show_task(*change, task),
             Progress::Event(event) => self.show_event(event),
             Progress::Stop(report) => self.show_stop(report),
+            Progress::HeldUp { why } => self.output.note(format!("{}: {why}", self.output.paint_err.odd("held up"))),
             Progress::Unavailable { why } => self.output.note(format!("{why}; asking again")),
             Progress::Ended(run) => self.show_end(run),
         }

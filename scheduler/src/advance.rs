@@ -119,6 +119,10 @@ impl Advancer {
     /// Plans a run. A mistake in the run itself is a plan as well: its failure.
     async fn plan(&self, ready: &Ready) -> Result<Advance, Unplanned> {
         let run = &ready.run;
+        // Of many runs that wait for room the first one asks; nearly all begin with a step, so the others need no plan to wait.
+        if ready.checkpoint.is_none() && self.policing.is_known_full(run) {
+            return Err(Unplanned::Paused);
+        }
         let graph: Arc<Graph> = match self.graphs.get(self.store.as_ref(), &run.graph_hash).await {
             Ok(graph) => graph,
             Err(Missing::Store(error)) => return Err(error.into()),

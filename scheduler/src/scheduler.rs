@@ -48,17 +48,18 @@ impl Scheduler {
             self.metrics.clone(),
             &parts,
         );
+        let policing = Arc::new(Policing::new(Arc::clone(&self.store)));
         let sweeper = Sweeper {
             config: self.config.clone(),
             store: Arc::clone(&self.store),
             broker: Arc::clone(&self.broker),
             outbox: outbox.clone(),
+            policing: Arc::clone(&policing),
             metrics: self.metrics.clone(),
         };
         sweeper.catch_up(&parts).await;
         let (dirty, due) = (Arc::new(Dirty::default()), Arc::new(Dirty::default()));
         let graphs = Arc::new(Graphs::default());
-        let policing = Arc::new(Policing::new(Arc::clone(&self.store)));
         parts.spawn({
             let (policing, parts) = (Arc::clone(&policing), parts.clone());
             async move { policing.keep_fresh(parts).await }

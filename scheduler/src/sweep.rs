@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coxswain_shared::broker::Broker;
-use coxswain_shared::id::Partition;
+use coxswain_shared::id::{Partition, RunId};
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::policing::Policing;
+use coxswain_shared::policy::{Measure, Usage};
 use coxswain_shared::priority::Lane;
 use coxswain_shared::store::{Sending, Store, SweepLimits, Swept};
 use coxswain_shared::wire;
@@ -27,6 +29,7 @@ pub(crate) struct Sweeper {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) broker: Arc<dyn Broker>,
     pub(crate) outbox: Outbox,
+    pub(crate) policing: Arc<Policing>,
     pub(crate) metrics: SchedulerMetrics,
 }
 
@@ -121,6 +124,7 @@ impl Sweeper {
         }
         for task in &swept.poisoned {
             tracing::warn!(run.id = %task.run.id, task = %task.task, "a task has crashed too often and was given up");
+            self.count_failure(&task.run.id).await;
             if let Err(error) = self.broker.bury(&wire::encode(task), "crashed").await {
                 tracing::warn!(%error, run.id = %task.run.id, task = %task.task, "a dead letter could not be written");
             }
@@ -128,6 +132,22 @@ impl Sweeper {
         let (doubtful, fresh): (Vec<_>, Vec<_>) = swept.send.into_iter().partition(|sending| sending.again);
         self.outbox.put_missing(fresh.into_iter().map(|sending| (sending.lane, sending.task)).collect());
         doubtful
+    }
+
+    /// Counts a task that the store itself has settled as a failure for the operators' policies; stops the run if that is too much.
+    async fn count_failure(&self, run: &RunId) {
+        let counted = self.policing.has_ended(run, &Usage::of(Measure::Failures, 1)).await;
+        let stopped = match counted {
+            Ok(None) => return,
+            Ok(Some(halt)) => {
+                tracing::warn!(run.id = %halt.top, reason = %halt.reached, "a policy stops a run");
+                self.store.stop(&halt.top, halt.reached.order()).await.map(|_| ())
+            }
+            Err(error) => Err(error),
+        };
+        if let Err(error) = stopped {
+            tracing::warn!(%error, run.id = %run, "the policies were not told of a failure");
+        }
     }
 
     /// Sends again what was sent before, where the queue is shorter than what should be on it: then messages are lost.

@@ -11,6 +11,7 @@ use coxswain_shared::graph::{Channel, Graph, Node};
 use coxswain_shared::id::{GraphHash, PolicyName, PoolName, RunId};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::Outcome;
+use coxswain_shared::policy::Policy;
 use coxswain_shared::priority::Lane;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::spend::Spend;
@@ -20,6 +21,7 @@ use coxswain_shared::store::{
     Claimed, Created, NewRun, PolicyChange, Run, Settle, Store, StoredGraph, Verdict,
     sqlite::{SqliteConfig, SqliteStore},
 };
+use coxswain_shared::task::NewTask;
 use coxswain_shared::telemetry::Metrics;
 use serde_json::json;
 
@@ -204,6 +206,33 @@ async fn a_run_for_which_a_policy_has_no_room_is_planned_once_there_is() {
     assert_eq!(fleet.store.run(&second).await.unwrap().unwrap().status, RunStatus::Queued);
     fleet.store.set_policy(PolicyChange { policy: None, ..change }).await.unwrap();
     assert_eq!(fleet.end(&second).await.status, RunStatus::Succeeded);
+}
+
+#[tokio::test]
+async fn a_task_whose_workers_die_is_a_failure_that_policies_count() {
+    let fleet = Fleet::idle(Arc::new(SqliteStore::open(SqliteConfig::memory()).unwrap()));
+    let name = PolicyName::new("calm").unwrap();
+    let limits = json!({"window": "1h", "limits": {"failures": 1}, "then": "stop"});
+    let policy: Policy = serde_json::from_value(limits).unwrap();
+    let change = PolicyChange { name, policy: Some(policy), actor: "ann".to_owned(), reason: None };
+    fleet.store.set_policy(change).await.unwrap();
+    let fixture = Fixture::real(Arc::clone(&fleet.store), ());
+    for id in ["r1", "r2"] {
+        // The second task is open, so that the plan does not end the run before the policy does.
+        let poison = NewTask { max_crashes: 1, fails_run: false, ..make::task("1:a:0") };
+        let (_, tasks) = fixture.dispatched(id, vec![poison, make::human("1:b:0")]).await;
+        fixture.lease_for(&tasks[0], Duration::from_millis(1)).await;
+    }
+    let scheduler =
+        Scheduler::new(embedded(), Arc::clone(&fleet.store), Arc::new(fleet.broker.clone()), &fleet.metrics);
+    fleet.tasks.spawn(scheduler.run(fleet.tasks.clone()));
+    fleet.shows(r#"cox_store_runs_ended_total{cause="policy",status="cancelled"} 1"#).await;
+    let mut ended = Vec::new();
+    for id in ["r1", "r2"] {
+        ended.extend(fleet.store.run(&make::run_id(id)).await.unwrap().unwrap().stop);
+    }
+    let [report] = ended.as_slice() else { panic!("the first failure is allowed, the second is too much: {ended:?}") };
+    assert_eq!((report.order.order.cause, report.order.order.actor.as_str()), (Cause::Policy, "policy calm"));
 }
 
 #[tokio::test]

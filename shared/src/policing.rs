@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use crate::id::{PolicyName, RunId};
 use crate::lifecycle::Tasks;
 use crate::policy::{Limits, Measure, Named, Reached, Then, Usage, Who};
+use crate::run::RunStatus;
 use crate::store::{Error, MeterCall, NewRun, Run, Store};
 
 /// How often the policies are read: a change holds everywhere after so long.
@@ -70,6 +71,12 @@ struct Counted<'p> {
 enum Stage {
     Starts,
     InFlight,
+}
+
+impl Stage {
+    fn of(run: &Run) -> Self {
+        if run.step.get() == 0 { Self::Starts } else { Self::InFlight }
+    }
 }
 
 /// A limit that is reached, and what follows.
@@ -143,9 +150,20 @@ impl Policing {
             return Ok(None);
         }
         let top = Top::of(run);
-        let stage = if run.step.get() == 0 { Stage::Starts } else { Stage::InFlight };
+        let stage = Stage::of(run);
         let counted = top.counted(&policies, stage, |then| then == Then::Pause);
         self.ask(&top.id, &counted, &Usage::of(Measure::Runs, u64::from(stage == Stage::Starts))).await
+    }
+
+    /// Whether it is known without asking that a run may not be planned now: another one has just asked.
+    pub fn is_known_full(&self, run: &Run) -> bool {
+        let Some(policies) = locked(&self.policies).clone() else { return false };
+        if policies.is_empty() || run.parent.is_some() {
+            return false;
+        }
+        let counted = Top::of(run).counted(&policies, Stage::of(run), |then| then == Then::Pause);
+        let (full, now) = (locked(&self.full), Instant::now());
+        counted.iter().any(|counted| full.get(&counted.key()).is_some_and(|full| full.until > now))
     }
 
     /// Whether a task of a run may begin now; if so, it counts if it `is_first`, and not another try.
@@ -175,12 +193,9 @@ impl Policing {
     /// Asks whether there is room in all of these, and counts in all of them if so. However many runs wait for room, the
     /// store is asked once in a while for all of them.
     async fn ask(&self, top: &RunId, counted: &[Counted<'_>], add: &Usage) -> Result<Option<Halt>, Error> {
-        let key = |counted: &Counted<'_>| {
-            (counted.named.name.clone(), counted.subject.clone(), counted.limits.runs.is_some())
-        };
         let now = Instant::now();
         for one in counted {
-            if let Some(full) = locked(&self.full).get(&key(one)).filter(|full| full.until > now) {
+            if let Some(full) = locked(&self.full).get(&one.key()).filter(|full| full.until > now) {
                 return Ok(Some(Halt { reached: full.reached.clone(), then: one.named.policy.then, top: top.clone() }));
             }
         }
@@ -192,7 +207,7 @@ impl Policing {
             if full.len() >= FULL_MAX {
                 full.clear();
             }
-            full.insert(key(one), Full { reached: reached.clone(), until: now + reached.room_in.min(READ_EVERY) });
+            full.insert(one.key(), Full { reached: reached.clone(), until: now + reached.room_in.min(READ_EVERY) });
         }
         Ok(halt)
     }
@@ -235,6 +250,19 @@ impl Policing {
         }
         Ok(None)
     }
+}
+
+/// The policy that a run waits for, if it does: nothing of it is open, and there is no room. Counts nothing.
+pub async fn held_up(store: &dyn Store, run: &Run) -> Result<Option<Halt>, Error> {
+    let may_wait = matches!(run.status, RunStatus::Queued | RunStatus::Running) && run.open_tasks == 0;
+    // One that waits for its thread has not started.
+    if !may_wait || run.started_at.is_none() || run.parent.is_some() {
+        return Ok(None);
+    }
+    let policies = store.policies().await?;
+    let top = Top::of(run);
+    let counted = top.counted(&policies, Stage::of(run), |then| then == Then::Pause);
+    count_if_room(store, &top.id, &counted, &Usage::default()).await
 }
 
 /// Whether a new run may be made; if so, it counts.
@@ -294,6 +322,10 @@ impl Top {
 }
 
 impl Counted<'_> {
+    fn key(&self) -> FullKey {
+        (self.named.name.clone(), self.subject.clone(), self.limits.runs.is_some())
+    }
+
     /// Counts as much of this as is limited, if there is room or it must be. Answers what is reached: no room, or too much.
     async fn count(&self, store: &dyn Store, add: &Usage, must: bool) -> Result<Option<(Reached, Then)>, Error> {
         let Self { named, subject, limits } = self;

@@ -47,6 +47,9 @@ fn text(described: &Described, paint: Paint) -> String {
         row("graph", &format!("{} ({})", run.graph, cut(run.graph_hash.as_str(), 13))),
         row("status", &paint.status(run.status)),
     ];
+    if let Some(why) = &described.held_up {
+        lines.push(row("held up", why));
+    }
     if let Some(failure) = &run.failure {
         lines.push(row("failure", &failure.to_string()));
     }

@@ -15,6 +15,7 @@ use super::patience::patiently;
 use crate::checkpoint::StoredCheckpoint;
 use crate::id::{Fence, Revision, RunId, Step, TaskId};
 use crate::outcome::FailureKind;
+use crate::policing;
 use crate::run::RunStatus;
 use crate::stop::StopReport;
 use crate::store::{Event, Run, Signal, SignalReceiver, Store};
@@ -56,6 +57,11 @@ pub enum Progress {
     Event(Event),
     /// It was ordered to stop, or the carrying out of the order has got further. The order comes first, as it was given.
     Stop(StopReport),
+    /// A policy has no room for it: it goes on once there is.
+    HeldUp {
+        /// Which one, and when there is room.
+        why: String,
+    },
     /// The store does not answer; it is asked again.
     Unavailable {
         /// What it said.
@@ -104,6 +110,7 @@ struct Seen {
     tasks: BTreeMap<TaskId, (TaskState, Fence)>,
     last_event: u64,
     stop: Option<StopReport>,
+    is_held_up: bool,
     has_ended: bool,
 }
 
@@ -114,6 +121,7 @@ struct Look {
     checkpoints: Vec<StoredCheckpoint>,
     tasks: Vec<Task>,
     events: Vec<Event>,
+    held_up: Option<String>,
 }
 
 impl Follow {
@@ -225,13 +233,16 @@ async fn look(store: &dyn Store, run: &RunId, seen: &Seen) -> Result<Look, Error
     };
     let tasks = patiently(async || store.tasks(key, run.step, 0, TASKS_WATCHED).await).await?;
     let events = patiently(async || store.events(key, seen.last_event, PAGE).await).await?;
-    Ok(Look { run, checkpoints, tasks, events })
+    // A run that has just moved is on its way.
+    let halt = if has_moved { None } else { patiently(async || policing::held_up(store, &run).await).await? };
+    let held_up = halt.map(|halt| halt.reached.to_string());
+    Ok(Look { run, checkpoints, tasks, events, held_up })
 }
 
 impl Seen {
     /// What is new in a look.
     fn observe(&mut self, look: Look) -> Vec<Progress> {
-        let Look { run, checkpoints, tasks, events } = look;
+        let Look { run, checkpoints, tasks, events, held_up } = look;
         let is_whole = checkpoints.len() < PAGE && events.len() < PAGE;
         let mut news = Vec::new();
         if self.status != Some(run.status) && !run.status.is_final() {
@@ -253,6 +264,9 @@ impl Seen {
             self.last_event = event.seq;
             news.push(Progress::Event(event));
         }
+        // When there is room changes from look to look; that there is none is told once.
+        let was_held_up = std::mem::replace(&mut self.is_held_up, held_up.is_some());
+        news.extend(held_up.filter(|_| !was_held_up).map(|why| Progress::HeldUp { why }));
         if let Some(report) = run.stop.as_ref().filter(|report| self.stop.as_ref() != Some(report)) {
             self.stop = Some(report.clone());
             news.push(Progress::Stop(report.clone()));
@@ -269,7 +283,9 @@ impl Seen {
         self.tasks.retain(|task, _| task.step == step);
         let mut news = Vec::new();
         for task in tasks.into_iter().filter(|task| task.id.step >= self.next_checkpoint) {
-            let now = (task.state, task.fence);
+            // That one is to stop is told by its end.
+            let state = if task.state == TaskState::Stopping { TaskState::Leased } else { task.state };
+            let now = (state, task.fence);
             let before = self.tasks.insert(task.id.clone(), now);
             if before == Some(now) {
                 continue;

@@ -9,6 +9,7 @@ use crate::id::{RunId, RunKey, Step};
 use crate::limits::PAGE_MAX;
 use crate::outcome::OutcomeKind;
 use crate::plan::{self, Incomplete};
+use crate::policing;
 use crate::store::{Run, Store, Thread, tasks_where, values_of_children};
 use crate::task::Task;
 use crate::time::Timestamp;
@@ -23,6 +24,9 @@ pub struct Described {
     /// Its thread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<Thread>,
+    /// The policy that it waits for, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_up: Option<String>,
 }
 
 /// The state of a run after a step.
@@ -67,7 +71,8 @@ pub async fn describe(store: &dyn Store, run: &RunId) -> Result<Described, Error
     let run = find(store, run).await?;
     let tasks = patiently(async || store.tasks(&run.key, run.step, 0, PAGE_MAX).await).await?;
     let thread = patiently(async || store.thread(&run.thread).await).await?;
-    Ok(Described { run, tasks, thread })
+    let halt = patiently(async || policing::held_up(store, &run).await).await?;
+    Ok(Described { run, tasks, thread, held_up: halt.map(|halt| halt.reached.to_string()) })
 }
 
 /// Checkpoints of a run from step `from` on, oldest first, at most `limit`.

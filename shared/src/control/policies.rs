@@ -1,24 +1,51 @@
 //! The operators' policies: sets and removes them, and says how much of what they allow is used.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Error;
 use super::patience::patiently;
 use super::submit::check_text;
 use crate::closest::closest;
 use crate::id::PolicyName;
-use crate::policy::{Named, Per, Policy, Reading, Usage};
+use crate::policy::{Limits, Named, Per, Policy, Reading, Usage};
 use crate::store::{MeterCall, PolicyChange, PolicyChanged, Store};
+use crate::time::Timestamp;
 
 /// A policy, and what is used of it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Standing {
     /// The policy.
-    #[serde(flatten)]
     pub named: Named,
     /// What is used in its window; absent where subjects are counted apart and none is named.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reading: Option<Reading>,
+}
+
+/// The policy's fields, and `reading`: what is `used` of each of its limits, when there is room again (`room_at`, absent where
+/// there is now), and the store's time.
+impl Serialize for Standing {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            #[serde(flatten)]
+            named: &'a Named,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            reading: Option<Figures>,
+        }
+        #[derive(Serialize)]
+        struct Figures {
+            used: Limits,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            room_at: Option<Timestamp>,
+            now: Timestamp,
+        }
+        let Self { named, reading } = self;
+        let used = |Reading { used, room_at, now, .. }: &Reading| Figures {
+            used: named.policy.limits.used(used),
+            room_at: *room_at,
+            now: *now,
+        };
+        Shown { named, reading: reading.as_ref().map(used) }.serialize(serializer)
+    }
 }
 
 /// A change of one policy, and what came of it.
@@ -125,5 +152,27 @@ impl By {
     fn check(&self) -> Result<(), Error> {
         check_text(|| "the actor".to_owned(), &self.actor)?;
         self.reason.as_ref().map_or(Ok(()), |reason| check_text(|| "the reason".to_owned(), reason))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::policy::{self, Measure};
+
+    #[test]
+    fn what_is_used_is_shown_by_the_names_of_the_limits() {
+        let read = policy::read("{dear: {window: 1h, limits: {cost: 20, wall_time: 1h, runs: 3}, then: stop}}");
+        let named = read.unwrap().remove(0);
+        let mut used = Usage::of(Measure::Cost, 1_500_000);
+        used.add(Measure::WallTime, 61_000);
+        used.add(Measure::Tokens, 7);
+        let now = Timestamp::from_millis(5);
+        let standing = Standing { named, reading: Some(Reading { counted: false, used, room_at: None, now }) };
+        let shown = serde_json::to_value(&standing).unwrap();
+        let wanted = json!({"used": {"cost": 1.5, "wall_time": "1m1s", "runs": 0}, "now": 5});
+        assert_eq!((&shown["reading"], &shown["name"]), (&wanted, &json!("dear")), "tokens are not limited");
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::fault::Faults;
-use crate::id::RunKey;
+use crate::id::{RunKey, Step};
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::policy;
 use crate::spend::Spend;
@@ -102,8 +102,12 @@ async fn a_paused_run_is_neither_planned_nor_are_its_tasks_begun() {
     rig.submit("b", "x").await.expect("it is made, and waits");
     let policing = rig.policing();
     assert_eq!(policing.may_plan(&rig.run("a").await).await.unwrap(), None);
-    let halt = policing.may_plan(&rig.run("b").await).await.unwrap().expect("one run starts in a minute");
+    let b = rig.run("b").await;
+    assert!(!policing.is_known_full(&b), "nobody has asked");
+    let halt = policing.may_plan(&b).await.unwrap().expect("one run starts in a minute");
     assert_eq!((halt.then, halt.reached.measure), (Then::Pause, Measure::Runs));
+    assert!(policing.is_known_full(&b));
+    assert!(!policing.is_known_full(&Run { step: Step::new(1), ..b }), "one that has started goes on");
     assert_eq!(halted(policing.may_begin(&make::run_id("a"), true).await), None, "a run that has started goes on");
     let failed = Outcome::Failed { failure: Failure::new(FailureKind::Handler, "no") };
     let usage = Usage::of_try(&Spend::default(), Duration::ZERO, Some(&failed));
@@ -186,4 +190,26 @@ async fn without_policies_nobody_asks_for_anything_but_them() {
     assert_eq!(policing.may_plan(&rig.run("a").await).await.unwrap(), None);
     let passed = |method| rig.calls.counts(method).passed;
     assert_eq!((passed("meter"), passed("policies")), (0, 2), "one read by who submits, and one by the policing");
+}
+
+#[tokio::test]
+async fn who_looks_at_a_run_is_told_which_policy_it_waits_for_and_counts_nothing() {
+    let rig = rig("{calm: {per: {label: team}, window: 1m, limits: {runs: 1}, then: pause}}").await;
+    for (id, team) in [("a", "x"), ("b", "x"), ("c", "y")] {
+        rig.submit(id, team).await.unwrap();
+    }
+    let waits_for = async |id: &str| held_up(rig.store.as_ref(), &rig.run(id).await).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(waits_for("a").await, None, "there is room, however often it is looked at");
+    }
+    assert_eq!(rig.policing().may_plan(&rig.run("a").await).await.unwrap(), None);
+    let told = waits_for("b").await.expect("there is none left").reached.to_string();
+    assert!(told.starts_with("policy `calm` allows 1 run in 1m for team=x, and it has come to 1 run"), "{told}");
+    assert_eq!(waits_for("c").await, None, "another label");
+    let run = rig.run("b").await;
+    let under_way = Run { open_tasks: 1, ..run.clone() };
+    let waits_for_its_thread = Run { started_at: None, ..run };
+    for run in [under_way, waits_for_its_thread] {
+        assert_eq!(held_up(rig.store.as_ref(), &run).await.unwrap(), None);
+    }
 }

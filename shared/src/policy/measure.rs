@@ -19,7 +19,7 @@ pub enum Measure {
     Runs,
     /// Tasks that workers begin; another try of a task is not another one.
     NodeRuns,
-    /// Tasks that end badly at a worker, when no try is left.
+    /// Tasks that end badly at a worker, when no try is left, and those whose workers died too often.
     Failures,
     /// Tokens of both ways.
     Tokens,
@@ -146,6 +146,21 @@ pub struct Limits {
 }
 
 impl Limits {
+    /// What was used of each measure that is limited, as limits are written.
+    #[must_use]
+    pub fn used(&self, used: &Usage) -> Self {
+        let of = |limit: Option<u64>, measure| limit.map(|_| used.get(measure));
+        Self {
+            runs: of(self.runs, Measure::Runs),
+            node_runs: of(self.node_runs, Measure::NodeRuns),
+            failures: of(self.failures, Measure::Failures),
+            tokens: of(self.tokens, Measure::Tokens),
+            cost: self.cost.map(|_| Cost::from_micros(used.get(Measure::Cost))),
+            tool_calls: of(self.tool_calls, Measure::ToolCalls),
+            wall_time: self.wall_time.map(|_| Duration::from_millis(used.get(Measure::WallTime))),
+        }
+    }
+
     /// How much of a measure is allowed.
     pub fn get(&self, measure: Measure) -> Option<u64> {
         match measure {

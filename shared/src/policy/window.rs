@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
-
 use super::measure::{Limits, Usage};
 use crate::time::{Timestamp, millis};
 
@@ -20,7 +18,7 @@ pub fn part_of(window: Duration) -> i64 {
 }
 
 /// What a window says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     /// Whether what was to be counted is counted.
     pub counted: bool,

@@ -109,6 +109,9 @@ impl Closing<'_> {
         let (run, task) = (&self.task.run.id, &self.task.task);
         if let Verdict::PutOff { failure, after } = &verdict {
             tracing::debug!(run.id = %run, task = %task, fence = %self.fence, %failure, ?after, "a task is put off");
+            if self.report.begun.is_some() {
+                self.shared.put_off.add(self.task.clone());
+            }
         } else if let Some(failure) = failure_of(&verdict) {
             tracing::warn!(run.id = %run, task = %task, fence = %self.fence, %failure, "an attempt ended badly");
         }

@@ -24,6 +24,7 @@ mod switch;
 pub(crate) use attend::attend;
 pub(crate) use job::WorkPlace;
 pub(crate) use meter::Meter;
+pub(crate) use police::PutOff;
 pub(crate) use shared::{Shared, Stuck, Terms};
 pub use state::{Event, IllegalTransition, State};
 pub(crate) use switch::Switch;

@@ -1,5 +1,7 @@
 //! What the operators' policies say before a task begins, and what they count of its try.
 
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use coxswain_shared::id::{AttemptNumber, TaskKey};
@@ -15,6 +17,29 @@ use crate::pause::Pause;
 /// How soon, and how late at most, a task comes back that a policy has put off: the policy may be changed meanwhile.
 const BACK_AFTER: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
+/// Tasks that are remembered; beyond it all are forgotten, and count once more.
+const PUT_OFF_MAX: usize = 10_000;
+
+/// Tasks that have begun here, and come back without another try: policies have counted them.
+#[derive(Debug, Default)]
+pub(crate) struct PutOff(Mutex<BTreeSet<TaskKey>>);
+
+impl PutOff {
+    /// Remembers one.
+    pub(super) fn add(&self, task: TaskKey) {
+        let mut tasks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if tasks.len() >= PUT_OFF_MAX {
+            tasks.clear();
+        }
+        tasks.insert(task);
+    }
+
+    /// Forgets one; whether it was remembered.
+    fn take(&self, task: &TaskKey) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(task)
+    }
+}
+
 /// Why a task does not begin.
 pub(super) enum Barred {
     /// There is no room now: it comes back later.
@@ -26,7 +51,8 @@ pub(super) enum Barred {
 /// Whether a task may begin, and whether its cost is limited then; repeats the question until it is answered, or the attempt
 /// is to end anyway.
 pub(super) async fn may_begin(shared: &Shared, task: &TaskKey, lease: &Lease, switch: &Switch) -> Result<bool, Barred> {
-    let is_first = lease.attempt == AttemptNumber::new(1);
+    let was_put_off = shared.put_off.take(task);
+    let is_first = lease.attempt == AttemptNumber::new(1) && !was_put_off;
     let mut pause = Pause::new();
     let halt = loop {
         let asked = tokio::select! {
@@ -48,6 +74,9 @@ pub(super) async fn may_begin(shared: &Shared, task: &TaskKey, lease: &Lease, sw
     Err(match halt.then {
         Then::Stop => Barred::Stopped(Box::new(halt)),
         Then::Pause | Then::Refuse => {
+            if was_put_off {
+                shared.put_off.add(task.clone());
+            }
             let after = halt.reached.room_in.clamp(BACK_AFTER.0, BACK_AFTER.1);
             let failure = Failure::new(FailureKind::PutOff, halt.reached.to_string());
             Barred::Later(NodeError::PutOff { failure, after })

@@ -11,7 +11,7 @@ use coxswain_shared::store::Store;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::WorkPlace;
+use super::{PutOff, WorkPlace};
 use crate::clock::StoreClock;
 use crate::events::Buffer;
 use crate::graphs::Graphs;
@@ -55,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) leases: Arc<Leases>,
     pub(crate) graphs: Graphs,
     pub(crate) policing: Policing,
+    pub(crate) put_off: PutOff,
     pub(crate) clock: StoreClock,
     pub(crate) flusher: mpsc::Sender<Arc<Buffer>>,
     /// No new work is begun.

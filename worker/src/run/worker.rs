@@ -21,7 +21,7 @@ use super::intake::Intake;
 use super::report::{Report, run_report};
 use super::servers::Servers;
 use super::signals::run_signals;
-use crate::attempt::{Shared, Stuck, Terms, WorkPlace};
+use crate::attempt::{PutOff, Shared, Stuck, Terms, WorkPlace};
 use crate::config::Config;
 use crate::events::run_flusher;
 use crate::graphs::Graphs;
@@ -132,6 +132,7 @@ impl Worker {
                 stuck_max: self.config.stuck_max(),
             },
             policing: Policing::new(Arc::clone(&self.store)),
+            put_off: PutOff::default(),
             store: self.store,
             metrics: self.metrics,
             kinds: self.kinds,

@@ -1,8 +1,11 @@
 //! What a worker does about the operators' policies: before a task, and after its try.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use coxswain_shared::fault::Fault;
+use coxswain_shared::outcome::{Failure, FailureKind};
 use coxswain_shared::policy::{self, Measure, Named, Usage};
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::Cause;
@@ -89,6 +92,31 @@ async fn a_task_for_which_there_is_no_room_is_put_off_and_begins_when_there_is()
     let done = bench.settled(&second).await;
     assert!(!done.outcome.unwrap().is_bad());
     assert_eq!(bench.run(&second).await.status, RunStatus::Running, "it is not stopped");
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_its_upstream_puts_off_counts_once_however_often_it_comes_back() {
+    let bench = Bench::new();
+    let _sweeping = Sweeping::start(&bench);
+    set(&bench, "{watch: {window: 1h, limits: {node_runs: 2}, then: stop}}").await;
+    let calls = Arc::new(AtomicU32::new(0));
+    let full = {
+        let calls = Arc::clone(&calls);
+        move |_: Context, _: Value| {
+            let call = calls.fetch_add(1, Ordering::SeqCst);
+            async move {
+                let failure = Failure::new(FailureKind::PutOff, "it has no place");
+                let after = Duration::from_millis(1);
+                if call < 4 { Err(NodeError::PutOff { failure, after }) } else { Ok(json!({})) }
+            }
+        }
+    };
+    let running = bench.start(Worker::builder(Bench::config()).handler("full", full));
+    let run = bench.begin(rust(json!({"handler": "full"}))).await;
+    assert!(!bench.settled(&run).await.outcome.unwrap().is_bad());
+    assert_eq!(calls.load(Ordering::SeqCst), 5);
+    assert_eq!(used(&bench, "watch").await.get(Measure::NodeRuns), 1);
     running.drain().await;
 }
 

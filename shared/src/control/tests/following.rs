@@ -3,12 +3,12 @@
 use serde_json::json;
 
 use super::fleet::{Fleet, id, looping, order};
-use crate::control::{Error, Follow, Progress, TaskChange, cancel};
-use crate::id::Step;
+use crate::control::{Error, Follow, Progress, TaskChange, cancel, describe};
+use crate::id::{PolicyName, Step};
 use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::StopProof;
-use crate::store::{NewEvent, Release};
+use crate::store::{NewEvent, PolicyChange, Release};
 
 /// What is told up to and with something.
 async fn until(follow: &mut Follow, mut is_it: impl FnMut(&Progress) -> bool) -> Vec<Progress> {
@@ -30,6 +30,7 @@ fn word(progress: &Progress) -> String {
         Progress::Task { change, task } => format!("{change:?} {}", task.id),
         Progress::Event(event) => event.event.kind.clone(),
         Progress::Stop(report) => format!("stop {}/{}", report.released, report.leases),
+        Progress::HeldUp { .. } => "held up".to_owned(),
         Progress::Unavailable { .. } => "unavailable".to_owned(),
         Progress::Ended(run) => format!("ended {}", run.status),
     }
@@ -133,4 +134,26 @@ async fn a_follower_that_is_interrupted_again_and_again_still_gets_on() {
         }
     }
     panic!("the stop was not told within ten seconds");
+}
+
+#[tokio::test]
+async fn a_run_that_waits_for_a_policy_says_so_once_and_goes_on_when_there_is_room() {
+    let fleet = Fleet::new();
+    let name = PolicyName::new("calm").unwrap();
+    let policy = serde_json::from_value(json!({"window": "1h", "limits": {"runs": 0}, "then": "pause"})).unwrap();
+    let change = PolicyChange { name, policy: Some(policy), actor: "ann".to_owned(), reason: None };
+    fleet.store.set_policy(change.clone()).await.unwrap();
+    fleet.submit(looping(), "a").await;
+    let described = describe(fleet.store.as_ref(), &id("a")).await.unwrap();
+    let told = described.held_up.expect("nothing is allowed");
+    assert!(told.starts_with("policy `calm` allows 0 runs in 1h"), "{told}");
+
+    let mut follow = Follow::new(fleet.store.clone(), id("a"));
+    let told = until(&mut follow, |progress| matches!(progress, Progress::HeldUp { .. })).await;
+    assert_eq!(words(&told), ["queued", "held up"]);
+    fleet.store.set_policy(PolicyChange { policy: None, ..change }).await.unwrap();
+    fleet.plan().await;
+    let told = until(&mut follow, |progress| matches!(progress, Progress::Checkpoint(_))).await;
+    assert_eq!(words(&told), ["running", "checkpoint 0"]);
+    assert_eq!(describe(fleet.store.as_ref(), &id("a")).await.unwrap().held_up, None);
 }
