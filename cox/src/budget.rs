@@ -5,13 +5,13 @@ use coxswain_shared::spend::{Budget, Cost};
 /// What a run may spend at models, its child runs included. Each overrides the graph's.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(crate) struct BudgetFlags {
-    /// How many tokens it may use, in and out [default: the graph's `limits.tokens`]
+    /// How many tokens it may use, in and out [default: the graph's `limits.tokens`, or what a run had that goes on]
     #[arg(long = "max-tokens", value_name = "N", help_heading = "Budget")]
     tokens: Option<u64>,
-    /// What it may cost, in the currency of the workers' prices [default: the graph's `limits.cost`]
+    /// What it may cost, in the currency of the workers' prices [default: the graph's `limits.cost`, or what a run had that goes on]
     #[arg(long = "max-cost", value_name = "AMOUNT", value_parser = cost, help_heading = "Budget")]
     cost: Option<Cost>,
-    /// How many calls of tools its models may ask for [default: the graph's `limits.tool_calls`]
+    /// How many calls of tools its models may ask for [default: the graph's `limits.tool_calls`, or what a run had that goes on]
     #[arg(long = "max-tool-calls", value_name = "N", help_heading = "Budget")]
     tool_calls: Option<u64>,
 }

@@ -120,7 +120,7 @@ impl Usage {
 
 /// How much of each measure is allowed in a window. What is absent is not limited; 0 allows nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "limits such as {runs: 10, cost: 5}")]
 pub struct Limits {
     /// [`Measure::Runs`].
     #[serde(default, skip_serializing_if = "Option::is_none")]

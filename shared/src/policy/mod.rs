@@ -58,7 +58,7 @@ pub enum Per {
 
 /// One policy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a policy such as {window: 1h, limits: {runs: 10}, then: refuse}")]
 pub struct Policy {
     /// Only runs of this graph; with a `*` at its end of all graphs whose names begin so.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{Per, Policy};
 use crate::duration;
@@ -38,7 +38,7 @@ pub fn read(text: &str) -> Result<Vec<Named>, Vec<String>> {
     }
     let mut policies = Vec::new();
     for (name, value) in all {
-        match one(&name, value) {
+        match one(&name, &value) {
             Ok(named) => policies.push(named),
             Err(wrong) => mistakes.extend(wrong.into_iter().map(|why| format!("`{name}`: {why}"))),
         }
@@ -46,11 +46,48 @@ pub fn read(text: &str) -> Result<Vec<Named>, Vec<String>> {
     if mistakes.is_empty() { Ok(policies) } else { Err(mistakes) }
 }
 
-fn one(name: &str, value: Value) -> Result<Named, Vec<String>> {
+fn one(name: &str, value: &Value) -> Result<Named, Vec<String>> {
     let name = PolicyName::new(name).map_err(|error| vec![error.to_string()])?;
-    let policy: Policy = serde_json::from_value(value).map_err(|error| vec![error.to_string()])?;
+    let policy = Policy::deserialize(value).map_err(|error| match mistakes_of_form(value) {
+        none if none.is_empty() => vec![in_words(&error)],
+        mistakes => mistakes,
+    })?;
     let mistakes = policy.mistakes();
     if mistakes.is_empty() { Ok(Named { name, policy }) } else { Err(mistakes) }
+}
+
+/// What is wrong with the form of each field by itself: it is looked at in a policy that is right but for it.
+fn mistakes_of_form(value: &Value) -> Vec<String> {
+    let Value::Object(fields) = value else { return Vec::new() };
+    let sound = json!({"window": "1h", "limits": {"runs": 1}, "then": "refuse"});
+    let mut mistakes: Vec<_> = ["window", "limits", "then"]
+        .into_iter()
+        .filter(|needed| !fields.contains_key(*needed))
+        .map(|needed| format!("`{needed}` is missing"))
+        .collect();
+    let mut look = |place: String, field: &str, value: Value| {
+        let mut policy = sound.clone();
+        policy[field] = value;
+        if let Err(error) = serde_json::from_value::<Policy>(policy) {
+            mistakes.push(format!("{place}: {}", in_words(&error)));
+        }
+    };
+    for (field, value) in fields {
+        match value {
+            Value::Object(limits) if field == "limits" => {
+                for (measure, limit) in limits {
+                    look(format!("limits.{measure}"), field, json!({ measure: limit }));
+                }
+            }
+            value => look(field.clone(), field, value.clone()),
+        }
+    }
+    mistakes
+}
+
+/// A reader's error in words of a file, not of a program.
+fn in_words(error: &serde_json::Error) -> String {
+    error.to_string().replace("expected u64", "expected a whole number").replace("expected a map", "expected a mapping")
 }
 
 impl Policy {
@@ -115,15 +152,22 @@ b: {window: 1h, limits: {run: 1}, then: stop}
 c: {window: 40d, limits: {runs: 1}, then: stop, graph: '*-x'}
 d: {window: 1h, limits: {runs: 1}, then: explode}
 'e e': {window: 1h, limits: {runs: 1}, then: stop}
-f: {limits: {runs: 1}, then: stop, per: {label: ''}, window: 1h}";
+f: {limits: {runs: 1}, then: stop, per: {label: ''}, window: 1h}
+g: {window: 1h, limits: {cost: -1, runs: 1.5}, per: graphs}
+h: 3";
         let wrong = read(text).unwrap_err().join("\n");
         for told in [
             "`a`: it limits nothing",
-            "`b`: unknown field `run`",
+            "`b`: limits.run: unknown field `run`",
             "`c`: `graph: *-x` is no name",
-            "`d`: unknown variant `explode`",
+            "`d`: then: unknown variant `explode`",
             "`e e`: policy name `e e` is not a name",
             "`f`: a label has an empty name",
+            "`g`: `then` is missing",
+            "`g`: limits.cost: -1 is no amount of money",
+            "`g`: limits.runs: invalid type: floating point `1.5`, expected a whole number",
+            "`g`: per: unknown variant `graphs`",
+            "`h`: invalid type: integer `3`, expected a policy such as {window: 1h",
         ] {
             assert!(wrong.contains(told), "{told}: {wrong}");
         }
