@@ -18,7 +18,7 @@ use crate::outcome::FailureKind;
 use crate::policing;
 use crate::run::RunStatus;
 use crate::stop::StopReport;
-use crate::store::{Event, Run, Signal, SignalReceiver, Store};
+use crate::store::{Event, Run, Signal, SignalReceiver, Store, tasks_where};
 use crate::task::{Task, TaskState};
 
 /// The shortest and longest pause between two looks: below what an eye can follow, above what would load a store.
@@ -30,8 +30,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// Checkpoints and events of one look; more of them come with the next.
 const PAGE: usize = 200;
 
-/// Tasks of a step that are watched one by one. Of a wider one the checkpoint tells the rest.
-const TASKS_WATCHED: usize = 256;
+/// Tasks of one look. Those of a wider step are looked at in turn, so many at a time.
+const TASKS: usize = 256;
 
 /// What happened to a run.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -108,6 +108,8 @@ struct Seen {
     revision: Option<Revision>,
     next_checkpoint: Step,
     tasks: BTreeMap<TaskId, (TaskState, Fence)>,
+    /// Where the tasks of the next look begin, in this step.
+    tasks_from: (Step, usize),
     last_event: u64,
     stop: Option<StopReport>,
     is_held_up: bool,
@@ -231,7 +233,12 @@ async fn look(store: &dyn Store, run: &RunId, seen: &Seen) -> Result<Look, Error
     } else {
         Vec::new()
     };
-    let tasks = patiently(async || store.tasks(key, run.step, 0, TASKS_WATCHED).await).await?;
+    let from = if seen.tasks_from.0 == run.step { seen.tasks_from.1 } else { 0 };
+    let tasks = if run.status.is_final() {
+        patiently(async || tasks_where(store, key, run.step, |_| true).await).await?
+    } else {
+        patiently(async || store.tasks(key, run.step, from, TASKS).await).await?
+    };
     let events = patiently(async || store.events(key, seen.last_event, PAGE).await).await?;
     // A run that has just moved is on its way.
     let halt = if has_moved { None } else { patiently(async || policing::held_up(store, &run).await).await? };
@@ -259,6 +266,9 @@ impl Seen {
             self.stop = Some(as_ordered.clone());
             news.push(Progress::Stop(as_ordered));
         }
+        let (step, from) = self.tasks_from;
+        let seen = if step == run.step { from + tasks.len() } else { tasks.len() };
+        self.tasks_from = (run.step, if tasks.len() == TASKS { seen } else { 0 });
         news.extend(self.observe_tasks(run.step, tasks));
         for event in events {
             self.last_event = event.seq;

@@ -99,8 +99,11 @@ pub(super) fn arrange(spans: &[Span<'_>], tasks: &mut [NewTask]) -> Result<Vec<G
 fn need(span: &Span<'_>, items: &[&mut NewTask]) -> Result<Option<u32>, Failure> {
     let Some(need) = span.rules.policy.need() else { return Ok(None) };
     if need > span.count {
-        let message =
-            format!("its fan-out needs {need} successes ({}) and has {} items", span.rules.policy.show(), span.count);
+        let message = format!(
+            "its fan-out ({}) needs more successes than it has items, {}",
+            span.rules.policy.show(),
+            span.count
+        );
         return Err(Failure::new(FailureKind::FanOut, message).at(&span.node));
     }
     let is_done = |task: &&&mut NewTask| matches!(&task.dispatch, Dispatch::Settled { outcome } if !outcome.is_bad());
@@ -212,7 +215,8 @@ fn too_few(
         return Vec::new();
     }
     let Span { rules, count, node, .. } = span;
-    let message = format!("{good} of its {count} items succeeded, and {need} are needed ({})", rules.policy.show());
+    let message =
+        format!("{good} of its {count} items succeeded, fewer than the {need} needed ({})", rules.policy.show());
     let mut failure = Failure::new(FailureKind::FanOut, message).at(node);
     let place = first.map_or(0, |(place, first)| {
         failure.chain.push(format!("the first failure: {}", Failure { node: None, ..first }));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::checkpoint::Values;
 use crate::control::{self, Submission, Submitted, graph_of};
 use crate::graph::Graph;
-use crate::id::{ChannelName, Fence, Nonce, Partition, RunId, RunKey, TaskKey, WorkerId};
+use crate::id::{ChannelName, Fence, Nonce, Partition, RunId, RunKey, TaskId, TaskKey, WorkerId};
 use crate::outcome::Outcome;
 use crate::plan::{Base, PlanInput, plan};
 use crate::spend::Spend;
@@ -160,8 +160,14 @@ impl Fleet {
 
     /// Claims the only task of a run's step.
     pub(super) async fn claim(&self, run: &str) -> (TaskKey, Fence) {
+        self.claim_item(run, 0).await
+    }
+
+    /// Claims an item of a run's step.
+    pub(super) async fn claim_item(&self, run: &str, item: u32) -> (TaskKey, Fence) {
         let run = self.run(run).await;
-        let task = TaskKey { run: run.key.clone(), task: self.tasks(&run).await[0].id.clone() };
+        let first = self.tasks(&run).await[0].id.clone();
+        let task = TaskKey { run: run.key.clone(), task: TaskId { item, ..first } };
         let claim = Claim {
             task: task.clone(),
             worker: WorkerId::new("w1").unwrap(),

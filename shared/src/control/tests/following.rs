@@ -1,14 +1,17 @@
 //! Following a run until its end.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::fleet::{Fleet, id, looping, order};
+use super::fleet::{Fleet, graph, id, looping, order, values};
 use crate::control::{Error, Follow, Progress, TaskChange, cancel, describe};
 use crate::id::{PolicyName, Step};
+use crate::outcome::Outcome;
 use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::StopProof;
-use crate::store::{NewEvent, PolicyChange, Release};
+use crate::store::{NewEvent, PolicyChange, Release, Settle, Verdict};
 
 /// What is told up to and with something.
 async fn until(follow: &mut Follow, mut is_it: impl FnMut(&Progress) -> bool) -> Vec<Progress> {
@@ -134,6 +137,29 @@ async fn a_follower_that_is_interrupted_again_and_again_still_gets_on() {
         }
     }
     panic!("the stop was not told within ten seconds");
+}
+
+#[tokio::test]
+async fn every_item_of_a_wide_fan_out_is_told_as_it_completes() {
+    let fleet = Fleet::new();
+    let wide = graph(json!({
+        "name": "wide",
+        "state": {"items": {"default": (0..600).collect::<Vec<_>>()}, "done": {"reducer": "append"}},
+        "nodes": {"work": {"kind": "rust", "handler": "work"}},
+        "edges": [{"from": [], "to": {"node": "work"}, "for_each": "items"}, {"from": ["work"], "to": "end"}],
+    }));
+    fleet.submit(wide, "a").await;
+    fleet.plan().await;
+    let mut follow = Follow::new(fleet.store.clone(), id("a"));
+    until(&mut follow, |progress| matches!(progress, Progress::Checkpoint(_))).await;
+    for item in [599, 3, 300] {
+        let (task, fence) = fleet.claim_item("a", item).await;
+        let verdict = Verdict::Done(Outcome::wrote(values(json!({"done": item}))));
+        fleet.store.settle(Settle { task, fence, verdict, spent: Spend::default() }).await.unwrap();
+        let is_it = |progress: &Progress| matches!(progress, Progress::Task { change: TaskChange::Settled, task } if task.id.item == item);
+        let told = tokio::time::timeout(Duration::from_secs(20), until(&mut follow, is_it)).await;
+        told.unwrap_or_else(|_| panic!("item {item} was never told, while the others go on"));
+    }
 }
 
 #[tokio::test]

@@ -134,7 +134,7 @@ fn a_race_that_nobody_wins_fails_once_with_the_first_failure() {
     let (mut case, _) = started(&json!([1, 2]), &json!({"policy": "race"}), &json!(FAIL));
     assert_eq!(
         said(&case.step(&bad)),
-        "fail: node `work`: 0 of its 2 items succeeded, and 1 are needed (race): the first failure: one (fan_out)"
+        "fail: node `work`: 0 of its 2 items succeeded, fewer than the 1 needed (race): the first failure: one (fan_out)"
     );
     let fallback = json!({"continue": {"log": "nobody"}});
     let (mut case, _) = started(&json!([1, 2]), &json!({"policy": "race"}), &fallback);
@@ -160,13 +160,19 @@ fn a_quorum_that_is_not_reached_leaves_what_succeeded_unwritten() {
 fn items_that_an_operator_skips_do_not_make_a_quorum() {
     let (mut case, _) = started(&json!([1, 2]), &json!({"policy": {"quorum": 2}}), &json!(FAIL));
     let then = case.step(&[("work:0", wrote(json!({"out": 1}))), ("work:1", skipped())]);
-    assert_eq!(said(&then), "fail: node `work`: 1 of its 2 items succeeded, and 2 are needed (quorum: 2) (fan_out)");
+    assert_eq!(
+        said(&then),
+        "fail: node `work`: 1 of its 2 items succeeded, fewer than the 2 needed (quorum: 2) (fan_out)"
+    );
 }
 
 #[test]
 fn a_quorum_of_more_than_there_are_items_is_refused_at_once() {
     let (_, then) = started(&json!([1]), &json!({"policy": {"quorum": 2}}), &json!(FAIL));
-    assert_eq!(said(&then), "fail: node `work`: its fan-out needs 2 successes (quorum: 2) and has 1 items (fan_out)");
+    assert_eq!(
+        said(&then),
+        "fail: node `work`: its fan-out (quorum: 2) needs more successes than it has items, 1 (fan_out)"
+    );
 }
 
 #[test]
