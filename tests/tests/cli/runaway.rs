@@ -28,7 +28,7 @@ async fn policies_refuse_stop_and_are_told_to_who_asks() {
     std::fs::write(&file, "few: {window: 1h, limits: {runs: 1}, then: explode}").unwrap();
     let output = desk.run("policy apply policies.yaml").await;
     assert_eq!(code(&output), 64, "{output:?}");
-    assert!(output.stderr.contains("`few`: unknown variant `explode`"), "{output:?}");
+    assert!(output.stderr.contains("`few`: then: unknown variant `explode`"), "{output:?}");
 
     let policies = "
 few: {graph: hello, window: 1h, limits: {runs: 1}, then: refuse}
