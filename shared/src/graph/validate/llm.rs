@@ -56,7 +56,7 @@ fn further<'a>(
 ) {
     for (header, value) in headers {
         let place = place.key("headers").key(header);
-        outside::header_name(header, &place, findings);
+        outside::header(header, value, &place, findings);
         texts.check(value, &place, findings);
     }
     for (field, json) in extra {

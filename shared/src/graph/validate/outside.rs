@@ -17,6 +17,11 @@ use crate::limits::RESPONSE_BYTES_MAX;
 const CARRYING: [&str; 7] =
     ["host", "content-length", "transfer-encoding", "connection", "upgrade", "te", "cox-deadline-ms"];
 
+/// Headers whose value is a secret.
+const CREDENTIALS: [&str; 6] =
+    ["authorization", "proxy-authorization", "x-api-key", "api-key", "x-auth-token", "x-chroma-token"];
+const NEVER_WRITTEN: &str = "a key is never written in a graph, which is stored";
+
 pub(super) fn http(
     graph: &Graph,
     doubts: &Doubts,
@@ -28,7 +33,7 @@ pub(super) fn http(
     texts.check(&http.url, &place.key("url"), findings);
     for (header, value) in &http.headers {
         let place = place.key("headers").key(header);
-        header_name(header, &place, findings);
+        self::header(header, value, &place, findings);
         texts.check(value, &place, findings);
     }
     if let Some(body) = &http.body {
@@ -66,19 +71,46 @@ pub(super) fn url(url: &Text, place: &Place, findings: &mut Findings) {
     if !starts_with_template && !url.0.starts_with("http://") && !url.0.starts_with("https://") {
         findings.error(place, format!("`{}` is no address", url.0)).remedy("write `https://…` or `http://…`");
     }
+    if has_password(&url.0) {
+        findings.error(place, NEVER_WRITTEN).remedy("refer to the password: `https://user:${env:NAME}@…`");
+    }
+}
+
+/// Whether a password is written out in an address.
+fn has_password(url: &str) -> bool {
+    let authority =
+        url.split_once("://").map_or("", |(_, rest)| rest).split(['/', '?', '#']).next().unwrap_or_default();
+    let login = authority.rsplit_once('@').map_or("", |(login, _)| login);
+    let is_written = |password: &str| !password.is_empty() && !password.contains("${") && !password.contains("{{");
+    login.split_once(':').is_some_and(|(_, password)| is_written(password))
 }
 
 /// Checks that the key in `api_key` is a reference, such as the example.
 pub(super) fn key(key: Option<&Text>, example: &str, place: &Place, findings: &mut Findings) {
-    let is_written =
-        |key: &Text| key.pieces().is_ok_and(|pieces| !pieces.iter().any(|piece| matches!(piece, Piece::Secret(_))));
+    let is_written = |key: &Text| !has_reference(key);
     if key.is_some_and(is_written) {
         let remedy = format!("refer to it: {example}, or ${{file:NAME}}");
-        findings.error(&place.key("api_key"), "a key is never written in a graph, which is stored").remedy(remedy);
+        findings.error(&place.key("api_key"), NEVER_WRITTEN).remedy(remedy);
     }
 }
 
-pub(super) fn header_name(name: &str, place: &Place, findings: &mut Findings) {
+/// Whether a text refers to a secret, or is none that can be read.
+fn has_reference(text: &Text) -> bool {
+    text.pieces().map_or(true, |pieces| pieces.iter().any(|piece| matches!(piece, Piece::Secret(_))))
+}
+
+/// A header that a node sets.
+pub(super) fn header(name: &str, value: &Text, place: &Place, findings: &mut Findings) {
+    header_name(name, place, findings);
+    let is_credential = CREDENTIALS.contains(&name.to_ascii_lowercase().as_str());
+    // One of the state, such as a token that another node has asked for, is the graph's to handle.
+    let is_written = !value.0.trim().is_empty() && !value.0.contains("{{") && !has_reference(value);
+    if is_credential && is_written {
+        findings.error(place, NEVER_WRITTEN).remedy("refer to it: ${env:NAME}, or ${file:NAME}");
+    }
+}
+
+fn header_name(name: &str, place: &Place, findings: &mut Findings) {
     let is_token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     if name.is_empty() || !name.chars().all(is_token) {
         findings.error(place, format!("{name:?} cannot be the name of a header"));

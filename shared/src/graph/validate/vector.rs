@@ -127,7 +127,7 @@ fn headers(
 ) {
     for (header, value) in headers {
         let place = place.key("headers").key(header);
-        outside::header_name(header, &place, findings);
+        outside::header(header, value, &place, findings);
         texts.check(value, &place, findings);
     }
 }
