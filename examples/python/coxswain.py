@@ -22,7 +22,8 @@ handed nothing. What it returns is the node's result. An exception fails the try
 `Fatal` says that no further try will help.
 
 A generator streams: every value that it yields becomes an event, and what it returns is the result; if it returns
-nothing, the list of what it yielded is. An `async def` has an event loop of its own for each task.
+nothing, the list of what it yielded is. An `async def` has an event loop of its own for each task, and streams too if it
+yields.
 
 When the task is to end (a stop order, a time limit, a worker that goes), `Stopped` is raised in the function, wherever
 it is: `finally` and `with` clean up, for as long as the node's `grace` allows; then the process is killed. A function
@@ -197,7 +198,7 @@ class _Server:
             finally:
                 self._may_raise = False
             answer = {"result": result}
-            json.dumps(answer, allow_nan=False)
+            _line(answer).encode()
             return answer
         except Stopped:
             _clean_up(context)
@@ -209,13 +210,14 @@ class _Server:
             traceback.print_exc()
             sys.stderr.flush()
             message = str(error) if isinstance(error, Fatal) else f"{type(error).__name__}: {error}"
+            message = message.encode(errors="replace").decode()
             return {"error": {"message": message, "retryable": not isinstance(error, Fatal)}}
 
     def _say(self, line: dict[str, Any], context: Context) -> None:
         self._write({**line, "fence": context.fence}, context)
 
     def _write(self, line: dict[str, Any], context: Optional[Context] = None) -> None:
-        text = json.dumps(line, allow_nan=False)
+        text = _line(line)
         if threading.current_thread() is not threading.main_thread():
             return self._put(text, context)
         may_raise, self._may_raise = self._may_raise, False
@@ -243,6 +245,11 @@ class _Server:
             raise Stopped("the task is to end")
 
 
+def _line(value: dict[str, Any]) -> str:
+    """What is written of a value: what is no text, such as half of a pair of surrogates, cannot be."""
+    return json.dumps(value, allow_nan=False, ensure_ascii=False)
+
+
 def _call(task: dict[str, Any], context: Context) -> Any:
     name = task["call"]
     function = _nodes.get(name)
@@ -250,8 +257,10 @@ def _call(task: dict[str, Any], context: Context) -> Any:
         near = difflib.get_close_matches(name, _nodes, 1)
         known = f"did you mean `{near[0]}`?" if near else f"there is {', '.join(f'`{known}`' for known in sorted(_nodes))}"
         raise Fatal(f"there is no function `{name}` with @node: {known}")
-    takes = len(inspect.signature(function).parameters)
+    takes = sum(parameter.kind is not parameter.KEYWORD_ONLY for parameter in inspect.signature(function).parameters.values())
     result = function(*[task["input"], context][:takes])
+    if inspect.isasyncgen(result):
+        result = _stream_async(result, context)
     if inspect.iscoroutine(result):
         import asyncio
 
@@ -270,6 +279,17 @@ def _stream(values: Any, context: Context) -> Any:
         return yielded if end.value is None else end.value
     finally:
         values.close()
+
+
+async def _stream_async(values: Any, context: Context) -> Any:
+    yielded = []
+    try:
+        async for value in values:
+            context.emit("value", value)
+            yielded.append(value)
+        return yielded
+    finally:
+        await values.aclose()
 
 
 def _clean_up(context: Context) -> None:

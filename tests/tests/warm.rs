@@ -66,6 +66,17 @@ def stream(state, ctx):
     yield "b"
 
 @node
+async def drip(state, *, pause=0.01):
+    import asyncio
+    yield "ü"
+    await asyncio.sleep(pause)
+    yield "d"
+
+@node
+def odd():
+    return "\ud800"
+
+@node
 def flaky(state, ctx):
     if ctx.attempt == 1:
         raise ValueError("once more")
@@ -220,22 +231,29 @@ async fn ctrl_c_lets_a_function_clean_up_and_leaves_no_process_behind() {
 #[tokio::test]
 async fn a_function_streams_is_tried_again_and_says_what_is_wrong() {
     let desk = Desk::new();
-    desk.graph(&[("stream", ""), ("flaky", ", retry: { attempts: 2, first: 10ms }, grace: 3s"), ("pid", "")]);
+    let flaky = ("flaky", ", retry: { attempts: 2, first: 10ms }, grace: 3s");
+    desk.graph(&[("stream", ""), flaky, ("drip", ""), ("pid", "")]);
     let output = desk.run("run g.yaml --id a --json").await;
     let lines: Vec<Value> = output.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(
-        lines.last().unwrap()["state"]["out"].as_array().map(|out| json!(out[..5])),
-        Some(json!(["a", "b", 2, 3, 3])),
+        lines.last().unwrap()["state"]["out"].as_array().map(|out| json!([
+            out[..2],
+            out[2..out.len() - 3],
+            out[out.len() - 3..out.len() - 1]
+        ])),
+        Some(json!([["a", "b"], [2, 3, 3, true], ["ü", "d"]])),
         "{output:?}"
     );
-    for told in [r#"{"of":2}"#, r#""a:1:n0:0""#, r#""value":"b""#] {
+    for told in [r#"{"of":2}"#, r#""a:1:n0:0""#, r#""value":"b""#, r#""value":"ü""#] {
         assert!(output.stdout.contains(told), "{told} is missing: {}", output.stdout);
     }
     assert!(!output.stdout.contains("too late"), "{}", output.stdout);
 
-    for (call, words) in [("no-use", "no use"), ("steam", "did you mean `stream`?")] {
+    for (call, words) in [("no-use", "no use"), ("steam", "did you mean `stream`?"), ("odd", "surrogates not allowed")]
+    {
         let desk = Desk::new();
-        desk.graph(&[(call, ", retry: { attempts: 9, first: 1h, max: 1h }")]);
+        let retry = if call == "odd" { "" } else { ", retry: { attempts: 9, first: 1h, max: 1h }" };
+        desk.graph(&[(call, retry)]);
         let output = desk.run("run g.yaml --id a").await;
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert!(output.stderr.contains(words), "{output:?}");
