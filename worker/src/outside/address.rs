@@ -18,14 +18,19 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
     let is_shared = a == 100 && (64..128).contains(&b);
     let is_protocol = (a, b, c) == (192, 0, 0);
     let is_benchmark = a == 198 && (18..20).contains(&b);
-    let is_special = a == 0 || a >= 224 || is_shared || is_protocol || is_benchmark;
+    // A way into the newer network that is no more.
+    let is_relay = (a, b, c) == (192, 88, 99);
+    let is_special = a == 0 || a >= 224 || is_shared || is_protocol || is_benchmark || is_relay;
     !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_documentation() || is_special)
 }
 
 fn is_public_v6(v6: Ipv6Addr) -> bool {
-    let first = v6.segments()[0];
-    // Of all that is assigned, only 2000::/3 is public; 2001:db8::/32 is for documentation.
-    (0x2000..0x4000).contains(&first) && !(first == 0x2001 && v6.segments()[1] == 0x0db8)
+    let [first, second, ..] = v6.segments();
+    // Of all that is assigned, only 2000::/3 is public. 2001:db8::/32 and 3fff::/20 are for documentation; 2001::/23 is for
+    // protocols, such as tunnels that hold an older address (Teredo).
+    let is_protocol = first == 0x2001 && second < 0x0200;
+    let is_documentation = (first == 0x2001 && second == 0x0db8) || (first == 0x3fff && second < 0x1000);
+    (0x2000..0x4000).contains(&first) && !is_protocol && !is_documentation
 }
 
 /// The older address that an address stands for: mapped, compatible, translated (`64:ff9b::/96`) or tunnelled (`2002::/16`).
@@ -53,7 +58,15 @@ mod tests {
 
     #[test]
     fn addresses_of_the_internet_are_public() {
-        for address in ["1.1.1.1", "172.15.0.1", "172.32.0.1", "100.63.0.1", "2606:4700::1111", "64:ff9b::101:101"] {
+        for address in [
+            "1.1.1.1",
+            "172.15.0.1",
+            "172.32.0.1",
+            "100.63.0.1",
+            "2606:4700::1111",
+            "2001:4860:4860::8888",
+            "64:ff9b::101:101",
+        ] {
             assert!(public(address), "{address}");
         }
     }
@@ -82,6 +95,9 @@ mod tests {
             "fd12::1",
             "ff02::1",
             "2001:db8::1",
+            "3fff:fff::1",
+            "2001:0:53aa:64c:0:7bff:80ff:fffe",
+            "192.88.99.1",
         ];
         for address in private {
             assert!(!public(address), "{address}");

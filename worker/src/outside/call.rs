@@ -7,7 +7,7 @@ use coxswain_shared::graph::Policy;
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind};
 use coxswain_shared::time::{Clock, Timestamp};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, Request, Response, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -23,6 +23,8 @@ use crate::metrics::Metrics;
 const REFUSAL_BYTES_MAX: u64 = 64 * 1024;
 /// How long the end of an answer is waited for, once all that matters has come.
 const LEAVE: Duration = Duration::from_millis(50);
+/// As `Retry-After`, in milliseconds.
+const RETRY_AFTER_MS: &str = "retry-after-ms";
 /// Characters of a refusal that are told.
 const REFUSAL_CHARS_MAX: usize = 1_000;
 
@@ -201,6 +203,18 @@ impl Answer<'_> {
         self.response.headers()
     }
 
+    /// Refuses a body that is encoded in a way that nobody asked for: it would be read as rubbish.
+    pub(crate) fn check_encoding(&self) -> Result<(), NodeError> {
+        let encoding = self.headers().get(CONTENT_ENCODING).and_then(|encoding| encoding.to_str().ok());
+        match encoding.map(str::trim).filter(|encoding| !matches!(*encoding, "" | "identity")) {
+            None => Ok(()),
+            Some(encoding) => {
+                let why = format!("the answer is encoded as `{encoding}`, though it was asked for as it is");
+                Err(NodeError::Fatal(self.wrong(&why)))
+            }
+        }
+    }
+
     /// The next piece of the body; none at its end.
     pub(crate) async fn piece(&mut self) -> Result<Option<Vec<u8>>, NodeError> {
         let call = self.call;
@@ -284,6 +298,7 @@ impl Answer<'_> {
 
     /// The whole body as text, with the secrets that it may repeat. What is no UTF-8 is replaced.
     pub(crate) async fn text(&mut self) -> Result<String, NodeError> {
+        self.check_encoding()?;
         let mut body = Vec::new();
         while let Some(piece) = self.piece().await? {
             body.extend_from_slice(&piece);
@@ -352,9 +367,17 @@ fn shorten(text: &str) -> String {
 
 /// How long the other side asks to be left alone: seconds, or a date.
 fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let told = |name: &str| headers.get(name).and_then(|text| text.to_str().ok()).map(str::trim);
+    // More exact, where a provider of models tells it.
+    if let Some(millis) = told(RETRY_AFTER_MS).and_then(|text| text.parse::<f64>().ok()) {
+        return Duration::try_from_secs_f64(millis / 1_000.0).ok();
+    }
+    let text = told(RETRY_AFTER.as_str())?;
     if let Ok(seconds) = text.parse::<u64>() {
         return Some(Duration::from_secs(seconds));
+    }
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
     }
     let at = httpdate::parse_http_date(text).ok()?.duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(Timestamp::from_millis(0).after(at).since(now))
@@ -374,7 +397,11 @@ mod tests {
         assert_eq!(after("120"), Some(Duration::from_mins(2)));
         assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT"), Some(Duration::from_secs(7)));
         assert_eq!(after("Sun, 06 Nov 1994 08:49:00 GMT"), Some(Duration::ZERO));
-        assert_eq!(after("soon"), None);
+        assert_eq!(after("1.5"), Some(Duration::from_millis(1_500)));
+        assert_eq!([after("soon"), after("-5"), after("inf"), after("NaN")], [None; 4]);
+        let both = [("retry-after", "1"), ("retry-after-ms", "250")]
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+        assert_eq!(retry_after(&HeaderMap::from_iter(both), now), Some(Duration::from_millis(250)));
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 }

@@ -101,7 +101,9 @@ pub(super) fn of_client(
     let chain = chain_of(error);
     let refusal = chain.iter().find(|error| error.is::<Private>() || error.is::<NotFollowed>());
     if let Some(refusal) = refusal {
-        let message = format!("{call} was not made: {}", redact(&refusal.to_string()));
+        // A redirect comes of a request that was made.
+        let what = if error.is_redirect() { "was not followed" } else { "was not made" };
+        let message = format!("{call} {what}: {}", redact(&refusal.to_string()));
         return NodeError::Fatal(Failure::new(FailureKind::BadInput, message));
     }
     if error.is_builder() {

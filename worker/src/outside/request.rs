@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use coxswain_shared::graph::Text;
 use coxswain_shared::outcome::FailureKind;
 use percent_encoding::percent_decode_str;
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, AUTHORIZATION, HeaderName, HeaderValue};
 use reqwest::{Method, Request, Url};
 
 use super::Texts;
@@ -64,10 +64,12 @@ pub(crate) fn add_headers(
     Ok(())
 }
 
-/// Sends along what the try has left, and, unless the node sets it, a key that is the same for every try.
+/// Sends along what the try has left, and, unless the node sets them, that the answer is wanted as it is, and a key that
+/// is the same for every try.
 pub(crate) fn send_along(ctx: &Context, request: &mut Request) {
     let headers = request.headers_mut();
     headers.insert(DEADLINE, HeaderValue::from(u64::try_from(ctx.remaining().as_millis()).unwrap_or(u64::MAX)));
+    headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
     if let Ok(key) = HeaderValue::try_from(ctx.idempotency_key()) {
         headers.entry(IDEMPOTENCY_KEY).or_insert(key);
     }
