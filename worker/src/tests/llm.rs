@@ -98,6 +98,7 @@ async fn an_answer_of_anthropic_is_in_the_same_words() {
             "messages": [said("user", "hi"), said("assistant", "hello"), said("user", "Why so?")],
         })
     );
+    assert_eq!(events(&bench, &run, "thought").await, [json!({"text": "hm"})]);
     let usage = events(&bench, &run, "usage").await.remove(0);
     assert_eq!([&usage["input_tokens"], &usage["output_tokens"], &usage["cache_read_input_tokens"]], [29, 15, 4]);
     running.drain().await;

@@ -44,7 +44,7 @@ fn conversation(system: Option<String>, messages: Vec<Value>) -> (Option<String>
     let mut told: Vec<String> = system.into_iter().collect();
     let mut others: Vec<Value> = Vec::new();
     for mut message in messages {
-        let content = message.get("content").cloned().unwrap_or_default();
+        let content = with_images(message.get("content").cloned().unwrap_or_default());
         match message["role"].as_str() {
             Some("system" | "developer") => told.push(plain(&content)),
             Some("tool") => {
@@ -65,6 +65,20 @@ fn conversation(system: Option<String>, messages: Vec<Value>) -> (Option<String>
         }
     }
     ((!told.is_empty()).then(|| told.join("\n\n")), others)
+}
+
+/// A content whose pictures are in the words of this API.
+fn with_images(mut content: Value) -> Value {
+    for part in content.as_array_mut().into_iter().flatten().filter(|part| part["type"] == "image_url") {
+        let Some(url) = part["image_url"]["url"].as_str() else { continue };
+        let data = url.strip_prefix("data:").and_then(|data| data.split_once(";base64,"));
+        let source = match data {
+            Some((kind, data)) => json!({"type": "base64", "media_type": kind, "data": data}),
+            None => json!({"type": "url", "url": url}),
+        };
+        *part = json!({"type": "image", "source": source});
+    }
+    content
 }
 
 /// The results of tools in a message that holds nothing else.
@@ -255,6 +269,7 @@ fn take_block(gathered: &mut Gathered, index: u64, block: Block, has_schema: boo
             Ok(Step::Progress)
         }
         Block::Thinking { thinking, signature } => {
+            gathered.thought.push_str(&thinking);
             let block = json!({"type": "thinking", "thinking": thinking, "signature": signature});
             gathered.thoughts.insert(index, block);
             Ok(Step::Nothing)
@@ -277,7 +292,10 @@ fn take_delta(gathered: &mut Gathered, index: u64, delta: Delta, has_schema: boo
                 call.arguments.push_str(&partial_json);
             }
         }
-        Delta::Thinking { thinking: piece } => add_thought(gathered, index, "thinking", &piece),
+        Delta::Thinking { thinking: piece } => {
+            gathered.thought.push_str(&piece);
+            add_thought(gathered, index, "thinking", &piece);
+        }
         Delta::Signature { signature: piece } => add_thought(gathered, index, "signature", &piece),
         Delta::Other => {}
     }
@@ -364,6 +382,18 @@ mod tests {
             messages[1]["content"].as_array().unwrap().iter().map(|one| &one["tool_use_id"]).collect();
         assert_eq!(answered, ["b", "a"], "all results stand in the message after the calls, and before all else");
         assert!(messages[1]["content"][1]["content"].as_str().unwrap().starts_with("cancelled: run `r1`"));
+    }
+
+    #[test]
+    fn pictures_are_put_into_the_words_of_this_api() {
+        let picture = |url: &str| json!({"type": "image_url", "image_url": {"url": url, "detail": "low"}});
+        let text = json!({"type": "text", "text": "What is this?"});
+        let content = json!([text, picture("data:image/png;base64,aGk="), picture("https://example.org/a.png")]);
+        let (_, messages) = conversation(None, vec![json!({"role": "user", "content": content})]);
+        let image = |source: Value| json!({"type": "image", "source": source});
+        let inline = image(json!({"type": "base64", "media_type": "image/png", "data": "aGk="}));
+        let linked = image(json!({"type": "url", "url": "https://example.org/a.png"}));
+        assert_eq!(messages, [json!({"role": "user", "content": [text, inline, linked]})]);
     }
 
     #[test]

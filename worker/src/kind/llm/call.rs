@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::bill::Bill;
 use super::gathered::Gathered;
-use super::tokens::Tokens;
+use super::tokens::Telling;
 use super::{answer, ask, stream, unpaid};
 use crate::handler::{Context, NodeError, Reply};
 use crate::kind::set::scope_of;
@@ -47,9 +47,9 @@ pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Resu
             unpaid::judge(answer.refused().await).map_or_else(|other| other.into_error().into(), CallError::Unpaid)
         );
     }
-    let mut tokens = Tokens::new(ctx, &call.secrets);
-    let read = stream::read(node, &mut answer, &mut bill.gathered, &mut tokens).await;
-    tokens.finish();
+    let mut telling = Telling::new(ctx, &call.secrets);
+    let read = stream::read(node, &mut answer, &mut bill.gathered, &mut telling).await;
+    telling.finish();
     bill.gathered.redact(|text| call.secrets.redact(text));
     tell_usage(ctx, node, &bill);
     let gathered = &bill.gathered;

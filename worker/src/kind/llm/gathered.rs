@@ -16,6 +16,8 @@ pub(super) const THOUGHTS: &str = "thinking_blocks";
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
     pub(super) text: String,
+    /// What the model thinks before it answers, where its provider shows that.
+    pub(super) thought: String,
     /// What the model says instead of answering.
     pub(super) refusal: String,
     /// By their number, from which the order is.
@@ -222,9 +224,7 @@ impl Gathered {
     /// The bytes of all that the model has said, thought and called.
     pub(super) fn bytes(&self) -> usize {
         let calls: usize = self.calls.values().map(|call| call.name.len() + call.arguments.len()).sum();
-        let thoughts =
-            self.thoughts.values().filter_map(|block| block["thinking"].as_str()).map(str::len).sum::<usize>();
-        self.text.len() + self.refusal.len() + self.aside.len() + calls + thoughts
+        self.text.len() + self.thought.len() + self.refusal.len() + self.aside.len() + calls
     }
 
     /// Takes secrets out of all that is told.
@@ -232,7 +232,7 @@ impl Gathered {
         let calls = self.calls.values_mut().flat_map(|call| [&mut call.id, &mut call.name, &mut call.arguments]);
         let others =
             [&mut self.text, &mut self.refusal].into_iter().chain(&mut self.finish_reason).chain(&mut self.model);
-        for text in calls.chain(others).chain([&mut self.aside]) {
+        for text in calls.chain(others).chain([&mut self.aside, &mut self.thought]) {
             *text = redact(text);
         }
         let usage = serde_json::from_str(&redact(&Value::Object(std::mem::take(&mut self.usage)).to_string()));

@@ -7,6 +7,8 @@ use serde_json::{Map, Value, json};
 use super::ask::Asked;
 use super::gathered::{Gathered, Step, StreamError, THOUGHTS};
 
+/// What servers call what a model thinks.
+const THOUGHT: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 /// What ends a stream.
 const DONE: &str = "[DONE]";
 
@@ -115,6 +117,9 @@ pub(super) fn take(gathered: &mut Gathered, data: &str) -> Result<Step, StreamEr
 /// Takes a piece of the answer in; whether there was anything in it.
 fn take_delta(gathered: &mut Gathered, delta: Delta) -> Result<bool, StreamError> {
     let mut is_progress = delta.others.iter().any(|(name, value)| name != "role" && !is_empty(value));
+    // Some tell it twice, under two names.
+    let thought = THOUGHT.iter().find_map(|name| delta.others.get(*name)?.as_str());
+    gathered.thought.push_str(thought.unwrap_or_default());
     let content = text_of(&delta.content.unwrap_or_default());
     is_progress |= !content.is_empty();
     gathered.text.push_str(&content);
@@ -205,6 +210,7 @@ mod tests {
         assert_eq!(taken(&mut gathered, &delta(&json!({"content": "Hi"}))), Step::Progress);
         assert_eq!(take(&mut gathered, " [DONE]").unwrap(), Step::Done);
         assert_eq!((gathered.text.as_str(), gathered.model.as_deref()), ("Hi", Some("m")));
+        assert_eq!(gathered.thought, "hm");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::call::CallError;
 use super::gathered::{Blame, Gathered, Step, StreamError};
 use super::sse::{Decoder, Event};
-use super::tokens::Tokens;
+use super::tokens::Telling;
 use super::{anthropic, openai, unpaid};
 use crate::handler::NodeError;
 use crate::outside::{Answer, Next};
@@ -17,9 +17,9 @@ pub(super) async fn read(
     node: &LlmNode,
     answer: &mut Answer<'_>,
     gathered: &mut Gathered,
-    tokens: &mut Tokens<'_>,
+    telling: &mut Telling<'_>,
 ) -> Result<(), CallError> {
-    let read = read_on(node, answer, gathered, tokens).await;
+    let read = read_on(node, answer, gathered, telling).await;
     answer.judged().await;
     read
 }
@@ -28,22 +28,23 @@ async fn read_on(
     node: &LlmNode,
     answer: &mut Answer<'_>,
     gathered: &mut Gathered,
-    tokens: &mut Tokens<'_>,
+    telling: &mut Telling<'_>,
 ) -> Result<(), CallError> {
+    answer.check_encoding()?;
     let kind = answer.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     if kind.trim_start().starts_with("application/json") {
-        return read_whole(node, answer, gathered, tokens).await;
+        return read_whole(node, answer, gathered, telling).await;
     }
     let (mut decoder, mut progressed) = (Decoder::default(), None);
     loop {
-        let next = match answer.next(progressed, tokens.due()).await {
+        let next = match answer.next(progressed, telling.due()).await {
             // The answer is whole, and paid for: a server that does not close its stream takes nothing of it away.
             Err(NodeError::TimedOut { .. } | NodeError::Retryable(_)) if gathered.finish_reason.is_some() => break,
             next => next?,
         };
         let events = match next {
             Next::Woken => {
-                tokens.tell();
+                telling.tell();
                 continue;
             }
             Next::Piece(bytes) => decoder.feed(&bytes),
@@ -52,7 +53,7 @@ async fn read_on(
         let events = events.map_err(|error| broken(answer, &error))?;
         for event in &events {
             let step = take(node, gathered, event).map_err(|error| refused(answer, &error));
-            tokens.take(&gathered.text);
+            telling.take(gathered);
             match step? {
                 Step::Nothing => {}
                 Step::Progress => {
@@ -69,7 +70,7 @@ async fn read_on(
     let last = decoder.finish().map_err(|error| broken(answer, &error))?;
     let last = last.map(|event| take(node, gathered, &event)).transpose();
     let is_done = last.map_err(|error| refused(answer, &error))? == Some(Step::Done);
-    tokens.take(&gathered.text);
+    telling.take(gathered);
     // Some servers close the stream without the word for its end.
     if is_done || gathered.finish_reason.is_some() {
         return whole(answer, gathered);
@@ -82,11 +83,11 @@ async fn read_whole(
     node: &LlmNode,
     answer: &mut Answer<'_>,
     gathered: &mut Gathered,
-    tokens: &mut Tokens<'_>,
+    telling: &mut Telling<'_>,
 ) -> Result<(), CallError> {
     let data = answer.text().await?;
     let taken = take(node, gathered, &Event { name: String::new(), data: data.clone() });
-    tokens.take(&gathered.text);
+    telling.take(gathered);
     match taken {
         Err(error @ StreamError::Reported { .. }) => Err(refused(answer, &error)),
         Ok(_) if gathered.finish_reason.is_some() || !gathered.text.is_empty() || gathered.has_calls() => Ok(()),

@@ -5,18 +5,61 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::gathered::Gathered;
 use crate::handler::{Context, PARTIAL_BYTES_MAX, json_size};
 use crate::outside::Secrets;
 
 /// How long tokens are gathered: a reader sees them flow, and a fast model does not flood the run's events.
 const GATHER: Duration = Duration::from_millis(50);
+/// The kind of the events of what is kept as partial output.
+const KEPT: &str = "token";
 /// Bytes that are told at once, well within an event.
 const EVENT_BYTES: usize = 8 * 1024;
 
+/// What is told of an answer while it comes.
+#[derive(Debug)]
+pub(super) struct Telling<'a> {
+    /// Its text, which is also kept as partial output.
+    text: Tokens<'a>,
+    /// What the model thinks before, where its provider shows that.
+    thought: Tokens<'a>,
+}
+
+impl<'a> Telling<'a> {
+    pub(super) const fn new(ctx: &'a Context, secrets: &'a Secrets) -> Self {
+        Self { text: Tokens::new(ctx, secrets, KEPT), thought: Tokens::new(ctx, secrets, "thought") }
+    }
+
+    /// When what waits is to be told.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.text.due.into_iter().chain(self.thought.due).min()
+    }
+
+    /// Takes what has come, of which this is the whole.
+    pub(super) fn take(&mut self, gathered: &Gathered) {
+        self.thought.take(&gathered.thought);
+        self.text.take(&gathered.text);
+    }
+
+    /// Tells what waits, but for what may be the beginning of a secret.
+    pub(super) fn tell(&mut self) {
+        self.thought.tell();
+        self.text.tell();
+    }
+
+    /// Tells the rest.
+    pub(super) fn finish(self) {
+        self.thought.finish();
+        self.text.finish();
+    }
+}
+
 /// What is told of a text that grows.
 #[derive(Debug)]
-pub(super) struct Tokens<'a> {
+struct Tokens<'a> {
     ctx: &'a Context,
+    /// The kind of its events.
+    kind: &'static str,
     secrets: &'a Secrets,
     /// Bytes of the text that were taken.
     taken: usize,
@@ -30,17 +73,12 @@ pub(super) struct Tokens<'a> {
 }
 
 impl<'a> Tokens<'a> {
-    pub(super) const fn new(ctx: &'a Context, secrets: &'a Secrets) -> Self {
-        Self { ctx, secrets, taken: 0, waiting: String::new(), due: None, told: String::new(), fits: true }
-    }
-
-    /// When what waits is to be told.
-    pub(super) const fn due(&self) -> Option<Instant> {
-        self.due
+    const fn new(ctx: &'a Context, secrets: &'a Secrets, kind: &'static str) -> Self {
+        Self { ctx, kind, secrets, taken: 0, waiting: String::new(), due: None, told: String::new(), fits: true }
     }
 
     /// Takes what has come of a text, of which this is the whole.
-    pub(super) fn take(&mut self, text: &str) {
+    fn take(&mut self, text: &str) {
         if text.len() > self.taken {
             self.waiting.push_str(&text[self.taken..]);
             self.taken = text.len();
@@ -52,7 +90,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Tells what waits, but for what may be the beginning of a secret.
-    pub(super) fn tell(&mut self) {
+    fn tell(&mut self) {
         let held = self.waiting.len() - self.secrets.begun_in(&self.waiting);
         let held = self.waiting.split_off(held);
         self.tell_waiting();
@@ -60,7 +98,7 @@ impl<'a> Tokens<'a> {
     }
 
     /// Tells the rest.
-    pub(super) fn finish(mut self) {
+    fn finish(mut self) {
         self.tell_waiting();
     }
 
@@ -70,10 +108,10 @@ impl<'a> Tokens<'a> {
         let mut rest = text.as_str();
         while !rest.is_empty() {
             let (piece, behind) = rest.split_at(rest.floor_char_boundary(EVENT_BYTES));
-            self.ctx.emit("token", json!({"text": piece}));
+            self.ctx.emit(self.kind, json!({"text": piece}));
             rest = behind;
         }
-        if text.is_empty() || !self.fits {
+        if text.is_empty() || !self.fits || self.kind != KEPT {
             return;
         }
         self.told.push_str(&text);
