@@ -57,11 +57,19 @@ pub(crate) fn value(flag: &str, text: &str) -> Result<Value, Failed> {
 
 /// Reads labels.
 pub(crate) fn labels(given: &[String]) -> Result<BTreeMap<String, String>, Failed> {
-    let pairs = given.iter().map(|text| match text.split_once('=') {
-        Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
-        None => Err(Failed::usage(format!("--label `{text}` is not name=value"), "write it as --label team=search")),
-    });
-    pairs.collect()
+    let mut labels = BTreeMap::new();
+    for text in given {
+        let Some((name, value)) = text.split_once('=') else {
+            let message = format!("--label `{text}` is not name=value");
+            return Err(Failed::usage(message, "write it as --label team=search"));
+        };
+        let before = labels.insert(name.to_owned(), value.to_owned());
+        if before.is_some_and(|before| before != value) {
+            let message = format!("--label gives `{name}` two values");
+            return Err(Failed::usage(message, "a label has one value; name each label once"));
+        }
+    }
+    Ok(labels)
 }
 
 fn object(flag: &str, text: &str) -> Result<Map<String, Value>, Failed> {
@@ -119,6 +127,15 @@ mod tests {
     fn an_object_is_read_whole_and_later_values_go_over_earlier_ones() {
         let values = objects("--input", &texts(&[r#"{"a": 1, "b": 2}"#, "b=3"])).unwrap();
         assert_eq!(values, BTreeMap::from([("a".to_owned(), json!(1)), ("b".to_owned(), json!(3))]));
+    }
+
+    #[test]
+    fn a_label_has_one_value() {
+        let labels = |given: &[&str]| labels(&texts(given)).map_err(|failed| failed.message);
+        let wanted = [("team", "a"), ("env", "")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(labels(&["team=a", "env=", "team=a"]).unwrap(), wanted.into());
+        assert!(labels(&["team=a", "team=b"]).unwrap_err().contains("--label gives `team` two values"));
+        assert!(labels(&["team"]).unwrap_err().contains("is not name=value"));
     }
 
     #[test]

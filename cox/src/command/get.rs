@@ -3,9 +3,10 @@
 use coxswain_shared::control::{self, Described};
 use coxswain_shared::id::RunId;
 use coxswain_shared::outcome::Outcome;
+use coxswain_shared::plan::child_run_id;
 use coxswain_shared::stop::StopReport;
 use coxswain_shared::store::{Run, Start};
-use coxswain_shared::task::Task;
+use coxswain_shared::task::{Task, TaskState};
 
 use crate::context::Context;
 use crate::exit::Exit;
@@ -75,7 +76,7 @@ fn text(described: &Described, paint: Paint) -> String {
     }
     if !described.tasks.is_empty() {
         lines.push(String::new());
-        lines.push(tasks(&described.tasks));
+        lines.push(tasks(&run.key.id, &described.tasks));
     }
     lines.join("\n")
 }
@@ -125,12 +126,9 @@ fn stop(report: &StopReport) -> Vec<String> {
     lines
 }
 
-fn tasks(tasks: &[Task]) -> String {
+fn tasks(run: &RunId, tasks: &[Task]) -> String {
     let mut table = table(&["task", "state", "outcome", "tries", "took", "worker", "note"]);
     for task in tasks {
-        let failure = task.outcome.as_ref().and_then(Outcome::failure).or(task.last_failure.as_ref());
-        let note = failure.map(ToString::to_string);
-        let note = note.or_else(|| task.payload.as_ref().map(|payload| format!("asks {payload}")));
         let outcome = task.outcome.as_ref().map_or("", |outcome| outcome.kind().name());
         table.add_row([
             place(&task.id),
@@ -139,10 +137,26 @@ fn tasks(tasks: &[Task]) -> String {
             tries(task.attempts, task.crashes),
             between(task.started_at, task.settled_at).unwrap_or_default(),
             task.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
-            cut(&note.unwrap_or_default(), 60),
+            cut(&note(run, task), 60),
         ]);
     }
     draw(&table)
+}
+
+/// What failed, what a human is asked, or which child run stands for the task.
+fn note(run: &RunId, task: &Task) -> String {
+    let failure = task.outcome.as_ref().and_then(Outcome::failure).or(task.last_failure.as_ref());
+    if let Some(failure) = failure {
+        return failure.to_string();
+    }
+    if let Some(payload) = &task.payload {
+        return format!("asks {payload}");
+    }
+    match &task.outcome {
+        Some(Outcome::ChildEnded { run, .. }) => format!("child run {run}"),
+        None if task.state == TaskState::Child => format!("child run {}", child_run_id(run, &task.id)),
+        Some(_) | None => String::new(),
+    }
 }
 
 /// Labels in a line.
@@ -153,4 +167,41 @@ pub(crate) fn labels(run: &Run) -> String {
 
 fn row(name: &str, value: &str) -> String {
     format!("{name:<14}{value}")
+}
+
+#[cfg(test)]
+mod tests {
+    use coxswain_shared::id::Fence;
+    use coxswain_shared::outcome::{Failure, FailureKind};
+    use coxswain_shared::run::RunStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_task_that_a_child_run_stands_for_names_it_or_says_why_it_failed() {
+        let run = RunId::new("r1").unwrap();
+        let open = Task {
+            id: "2:ask:7".parse().unwrap(),
+            state: TaskState::Child,
+            attempts: 0,
+            crashes: 0,
+            fence: Fence::new(0),
+            worker: None,
+            started_at: None,
+            settled_at: None,
+            outcome: None,
+            payload: None,
+            last_failure: None,
+            proof: None,
+        };
+        assert_eq!(note(&run, &open), "child run r1.2.ask.7");
+        let ended = |status, failure: Option<Failure>| {
+            let outcome =
+                Outcome::ChildEnded { run: child_run_id(&run, &open.id), status, failure: failure.map(Box::new) };
+            note(&run, &Task { state: TaskState::Settled, outcome: Some(outcome), ..open.clone() })
+        };
+        assert_eq!(ended(RunStatus::Succeeded, None), "child run r1.2.ask.7");
+        let why = Failure::new(FailureKind::Handler, "no luck");
+        assert_eq!(ended(RunStatus::Failed, Some(why)), "no luck");
+    }
 }

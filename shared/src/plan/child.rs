@@ -116,9 +116,9 @@ fn timeout(input: &PlanInput<'_>, node: &Node, child: &Graph) -> Duration {
     child.limits.run_timeout.min(node.policy.timeout()).min(left).max(TIMEOUT_MIN)
 }
 
-/// `run.step.node.item`: the same for the same task, and for no other. Where that would be too long, or where the node's name
+/// The id of the child run that stands for a task: `run.step.node.item`, the same for the same task, and for no other. Where that would be too long, or where the node's name
 /// has a dot and so could be read in two ways, a hash takes the place of its end.
-fn run_id(run: &RunId, task: &TaskId) -> RunId {
+pub fn run_id(run: &RunId, task: &TaskId) -> RunId {
     let plain = format!("{run}.{}.{}.{}", task.step, task.node, task.item);
     let text = if plain.len() <= NAME_LENGTH_MAX && !task.node.as_str().contains('.') {
         plain

@@ -17,6 +17,7 @@ mod rounds;
 mod so_far;
 mod then;
 
+pub use child::run_id as child_run_id;
 pub use decide::plan;
 pub use error::Error;
 pub use input::{Base, PlanInput};
