@@ -21,7 +21,12 @@ const CONNECT_WITHIN: Duration = Duration::from_secs(30);
 const STORE: Variable = Variable {
     name: "COX_STORE",
     default: "sqlite:.cox/cox.db",
-    meaning: "where runs are kept: sqlite:PATH, or redis://HOST:PORT for a fleet",
+    meaning: "where runs are kept: sqlite:PATH, or redis://HOST:PORT for a fleet (rediss:// for TLS)",
+};
+const STORE_TLS_CA: Variable = Variable {
+    name: "COX_STORE_TLS_CA",
+    default: "none",
+    meaning: "A file of PEM certificates to trust in place of the system's, for a store at rediss://.",
 };
 const RETENTION: Variable =
     Variable { name: "COX_RETENTION", default: "7d", meaning: "how long a finished run is kept" };
@@ -31,6 +36,8 @@ const RETENTION: Variable =
 pub struct BackendConfig {
     /// Where runs are kept.
     pub store: StoreChoice,
+    /// A file of PEM certificates to trust in place of the system's, for Redis behind TLS.
+    pub store_tls_ca: Option<PathBuf>,
     /// Where tasks are queued; none: inside the process.
     pub broker: Option<RabbitConfig>,
     /// How long a finished run is kept.
@@ -48,7 +55,7 @@ pub enum StoreChoice {
 
 impl BackendConfig {
     /// The variables it reads itself; the adapters' come beside them.
-    const OWN: [Variable; 2] = [STORE, RETENTION];
+    const OWN: [Variable; 3] = [STORE, STORE_TLS_CA, RETENTION];
 
     /// All the variables that it reads.
     pub fn variables() -> Vec<Variable> {
@@ -59,13 +66,19 @@ impl BackendConfig {
     pub fn read(source: &Source, program: &str) -> Result<Self, Mistakes> {
         let mut reader = Reader::new(source);
         let store = reader.text(&STORE);
+        let store_tls_ca = reader.optional(&STORE_TLS_CA).map(PathBuf::from);
         let retention = reader.duration(&RETENTION);
         reader.check(retention >= Duration::from_secs(1), &RETENTION, "must be 1s or more");
         let choice = choose(&store);
-        reader.check(choice.is_some(), &STORE, "write sqlite:PATH or redis://HOST:PORT");
+        reader.check(choice.is_some(), &STORE, "write sqlite:PATH, redis://HOST:PORT or rediss://HOST:PORT");
         let broker = RabbitConfig::read(&mut reader, program);
         let store = choice.unwrap_or_else(|| StoreChoice::Sqlite(PathBuf::new()));
-        reader.finish(Self { store, broker, retention })
+        reader.finish(Self { store, store_tls_ca, broker, retention })
+    }
+
+    /// The settings of a Redis store at this URL.
+    pub fn redis(&self, url: &Secret<String>) -> RedisConfig {
+        RedisConfig { retention: self.retention, tls_ca: self.store_tls_ca.clone(), ..RedisConfig::new(url.expose()) }
     }
 }
 
@@ -74,7 +87,8 @@ fn choose(store: &str) -> Option<StoreChoice> {
         let path = path.strip_prefix("//").unwrap_or(path);
         return (!path.is_empty()).then(|| StoreChoice::Sqlite(PathBuf::from(path)));
     }
-    store.starts_with("redis://").then(|| StoreChoice::Redis(Secret::new(store.to_owned())))
+    let is_redis = store.starts_with("redis://") || store.starts_with("rediss://");
+    is_redis.then(|| StoreChoice::Redis(Secret::new(store.to_owned())))
 }
 
 /// The adapters, connected.
@@ -154,7 +168,7 @@ async fn open_store(config: &BackendConfig, tasks: &Tasks) -> Result<(Arc<dyn St
         }
         StoreChoice::Redis(url) => {
             let place = redact_url(url.expose());
-            let settings = RedisConfig { retention: config.retention, ..RedisConfig::new(url.expose()) };
+            let settings = config.redis(url);
             let opened = RedisStore::connect(settings, tasks).await;
             let store = opened.map_err(|source| Error::Store { place: place.clone(), source })?;
             Ok((Arc::new(store), place, false))
@@ -190,7 +204,9 @@ mod tests {
     fn a_store_is_chosen_by_its_scheme() {
         assert_eq!(read("", "").unwrap().store, StoreChoice::Sqlite(".cox/cox.db".into()));
         assert_eq!(read("sqlite:///tmp/x.db", "").unwrap().store, StoreChoice::Sqlite("/tmp/x.db".into()));
-        assert!(matches!(read("redis://h:1", "").unwrap().store, StoreChoice::Redis(_)));
+        for url in ["redis://h:1", "rediss://h:1"] {
+            assert!(matches!(read(url, "").unwrap().store, StoreChoice::Redis(_)));
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! It is not a product crate: nothing here ships. Whatever it starts is on loopback, in a folder of its own, and is
 //! gone when its handle is dropped, or when the test process dies before that (`tests/harness.rs` holds both).
 
+pub mod certificates;
 pub mod fleet;
 mod guard;
 pub mod installed;

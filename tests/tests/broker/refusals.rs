@@ -1,11 +1,10 @@
 //! What cannot work is refused in words that name the remedy, and never the credentials.
 
-use std::path::Path;
 use std::time::Duration;
 
 use coxswain_shared::broker::conformance::{backlog_becomes, lane, publish};
 use coxswain_shared::broker::{Broker, Error, RabbitBroker, RabbitConfig};
-use coxswain_tests::RabbitServer;
+use coxswain_tests::{RabbitServer, certificates};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use tokio::io::AsyncReadExt;
@@ -102,7 +101,7 @@ async fn amqps_works_with_a_certificate_of_ones_own() {
     let server = RabbitServer::start().await;
     let port = coxswain_tests::ports::free();
     let (certificate, key) = (server.folder().join("certificate.pem"), server.folder().join("key.pem"));
-    self_signed(&certificate, &key).await;
+    certificates::self_signed(&certificate, &key).await;
     let listener = format!(
         "ok = rabbit_networking:start_ssl_listener({{\"127.0.0.1\", {port}, inet}}, \
          [{{certfile, \"{}\"}}, {{keyfile, \"{}\"}}], 2).",
@@ -118,16 +117,4 @@ async fn amqps_works_with_a_certificate_of_ones_own() {
     publish(&broker, &lane("a"), 1).await;
     backlog_becomes(&broker, &lane("a"), 1).await;
     assert_unsuitable(rig::config(&url), &["TLS", "certificate"]).await;
-}
-
-/// A certificate for localhost that nobody vouches for.
-async fn self_signed(certificate: &Path, key: &Path) {
-    let mut openssl = tokio::process::Command::new("openssl");
-    openssl.args(
-        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split(' '),
-    );
-    openssl.args(["-addext", "subjectAltName=DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE"]);
-    let output = openssl.arg("-out").arg(certificate).arg("-keyout").arg(key).output().await;
-    let output = output.expect("openssl is installed");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

@@ -6,5 +6,6 @@ mod ops;
 mod reserved;
 mod rig;
 mod scale;
+mod tls;
 mod troubles;
 mod walk;

@@ -15,7 +15,7 @@ use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::{Cause, NewOrder};
 use coxswain_shared::store::Store as _;
-use coxswain_shared::store::redis::{RedisConfig, RedisStore};
+use coxswain_shared::store::redis::RedisStore;
 use coxswain_shared::telemetry::Metrics;
 use coxswain_worker::{Config as WorkerConfig, Context, Ended, NodeError, Reply, Worker};
 use futures_util::future::join_all;
@@ -299,7 +299,7 @@ async fn connect(source: &Source, adapters: &Tasks) -> Result<(Backend, Option<A
     let StoreChoice::Redis(url) = &config.store else {
         return Ok((Backend::connect(&config, adapters).await?, None));
     };
-    let settings = RedisConfig { retention: config.retention, ..RedisConfig::new(url.expose()) };
+    let settings = config.redis(url);
     let place = settings.place();
     let store = Arc::new(RedisStore::connect(settings, adapters).await?);
     let broker: Option<Arc<dyn Broker>> = match &config.broker {

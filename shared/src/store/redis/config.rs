@@ -1,5 +1,6 @@
 //! How a Redis store is reached and set up.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::{Secret, redact_url};
@@ -8,8 +9,10 @@ use crate::store::Error;
 /// The settings of a [`super::RedisStore`].
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// `redis://[user:password@]host[:port][/database]`. Never shown.
+    /// `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. Never shown.
     pub url: Secret<String>,
+    /// A file of PEM certificates to trust in place of the system's, for `rediss://`.
+    pub tls_ca: Option<PathBuf>,
     /// What all keys and channels start with; `cox` by default. Stores of different prefixes do not see each other.
     pub key_prefix: String,
     /// How many partitions a new database gets; 16 by default. Fixed at the first use.
@@ -35,6 +38,7 @@ impl RedisConfig {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: Secret::new(url.into()),
+            tls_ca: None,
             key_prefix: "cox".to_owned(),
             partitions: 16,
             retention: Duration::from_hours(7 * 24),
@@ -52,13 +56,18 @@ impl RedisConfig {
         redact_url(self.url.expose())
     }
 
+    /// Whether TLS is spoken.
+    pub(super) fn is_tls(&self) -> bool {
+        self.url.expose().starts_with("rediss://")
+    }
+
     /// Checks what can be checked without the server.
     pub(super) fn check(&self) -> Result<(), Error> {
         let refuse = |why: String| Err(Error::Unsuitable { place: self.place(), why });
         let scheme = self.url.expose().split_once("://").map(|(scheme, _)| scheme);
-        if scheme != Some("redis") {
+        if !matches!(scheme, Some("redis" | "rediss")) {
             let scheme = scheme.unwrap_or("none");
-            return refuse(format!("its URL has the scheme `{scheme}`; this build speaks redis:// over TCP alone"));
+            return refuse(format!("its URL has the scheme `{scheme}`: write redis://, or rediss:// for TLS"));
         }
         let is_prefix_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
         if self.key_prefix.is_empty() || self.key_prefix.len() > 64 || !self.key_prefix.chars().all(is_prefix_char) {
@@ -84,8 +93,8 @@ mod tests {
 
     #[test]
     fn an_unknown_scheme_and_a_bad_prefix_are_refused_with_the_remedy() {
-        let refused = RedisConfig::new("rediss://user:hunter2@host/").check().unwrap_err().to_string();
-        assert!(refused.contains("redis://") && !refused.contains("hunter2"), "{refused}");
+        let refused = RedisConfig::new("unix://user:hunter2@host/").check().unwrap_err().to_string();
+        assert!(refused.contains("rediss://") && !refused.contains("hunter2"), "{refused}");
         let config = RedisConfig { key_prefix: "{x}".into(), ..RedisConfig::new("redis://host/") };
         assert!(config.check().unwrap_err().to_string().contains("prefix"));
     }

@@ -13,7 +13,9 @@ use futures_util::future::try_join_all;
 use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, Value};
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, TlsCertificates, Value,
+};
 use tokio::time::Instant;
 
 use super::RedisConfig;
@@ -54,14 +56,11 @@ impl Link {
     /// Connects. Fails if the server cannot be reached at all.
     pub(super) async fn open(config: &RedisConfig) -> Result<Self, Error> {
         let place = config.place();
-        let client = Client::open(config.url.expose().as_str()).map_err(|_| Error::Unsuitable {
-            place: place.clone(),
-            why: "its URL cannot be read: write redis://[user:password@]host[:port][/database]".to_owned(),
-        })?;
+        let client = open_client(config)?;
         let mut shared = Vec::with_capacity(config.connections);
         for _ in 0..config.connections {
             let connecting = ConnectionManager::new_with_config(client.clone(), shared_config(config));
-            shared.push(connecting.await.map_err(|error| fault(&place, error))?);
+            shared.push(connecting.await.map_err(|error| fault_of_connecting(config, error))?);
         }
         let pool = pool(config, &client).map_err(|error| unavailable(&place, error))?;
         let shared = Shared::Server(shared);
@@ -70,13 +69,16 @@ impl Link {
 
     /// Goes over to the cluster that the server is part of: each call goes to the node that serves its slot.
     pub(super) async fn join_cluster(&mut self, config: &RedisConfig) -> Result<(), Error> {
+        let trusted = trusted(config)?;
         let connecting = async {
-            let client = ClusterClientBuilder::new([config.url.expose().as_str()])
+            let mut client = ClusterClientBuilder::new([config.url.expose().as_str()])
                 .retries(2)
                 .connection_timeout(config.connect_timeout)
-                .response_timeout(config.response_timeout)
-                .build()?;
-            client.get_async_connection().await
+                .response_timeout(config.response_timeout);
+            if let Some(trusted) = trusted {
+                client = client.certs(trusted);
+            }
+            client.build()?.get_async_connection().await
         };
         let connection = connecting.await.map_err(|error| fault(&self.place, error))?;
         self.shared = Shared::Cluster(connection);
@@ -184,6 +186,49 @@ enum Attempt {
 
 fn extract(values: Vec<Value>) -> Result<Vec<Value>, RedisError> {
     values.into_iter().map(Value::extract_error).collect()
+}
+
+fn open_client(config: &RedisConfig) -> Result<Client, Error> {
+    let url = config.url.expose().as_str();
+    let opened = match trusted(config)? {
+        Some(trusted) => Client::build_with_tls(url, trusted),
+        None => Client::open(url),
+    };
+    opened.map_err(|error| {
+        let why = if config.is_tls() && config.tls_ca.is_some() && Client::open(url).is_ok() {
+            format!("the file of COX_STORE_TLS_CA has no PEM certificate that can be read: {error}")
+        } else {
+            "its URL cannot be read: write redis://[user:password@]host[:port][/database], or rediss:// for TLS"
+                .to_owned()
+        };
+        Error::Unsuitable { place: config.place(), why }
+    })
+}
+
+/// The certificates to trust in place of the system's.
+fn trusted(config: &RedisConfig) -> Result<Option<TlsCertificates>, Error> {
+    let Some(file) = config.tls_ca.as_ref().filter(|_| config.is_tls()) else { return Ok(None) };
+    let read = std::fs::read(file).map_err(|error| Error::Unsuitable {
+        place: config.place(),
+        why: format!("the file of COX_STORE_TLS_CA, {}, cannot be read: {error}", file.display()),
+    });
+    read.map(|root_cert| Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) }))
+}
+
+/// What an error of the first connection means.
+fn fault_of_connecting(config: &RedisConfig, error: RedisError) -> Error {
+    if !config.is_tls() || error.kind() != ErrorKind::Io || error.is_connection_refusal() {
+        return fault(&config.place(), error);
+    }
+    if error.is_timeout() {
+        // A server that does not speak TLS waits for the end of a line.
+        return unavailable(&config.place(), format!("{error}; the URL says rediss: does the port speak TLS?"));
+    }
+    let why = format!(
+        "no TLS session came about ({error}): the URL says rediss, so the port must speak TLS, with a certificate for this host \
+         from an authority of the system or of COX_STORE_TLS_CA"
+    );
+    Error::Unsuitable { place: config.place(), why }
 }
 
 fn shared_config(config: &RedisConfig) -> ConnectionManagerConfig {
