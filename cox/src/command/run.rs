@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::embedded::{Embedded, Purpose};
 use crate::exit::Exit;
 use crate::failure::Failed;
+use crate::idle;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -74,6 +75,7 @@ pub(crate) async fn work_and_watch(
     let backend = context.backend_to_watch().await?;
     let (id, pools) = make(backend.store.as_ref()).await?;
     if !backend.is_embedded {
+        idle::note(context, backend.store.as_ref(), &pools).await?;
         return watch(context, &backend, &id).await;
     }
     let purpose = Purpose { pools, ends_at_once: true };

@@ -6,7 +6,7 @@ mod runaway;
 use std::path::Path;
 use std::time::Duration;
 
-use coxswain_tests::{Cox, Output, Signal, wait_for, web};
+use coxswain_tests::{Cox, Output, RedisOptions, RedisServer, Signal, wait_for, web};
 use graphs::{BRANCHES, FAILING, HALF, HELLO, REVIEW, ROUNDS, SLOW, SPENDING, STUBBORN};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -383,6 +383,20 @@ async fn who_submits_to_a_store_on_which_nobody_works_is_told_what_to_start() {
     assert_eq!(code(&desk.run("watch a").await), 0);
     let submitted = desk.run("submit hello.yaml --id b").await;
     assert!(!submitted.stderr.contains("no worker"), "{submitted:?}");
+}
+
+#[tokio::test]
+async fn who_stays_with_a_run_of_a_fleet_that_is_not_there_is_told_too() {
+    let (desk, redis) = (Desk::new(), RedisServer::start(RedisOptions::default()).await);
+    let run = Cox::program("cox").args(["run", "hello.yaml", "--id", "a"]).current_dir(desk.path());
+    let mut run = run.env("COX_STORE", redis.url()).start();
+    wait_for("words on what is missing", SOON, async || {
+        let told = run.stderr();
+        if told.contains("no worker of the pool default") { Ok(()) } else { Err(told) }
+    })
+    .await;
+    run.kill(Signal::SIGTERM);
+    assert_eq!(run.wait_exit(SOON).await.code(), Some(3), "{}", run.tails());
 }
 
 #[tokio::test]
