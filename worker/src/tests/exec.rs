@@ -225,12 +225,39 @@ async fn a_child_that_ignores_the_stop_is_killed_when_the_grace_is_over_or_by_fo
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_left_the_group_ends_with_it_at_a_stop_and_at_a_time_limit() {
+    let (bench, running) = bench();
+    let folder = tempfile::tempdir().unwrap();
+    for (place, is_warm) in [false, true].into_iter().enumerate() {
+        let shape = if is_warm { "echo '{\"ready\": true}'; read -r line;" } else { "" };
+        let leaving = |file: &std::path::Path, traps: &str| {
+            let away = format!("setsid sh -c '{traps} echo $$ > {}; while :; do sleep 0.05; done'", file.display());
+            format!("{shape} {away} & while :; do sleep 0.05; done")
+        };
+        let file = folder.path().join(format!("polite-{place}"));
+        let run = bench.begin(sh(&leaving(&file, ""), json!({"grace": "5m", "warm": is_warm}))).await;
+        let stray = pid_in(&file).await;
+        bench.stop(&run, None, false).await;
+        assert!(bench.run_ended(&run).await.stop.unwrap().is_confirmed(), "it was told to end, like the others");
+        gone(stray).await;
+
+        let file = folder.path().join(format!("stubborn-{place}"));
+        let limits = json!({"grace": "300ms", "attempt_timeout": "2s", "warm": is_warm});
+        let ended = outcome(&bench, sh(&leaving(&file, "trap \"\" TERM;"), limits)).await;
+        assert!(matches!(ended, Outcome::TimedOut { .. }), "{ended:?}");
+        gone(pid_in(&file).await).await;
+    }
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stop_is_not_confirmed_while_one_that_left_the_group_holds_the_output_open() {
     let (bench, running) = bench();
     for (shape, is_warm) in [("", false), ("echo '{\"ready\": true}'; read -r line;", true)] {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("pid");
-        let leaves = format!("setsid sh -c 'echo $$ > {}; exec sleep 30' &", file.display());
+        // Without its mark it is not found.
+        let leaves = format!("env -i setsid sh -c 'echo $$ > {}; exec sleep 30' &", file.display());
         let script = format!("trap '' TERM; {shape} {leaves} while :; do sleep 0.05; done");
         let run = bench.begin(sh(&script, json!({"grace": "100ms", "warm": is_warm}))).await;
         let runaway = pid_in(&file).await;

@@ -86,7 +86,7 @@ async fn until_ended(ctx: &Context, group: &mut Group, bad: &CancellationToken) 
 }
 
 /// Waits until the output of a group that is gone is closed. If it stays open, or if there is no time to see it, a
-/// process has left the group, and may run on.
+/// process has left the group and is not found, and may run on.
 pub(super) async fn see_closed<T>(ctx: &Context, closed: impl Future<Output = T>) {
     let doubt = Doubt(ctx);
     if tokio::time::timeout(PIPES_AFTER_END, closed).await.is_ok() {
@@ -107,13 +107,13 @@ impl Drop for Doubt<'_> {
 
 /// Tells a group to end: asks all of it, and kills what is left of it when the grace is over.
 pub(super) async fn tell_to_end(ctx: &Context, group: &mut Group) -> io::Result<ExitStatus> {
-    group.end(Signal::SIGTERM);
+    group.end(Signal::SIGTERM).await;
     tokio::select! {
         biased;
         status = group.wait_for_all() => return status,
         () = ctx.work_grace_over() => {}
     }
-    group.end(Signal::SIGKILL);
+    group.end(Signal::SIGKILL).await;
     group.wait().await
 }
 

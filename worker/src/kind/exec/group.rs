@@ -5,10 +5,11 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
+use super::mark::Mark;
 use crate::handler::Context;
 use crate::metrics::Metrics;
 
@@ -27,6 +28,8 @@ pub(super) struct Pipes {
 pub(super) struct Group {
     child: Child,
     id: Pid,
+    /// By which those are found that have left the group.
+    mark: Mark,
     reaped: bool,
     killed: bool,
     /// The attempt that it works for; none while it works for nobody.
@@ -37,7 +40,9 @@ pub(super) struct Group {
 impl Group {
     /// Starts a child.
     pub(super) fn spawn(mut command: Command, owner: Context, metrics: Metrics) -> io::Result<(Self, Pipes)> {
-        let mut child = command.spawn()?;
+        let mark = Mark::fresh();
+        let (name, value) = mark.variable();
+        let mut child = command.env(name, value).spawn()?;
         let pid = child.id().and_then(|pid| i32::try_from(pid).ok());
         let id = Pid::from_raw(pid.expect("a child that was just started has an id"));
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -46,7 +51,7 @@ impl Group {
             stdout: stdout.expect("it was started with a pipe"),
             stderr: stderr.expect("it was started with a pipe"),
         };
-        Ok((Self { child, id, reaped: false, killed: false, owner: Some(owner), metrics }, pipes))
+        Ok((Self { child, id, mark, reaped: false, killed: false, owner: Some(owner), metrics }, pipes))
     }
 
     /// Waits for the child's own end, and reaps it. Cancel safe.
@@ -62,13 +67,35 @@ impl Group {
         self.reaped
     }
 
-    /// Waits for the child's end, and until nothing of its group is left. Cancel safe.
+    /// Waits for the child's end, and until nothing is left of its group, or has left it. Cancel safe.
     pub(super) async fn wait_for_all(&mut self) -> io::Result<ExitStatus> {
         let status = self.wait().await?;
-        while !self.is_empty() {
-            tokio::time::sleep(LOOK_EVERY).await;
+        loop {
+            while !self.is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+            let mut strays = self.strays().await;
+            if strays.is_empty() {
+                return Ok(status);
+            }
+            while !strays.is_empty() {
+                tokio::time::sleep(LOOK_EVERY).await;
+                strays.retain(|stray| self.mark.is_on(*stray));
+            }
         }
-        Ok(status)
+    }
+
+    /// Sends a signal to all that the child has started, wherever it has gone. Those that have left the group get it
+    /// some milliseconds later: they are looked for among all processes.
+    pub(super) async fn signal_all(&self, signal: Signal) {
+        self.signal(signal);
+        end_strays(&self.strays().await, signal);
+    }
+
+    /// Those that have left the group.
+    async fn strays(&self) -> Vec<Pid> {
+        let (mark, group) = (self.mark.clone(), self.id);
+        tokio::task::spawn_blocking(move || mark.strays_of(group)).await.unwrap_or_default()
     }
 
     /// Sends a signal to the whole group; nobody being left is fine. A group's number is not given to another one while
@@ -81,15 +108,27 @@ impl Group {
         }
     }
 
-    /// Sends the whole group a signal that is to end it, as a rung of the ladder, and counts it.
-    pub(super) fn end(&mut self, signal: Signal) {
+    /// Sends all a signal that is to end them, as a rung of the ladder, and counts it.
+    pub(super) async fn end(&mut self, signal: Signal) {
+        self.note(signal);
+        self.signal_all(signal).await;
+    }
+
+    fn note(&mut self, signal: Signal) {
         self.killed |= signal == Signal::SIGKILL;
         self.metrics.kill(signal);
-        self.signal(signal);
     }
 
     fn is_empty(&self) -> bool {
         killpg(self.id, None) == Err(Errno::ESRCH) || has_only_dead(self.id)
+    }
+}
+
+fn end_strays(strays: &[Pid], signal: Signal) {
+    for stray in strays {
+        tracing::debug!(process = %stray, %signal, "a process that left its group is signalled");
+        // One that has ended meanwhile needs no signal.
+        let _ = kill(*stray, signal);
     }
 }
 
@@ -113,11 +152,11 @@ fn is_alive_in(stat: &str, group: Pid) -> bool {
 impl Drop for Group {
     fn drop(&mut self) {
         if !self.reaped {
-            if self.killed {
-                self.signal(Signal::SIGKILL);
-            } else {
-                self.end(Signal::SIGKILL);
+            if !self.killed {
+                self.note(Signal::SIGKILL);
             }
+            self.signal(Signal::SIGKILL);
+            end_strays(&self.mark.strays_of(self.id), Signal::SIGKILL);
             // Killed, but nobody has seen it end.
             if let Some(owner) = &self.owner {
                 owner.runs_on();

@@ -12,9 +12,10 @@
 //!   `COX_IDEMPOTENCY_KEY`, `COX_DEADLINE_MS` (what is left), `COX_DEADLINE_AT` (RFC 3339), `COX_GRACE_MS`,
 //!   `COX_STATE_<CHANNEL>`, `COX_ITEM` and `COX_ITEM_<FIELD>` (texts, numbers, true and false of up to 4 KiB).
 //!
-//! When the attempt is to end, the whole group is sent SIGTERM; when the grace is over, SIGKILL. When the child ends by
-//! itself, what is left of its group is killed. A process that leaves the group (`setsid`) escapes this: it is not
-//! waited for, and if it holds the child's output open the attempt's proof is not confirmed. If the worker itself is
+//! When the attempt is to end, the whole group is sent SIGTERM; when the grace is over, SIGKILL. So is a process that has
+//! left the group (`setsid`): it is found by a mark in its environment, `COX_PROCESS_MARK`. Only one that has no mark either
+//! escapes; if it holds the child's output open, the attempt's proof is not confirmed. When the child ends by itself, what
+//! is left of its group is killed, and one that has left it may live on: it is not waited for. If the worker itself is
 //! killed, the child is killed with it where the machine has `setpriv`; what the child has started lives on, and its
 //! writes are refused by their fence. In a container, run the worker under an init, which reaps what others leave.
 
@@ -24,6 +25,7 @@ mod group;
 mod guard;
 mod kind;
 mod lines;
+mod mark;
 mod output;
 mod tail;
 mod warm;

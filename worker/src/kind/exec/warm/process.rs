@@ -97,7 +97,7 @@ impl Process {
     /// Ends it when it has no task: tells it, and kills it if it does not end.
     pub(super) async fn end(mut self) {
         self.wire.close();
-        self.group.signal(Signal::SIGTERM);
+        self.group.signal_all(Signal::SIGTERM).await;
         let _ = tokio::time::timeout(END_GRACE, self.group.wait_for_all()).await;
         self.kill().await;
     }
@@ -139,7 +139,7 @@ impl Process {
     }
 
     async fn kill(&mut self) -> Option<ExitStatus> {
-        self.group.signal(Signal::SIGKILL);
+        self.group.signal_all(Signal::SIGKILL).await;
         self.group.wait().await.ok()
     }
 }
