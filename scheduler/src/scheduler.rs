@@ -60,10 +60,7 @@ impl Scheduler {
         sweeper.catch_up(&parts).await;
         let (dirty, due) = (Arc::new(Dirty::default()), Arc::new(Dirty::default()));
         let graphs = Arc::new(Graphs::default());
-        parts.spawn({
-            let (policing, parts) = (Arc::clone(&policing), parts.clone());
-            async move { policing.keep_fresh(parts).await }
-        });
+        parts.spawn(Arc::clone(&policing).keep_fresh(parts.clone()));
         for _ in 0..self.config.advancers {
             let advancer = Advancer {
                 config: self.config.clone(),

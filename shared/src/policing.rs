@@ -109,7 +109,7 @@ impl Policing {
     }
 
     /// Keeps what is known of the policies fresh until the tasks drain.
-    pub async fn keep_fresh(&self, tasks: Tasks) {
+    pub async fn keep_fresh(self: Arc<Self>, tasks: Tasks) {
         let mut ticks = tokio::time::interval(READ_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

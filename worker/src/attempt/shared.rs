@@ -54,7 +54,7 @@ pub(crate) struct Shared {
     pub(crate) place: WorkPlace,
     pub(crate) leases: Arc<Leases>,
     pub(crate) graphs: Graphs,
-    pub(crate) policing: Policing,
+    pub(crate) policing: Arc<Policing>,
     pub(crate) put_off: PutOff,
     pub(crate) clock: StoreClock,
     pub(crate) flusher: mpsc::Sender<Arc<Buffer>>,

@@ -131,7 +131,7 @@ impl Worker {
                 heartbeat: self.config.heartbeat,
                 stuck_max: self.config.stuck_max(),
             },
-            policing: Policing::new(Arc::clone(&self.store)),
+            policing: Arc::new(Policing::new(Arc::clone(&self.store))),
             put_off: PutOff::default(),
             store: self.store,
             metrics: self.metrics,
@@ -151,10 +151,7 @@ impl Worker {
         let services = Tasks::new();
         services.spawn(run_heartbeat(Arc::clone(&shared), self.report.clone()));
         services.spawn(run_signals(Arc::clone(&shared)));
-        services.spawn({
-            let (shared, services) = (Arc::clone(&shared), services.clone());
-            async move { shared.policing.keep_fresh(services).await }
-        });
+        services.spawn(Arc::clone(&shared.policing).keep_fresh(services.clone()));
         services.spawn(run_flusher(buffers, Arc::clone(&shared.store), shared.metrics.clone()));
         services.spawn(run_report(Arc::clone(&shared), self.config.clone(), self.report.clone(), started_at));
 
