@@ -121,8 +121,8 @@ impl Leases {
                     held.switch.give_order(&report);
                 }
                 Renewed::Lost => {
-                    tally.lost += 1;
-                    held.switch.give(EndReason::LeaseLost, false);
+                    // It stays in the table while its attempt cleans up, and every heartbeat is told the same.
+                    tally.lost += u64::from(held.switch.lose());
                 }
             }
         }
@@ -156,10 +156,8 @@ impl Leases {
     pub(crate) fn expire(&self, now: Instant, patience: Duration) -> u64 {
         let mut lost = 0;
         for held in self.table().held.values() {
-            let known = held.switch.notice().is_some_and(|notice| notice.reason == EndReason::LeaseLost);
-            if !known && now.saturating_duration_since(held.renewed) >= patience {
-                held.switch.give(EndReason::LeaseLost, false);
-                lost += 1;
+            if now.saturating_duration_since(held.renewed) >= patience {
+                lost += u64::from(held.switch.lose());
             }
         }
         lost
@@ -251,6 +249,30 @@ mod tests {
         let switch = Switch::new();
         let _hold = leases.hold(task("r1"), Fence::new(1), switch.clone(), Instant::now());
         assert_eq!(reason(&switch), Some("stop_ordered"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_lost_once_however_often_that_is_found() {
+        let leases = Arc::new(Leases::default());
+        let (hung, stopped) = (Switch::new(), Switch::new());
+        let _a = leases.hold(task("r1"), Fence::new(1), hung.clone(), Instant::now());
+        let _b = leases.hold(task("r2"), Fence::new(1), stopped.clone(), Instant::now());
+        leases.stop_run(&RunId::new("r2").unwrap(), &report());
+        let sent = Instant::now();
+        tokio::time::advance(5 * SECOND).await;
+        assert_eq!(leases.expire(Instant::now(), 4 * SECOND), 2);
+        assert_eq!((reason(&hung), reason(&stopped)), (Some("lease_lost"), Some("lease_lost")));
+        let beat = leases.renewals(5 * SECOND);
+        assert_eq!(leases.answer(beat, vec![Renewed::Lost; 2], sent).lost, 0, "its worker had noticed it before");
+        assert_eq!(leases.expire(Instant::now(), 4 * SECOND), 0);
+
+        let lost = Switch::new();
+        let _c = leases.hold(task("r3"), Fence::new(1), lost.clone(), Instant::now());
+        for expected in [1, 0] {
+            let beat = leases.renewals(5 * SECOND);
+            assert_eq!(leases.answer(beat, vec![Renewed::Lost; 3], sent).lost, expected);
+        }
+        assert!(!lost.lose(), "the attempt's own end finds it too");
     }
 
     #[tokio::test(start_paused = true)]

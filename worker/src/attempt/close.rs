@@ -239,7 +239,8 @@ impl Closing<'_> {
     }
 
     fn lost(self) -> Dealt {
-        self.shared.metrics.leases_lost.inc();
+        // A heartbeat may have found it before.
+        self.shared.metrics.leases_lost.inc_by(u64::from(self.switch.lose()));
         self.abandon()
     }
 

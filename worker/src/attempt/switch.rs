@@ -45,20 +45,17 @@ impl Switch {
 
     /// Gives a reason to end; `at_once` adds that there is no grace.
     pub(crate) fn give(&self, reason: EndReason, at_once: bool) {
-        let observed = Instant::now();
+        self.0.send_if_modified(|notice| add(notice, reason, at_once));
+    }
+
+    /// Gives the loss of the lease as a reason to end; whether that was not known before.
+    pub(crate) fn lose(&self) -> bool {
+        let mut is_news = false;
         self.0.send_if_modified(|notice| {
-            let Some(old) = notice else {
-                *notice = Some(Notice { reason, observed, since: observed, at_once });
-                return true;
-            };
-            let (is_new, is_harder) = (prevails(&reason, &old.reason), at_once && !old.at_once);
-            if is_new {
-                old.reason = reason;
-                old.observed = observed;
-            }
-            old.at_once |= at_once;
-            is_new || is_harder
+            is_news = notice.as_ref().is_none_or(|notice| notice.reason != EndReason::LeaseLost);
+            add(notice, EndReason::LeaseLost, false)
         });
+        is_news
     }
 
     /// Gives a stop order as a reason; one by force leaves no grace.
@@ -102,6 +99,22 @@ impl Switch {
             }
         }
     }
+}
+
+/// Adds a reason to a notice; whether that changes it.
+fn add(notice: &mut Option<Notice>, reason: EndReason, at_once: bool) -> bool {
+    let observed = Instant::now();
+    let Some(old) = notice else {
+        *notice = Some(Notice { reason, observed, since: observed, at_once });
+        return true;
+    };
+    let (is_new, is_harder) = (prevails(&reason, &old.reason), at_once && !old.at_once);
+    if is_new {
+        old.reason = reason;
+        old.observed = observed;
+    }
+    old.at_once |= at_once;
+    is_new || is_harder
 }
 
 #[cfg(test)]
