@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use coxswain_shared::outcome::Outcome;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::spend::{Budget, Cost, Spend};
 use coxswain_shared::stop::Cause;
@@ -160,6 +161,15 @@ async fn a_provider_that_tells_no_usage_does_not_escape_the_runs_budget() {
     running.drain().await;
 }
 
+/// A node that puts two texts into a collection, each by a request of its own.
+fn upserting(upstream: &Upstream) -> Value {
+    json!({
+        "kind": "vector_upsert", "store": "pinecone", "url": upstream.url(""),
+        "items": [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}],
+        "embed": {"model": "tiny", "base_url": upstream.url("/v1"), "batch": 1},
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upsert_that_is_stopped_has_spent_what_its_vectors_had_cost_by_then() {
     let upstream = Upstream::start(|exchange: Exchange| async move {
@@ -175,16 +185,7 @@ async fn an_upsert_that_is_stopped_has_spent_what_its_vectors_had_cost_by_then()
     .await;
     let bench = Bench::new();
     let running = start(&bench, "{tiny: {input: 1000}}");
-    let run = begin(
-        &bench,
-        json!({
-            "kind": "vector_upsert", "store": "pinecone", "url": upstream.url(""),
-            "items": [{"id": "a", "text": "x"}, {"id": "b", "text": "y"}],
-            "embed": {"model": "tiny", "base_url": upstream.url("/v1"), "batch": 1},
-        }),
-        json!({}),
-    )
-    .await;
+    let run = begin(&bench, upserting(&upstream), json!({})).await;
     wait_for(|| async {
         let asked = upstream.requests().len();
         if asked == 3 { Ok(()) } else { Err(format!("{asked} requests")) }
@@ -193,6 +194,26 @@ async fn an_upsert_that_is_stopped_has_spent_what_its_vectors_had_cost_by_then()
     bench.stop(&run, None, false).await;
     let spent = bench.run_ended(&run).await.spent;
     assert_eq!((spent.input_tokens, spent.cost.micros()), (3, 3_000));
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vectors_whose_usage_is_told_by_another_name_each_time_are_paid_for_once() {
+    let upstream = Upstream::start(|exchange: Exchange| async move {
+        let usage = match exchange.number {
+            0 => json!({"total_tokens": 9}),
+            2 => json!({"prompt_tokens": 2}),
+            _ => return exchange.json("{}").await,
+        };
+        exchange.json(&json!({"data": [{"index": 0, "embedding": [1, 2]}], "usage": usage}).to_string()).await;
+    })
+    .await;
+    let bench = Bench::new();
+    let running = start(&bench, "{tiny: {input: 1000}}");
+    let run = begin(&bench, upserting(&upstream), json!({})).await;
+    let task = bench.settled(&run).await;
+    assert!(matches!(task.outcome, Some(Outcome::Succeeded { .. })), "{task:?}");
+    assert_eq!(bench.run(&run).await.spent.input_tokens, 9);
     running.drain().await;
 }
 

@@ -147,11 +147,10 @@ impl Embedder {
             self.usage.insert(field, Value::from(before.saturating_add(told)));
         }
         // At once: what was used counts also if the rest is stopped.
-        let (input_tokens, cost) = (self.input_tokens(), self.cost().unwrap_or_default());
-        let more = Cost::from_micros(cost.micros().saturating_sub(self.spent.cost.micros()));
-        let more = Spend { input_tokens: input_tokens - self.spent.input_tokens, cost: more, ..Spend::default() };
-        self.ctx.spend(more);
-        self.spent = Spend { input_tokens, cost, ..Spend::default() };
+        let cost = self.cost().unwrap_or_default();
+        let spent = Spend { input_tokens: self.input_tokens(), cost, ..Spend::default() };
+        self.ctx.spend(spent.beyond(self.spent));
+        self.spent = spent;
     }
 
     fn input_tokens(&self) -> u64 {
