@@ -328,11 +328,10 @@ impl Walk {
             steps.insert(id.clone(), step);
         }
         let is_in_flight = |task: &TaskKey| steps.get(&task.run.id).is_some_and(|step| *step == Some(task.task.step));
-        self.leases.retain(|(task, _, _)| is_in_flight(task));
         // A run that has ended stays at its last step, and an ended step is forgotten like a past one.
-        let is_known = |task: &TaskKey| !(is_in_flight(task) && forgotten.contains(&task.run.id));
-        self.leases.retain(|(task, _, _)| is_known(task));
-        self.tasks.retain(is_known);
+        let is_forgotten = |task: &TaskKey| forgotten.contains(&task.run.id);
+        self.leases.retain(|(task, _, _)| is_in_flight(task) && !is_forgotten(task));
+        self.tasks.retain(|task| !(is_in_flight(task) && is_forgotten(task)));
     }
 
     async fn resume(&mut self, op: &Op, run: u8, answers: u8) {

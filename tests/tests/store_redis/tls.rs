@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::outcome::Outcome;
+use coxswain_shared::spend::Spend;
 use coxswain_shared::store::redis::{RedisConfig, RedisStore};
-use coxswain_shared::store::{Claimed, Error, Settled, Signal, Store, Verdict};
+use coxswain_shared::store::{Claimed, Error, Settle, Settled, Signal, Store, Verdict};
 use coxswain_tests::{RedisOptions, RedisServer, certificates, ports};
 use tempfile::TempDir;
 
@@ -61,12 +63,11 @@ async fn a_store_works_behind_tls_with_a_certificate_of_ones_own() {
     let pushed = tokio::time::timeout(Duration::from_secs(20), signals.recv()).await.expect("a push comes");
     assert_eq!(pushed.unwrap(), Signal::Ready(task.run.partition));
     let Claimed::Leased(lease) = store.claim(claim(&task)).await.unwrap() else { panic!("not leased") };
-    let outcome = coxswain_shared::outcome::Outcome::wrote(values(&[]));
-    let settle = coxswain_shared::store::Settle {
+    let settle = Settle {
         task: task.clone(),
         fence: lease.fence,
-        verdict: Verdict::Done(outcome),
-        spent: coxswain_shared::spend::Spend::default(),
+        verdict: Verdict::Done(Outcome::wrote(values(&[]))),
+        spent: Spend::default(),
     };
     assert_eq!(store.settle(settle).await.unwrap(), Settled::Accepted { step_complete: true });
     assert_eq!(store.tasks(&task.run, task.task.step, 0, 10).await.unwrap().len(), 1);

@@ -7,9 +7,10 @@ use coxswain_shared::outcome::FailureKind;
 use coxswain_shared::task::{Task, TaskState};
 use serde_json::json;
 
-use super::bench::{Bench, wait_for};
+use super::bench::Bench;
 use super::model::{
-    PING, asking, begin, chunk, config, ending, events, failure, outcome, saying, says, start, streaming, wrote,
+    PING, asking, begin, chunk, config, ending, events, failure, first_token, outcome, saying, says, start, streaming,
+    wrote,
 };
 use super::outside::hits;
 use super::upstream::{Exchange, Upstream};
@@ -79,11 +80,7 @@ async fn a_stop_ends_the_call_and_keeps_what_had_come() {
     let bench = Bench::new();
     let running = start(&bench);
     let run = begin(&bench, asking(&upstream, &json!({})), json!({})).await;
-    wait_for(|| async {
-        let told = events(&bench, &run, "token").await;
-        if told.is_empty() { Err("no token".to_owned()) } else { Ok(()) }
-    })
-    .await;
+    first_token(&bench, &run).await;
     bench.stop(&run, None, false).await;
     upstream.clients_left(1).await;
     let stopped = bench.run_ended(&run).await.stop.unwrap();

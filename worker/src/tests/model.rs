@@ -3,7 +3,7 @@
 use coxswain_shared::id::RunKey;
 use serde_json::{Value, json};
 
-use super::bench::{Bench, values};
+use super::bench::{Bench, values, wait_for};
 pub(super) use super::outside::{config, failure, outcome, start, wrote};
 use super::upstream::{Exchange, Upstream};
 
@@ -34,6 +34,14 @@ pub(super) async fn begin(bench: &Bench, node: Value, state: Value) -> RunKey {
 pub(super) async fn events(bench: &Bench, run: &RunKey, kind: &str) -> Vec<Value> {
     let events = bench.store.events(run, 0, 1_000).await.unwrap();
     events.into_iter().map(|event| event.event).filter(|event| event.kind == kind).map(|event| event.value).collect()
+}
+
+/// Waits for a run's first token.
+pub(super) async fn first_token(bench: &Bench, run: &RunKey) {
+    wait_for(|| async {
+        if events(bench, run, "token").await.is_empty() { Err("no token".to_owned()) } else { Ok(()) }
+    })
+    .await;
 }
 
 /// The body of a request.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 
 use super::bench::{Bench, Running, rust, wait_for};
-use super::model::{asking, begin, config, ending, events, failure, outcome, saying, says};
+use super::model::{asking, begin, config, ending, events, failure, first_token, outcome, saying, says};
 use super::upstream::{Exchange, Upstream};
 use crate::outside::Prices;
 use crate::{Config, NodeError, OutsideConfig, Worker};
@@ -112,10 +112,7 @@ async fn a_call_that_is_stopped_has_spent_what_the_provider_had_told() {
     let running = start(&bench, "{}");
     let fields = json!({"provider": "anthropic", "base_url": upstream.url("/"), "max_tokens": 50});
     let run = begin(&bench, asking(&upstream, &fields), json!({})).await;
-    wait_for(|| async {
-        if events(&bench, &run, "token").await.is_empty() { Err("no token".to_owned()) } else { Ok(()) }
-    })
-    .await;
+    first_token(&bench, &run).await;
     bench.stop(&run, None, false).await;
     let ended = bench.run_ended(&run).await;
     let spent = Spend { input_tokens: 25, output_tokens: 1, ..Spend::default() };
@@ -134,11 +131,7 @@ async fn a_call_that_is_stopped_has_spent_what_had_come_where_the_provider_tells
     let bench = Bench::new();
     let running = start(&bench, "{'small*': {input: 1000, output: 2000}}");
     let run = begin(&bench, asking(&upstream, &json!({})), json!({})).await;
-    wait_for(|| async {
-        let told = events(&bench, &run, "token").await;
-        if told.is_empty() { Err("no token".to_owned()) } else { Ok(()) }
-    })
-    .await;
+    first_token(&bench, &run).await;
     bench.stop(&run, None, false).await;
     let spent = bench.run_ended(&run).await.spent;
     let asked = upstream.requests()[0].split_once("\r\n\r\n").unwrap().1.len() as u64;
