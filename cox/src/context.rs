@@ -8,11 +8,13 @@ use coxswain_shared::broker;
 use coxswain_shared::config::{Mistakes, Source};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::store::{self, Store};
+use coxswain_shared::telemetry::start_logs;
 
 use crate::cli::Global;
 use crate::exit::Exit;
 use crate::failure::{Failed, whole};
 use crate::output::Output;
+use crate::settings::{self, PROGRAM, Works};
 
 /// The folder of the store where none is set, in the folder that `cox` is called in.
 const FOLDER: &str = ".cox";
@@ -31,15 +33,22 @@ pub(crate) struct Context {
 
 impl Context {
     /// A context as the flags want it.
-    pub(crate) fn new(output: Arc<Output>, flags: &Global) -> Result<Self, Failed> {
-        let source =
-            Source::from_process()?.with("COX_STORE", flags.store.clone()).with("COX_BROKER", flags.broker.clone());
+    pub(crate) fn new(output: Arc<Output>, flags: &Global) -> Self {
+        let source = Source::from_process()
+            .with_flag("COX_STORE", flags.store.clone())
+            .with_flag("COX_BROKER", flags.broker.clone());
         let is_default_store = source.get("COX_STORE").is_none();
-        Ok(Self { output, source, is_default_store, background: Tasks::new() })
+        Self { output, source, is_default_store, background: Tasks::new() }
+    }
+
+    /// Checks all settings of a process that may do the work itself, and starts its log: at `level` unless one is set.
+    pub(crate) fn start_logs(&self, works: Works, level: &str) -> Result<(), Failed> {
+        start_logs(&settings::check(&self.source_with_default("COX_LOG", level), works)?);
+        Ok(())
     }
 
     /// The settings, with another default for one of them.
-    pub(crate) fn source_with_default(&self, name: &str, default: &str) -> Source {
+    fn source_with_default(&self, name: &str, default: &str) -> Source {
         let absent = self.source.get(name).is_none();
         self.source.clone().with(name, absent.then_some(default))
     }
@@ -65,7 +74,7 @@ impl Context {
     }
 
     async fn connect(&self, source: &Source) -> Result<Backend, Failed> {
-        let backend = Backend::connect(&BackendConfig::read(source, "cox")?, &self.background).await?;
+        let backend = Backend::connect(&BackendConfig::read(source, PROGRAM)?, &self.background).await?;
         if self.is_default_store {
             hide_folder()?;
         }

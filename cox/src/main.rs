@@ -16,6 +16,7 @@ mod input;
 mod measure;
 mod output;
 mod paint;
+mod settings;
 mod view;
 
 use std::process::ExitCode;
@@ -49,7 +50,7 @@ fn run(cli: Cli) -> Exit {
 }
 
 fn act(cli: Cli, output: &Arc<Output>) -> Result<Exit, Failed> {
-    let context = Context::new(Arc::clone(output), &cli.global)?;
+    let context = Context::new(Arc::clone(output), &cli.global);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failed::bare(Exit::Internal, format!("the threads could not be started: {error}")))?;

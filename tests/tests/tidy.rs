@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::path::{Component, Path, PathBuf};
 
+use coxswain_shared::config::is_known;
+
 /// Which crate may name which in its Cargo.toml. `tests` may name all.
 const ARROWS: &[(&str, &[&str])] = &[
     ("shared", &[]),
@@ -109,6 +111,7 @@ fn the_house_is_tidy() {
         check_places(source, &mut report);
         check_registries(source, &mut report);
         check_links(source, &mut report);
+        check_variables(source, &mut report);
     }
     let mut text = String::new();
     for line in &report.0 {
@@ -262,6 +265,33 @@ fn check_links(source: &Source, report: &mut Report) {
     }
 }
 
+/// Every variable that product code, a page, a manifest or a script names is one that the programs know: it would be
+/// refused by them, or read in vain. Tests invent names.
+fn check_variables(source: &Source, report: &mut Report) {
+    let is_test = |part: Component<'_>| matches!(part.as_os_str().to_str(), Some("tests" | "tests.rs"));
+    if source.path.components().any(is_test) {
+        return;
+    }
+    let before_tests = if source.is("rs") { source.text.find("#[cfg(test)]\nmod tests {") } else { None };
+    let until = source.text[..before_tests.unwrap_or(source.text.len())].lines().count();
+    for (number, line) in source.lines().take(until) {
+        let is_name_char = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+        for (at, _) in line.match_indices(concat!("COX", "_")) {
+            let name = &line[at..][..line[at..].find(|c| !is_name_char(c)).unwrap_or(line.len() - at)];
+            // `COX_STATE_<CHANNEL>` and `COX_…` name a kind; `MY_COX_X` is another's.
+            let is_kind = name.ends_with('_') || line[..at].ends_with(is_name_char);
+            if !is_kind && !is_known(name) {
+                report.add(
+                    source,
+                    number,
+                    &format!("no program knows `{name}`"),
+                    "write a known one, or put it into shared/src/config/known.rs",
+                );
+            }
+        }
+    }
+}
+
 /// The targets of `[text](target)` and `[label]: target`, outside of inline code.
 fn link_targets(line: &str) -> Vec<&str> {
     let code_parts = line.split('`').enumerate();
@@ -319,7 +349,9 @@ fn read_all(root: &Path) -> Vec<Source> {
 fn found(path: &str, text: &str) -> Vec<String> {
     let source = Source { path: path.into(), text: text.into() };
     let mut report = Report::default();
-    for check in [check_arrows, check_pure, check_rust, check_lua, check_places, check_registries, check_links] {
+    let checks =
+        [check_arrows, check_pure, check_rust, check_lua, check_places, check_registries, check_links, check_variables];
+    for check in checks {
         check(&source, &mut report);
     }
     report.0
@@ -345,6 +377,8 @@ fn each_kind_of_violation_is_found() {
         ("Cargo.lock", "source = \"git+https://example.com/fork\"\n"),
         ("README.md", "See [this](no/such/file.md#part).\n"),
         ("README.md", "[label]: no/such/file.md\n"),
+        ("docs/operations.md", "Set `COX_SLOTZ`.\n"),
+        ("worker/src/config.rs", "//! Doc.\nconst ID: &str = \"COX_WORKER_IDD\";\n"),
     ];
     for (path, text) in cases {
         assert_eq!(found(path, text).len(), 1, "in {path}:\n{text}\nfound {:?}", found(path, text));
@@ -361,6 +395,8 @@ fn what_is_allowed_is_not_reported() {
         ("docs/store.md", concat!("See [the port](../", "shared/src/lib.rs).\n")),
         ("docs/store.md", "See [home](https://example.com/work/there), [below](#part), `[x](y)`.\n"),
         ("docs/store.md", "```\n[an example](of/a/link)\n```\n"),
+        ("docs/operations.md", "Set `COX_SLOTS`, `COX_STATE_<CHANNEL>` or `COX_…`, not `COX_BROKER_*`.\n"),
+        ("worker/src/config.rs", "//! Doc.\n#[cfg(test)]\nmod tests {\n    // COX_SLOT\n}\n"),
     ];
     for (path, text) in cases {
         assert_eq!(found(path, text), Vec::<String>::new(), "in {path}:\n{text}");

@@ -68,7 +68,7 @@ pub(crate) fn handlers(builder: Builder, rentals: Rentals) -> Builder {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let source = Source::from_process()?;
+    let source = Source::from_process();
     start_logs(&LogConfig::read(&source)?);
     let (tasks, under) = (Tasks::new(), Tasks::new());
     tasks.listen_to_signals()?;

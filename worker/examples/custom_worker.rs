@@ -74,7 +74,7 @@ pub(crate) fn handlers(builder: Builder) -> Builder {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let source = Source::from_process()?;
+    let source = Source::from_process();
     start_logs(&LogConfig::read(&source)?);
     // What the adapters need outlives the worker, so that it can still say how it ended.
     let (tasks, under) = (Tasks::new(), Tasks::new());

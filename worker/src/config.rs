@@ -138,7 +138,7 @@ impl Default for Config {
 
 impl Config {
     /// The variables it reads.
-    pub const VARIABLES: [Variable; 15] = [
+    pub const VARIABLES: [Variable; 16] = [
         ID,
         POOLS,
         SLOTS,
@@ -152,6 +152,7 @@ impl Config {
         WARM_IDLE,
         OUTSIDE_ALLOW,
         UPSTREAMS,
+        PRICES,
         SECRETS,
         SECRETS_DIR,
     ];

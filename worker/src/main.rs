@@ -2,7 +2,6 @@
 
 mod settings;
 
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,13 +10,13 @@ use clap::Parser;
 use coxswain_shared::backend::Backend;
 use coxswain_shared::config::{EXIT_USAGE, Mistakes, Source, list};
 use coxswain_shared::lifecycle::Tasks;
-use coxswain_shared::telemetry::{LogConfig, Metrics, serve, start_logs};
+use coxswain_shared::telemetry::{LogConfig, Metrics, report_fatal, report_mistakes, serve, start_logs};
 use coxswain_worker::{EXIT_STUCK, Ended, Worker};
 
 use crate::settings::Settings;
 
-/// Runs the tasks of graphs: nodes of the kinds `exec` and `set`. Any number of workers may run at once; each takes as
-/// many tasks as it has slots. `rust` nodes need a worker of your own, built with the SDK.
+/// Runs the tasks of graphs: nodes of all built-in kinds. Any number of workers may run at once; each takes as many
+/// tasks as it has slots. `rust` nodes need a worker of your own, built with the SDK.
 ///
 /// Settings come from the file that `COX_CONFIG` names, then the environment, then these flags. `--settings` lists all.
 ///
@@ -39,10 +38,10 @@ struct Flags {
     pools: Option<String>,
     /// Attempts that it runs at once
     #[arg(long, value_name = "NUMBER")]
-    slots: Option<u16>,
+    slots: Option<String>,
     /// Where /metrics, /healthz and /readyz are served
     #[arg(long, value_name = "ADDRESS")]
-    http: Option<SocketAddr>,
+    http: Option<String>,
     /// Lists every setting with its default and meaning
     #[arg(long)]
     settings: bool,
@@ -50,16 +49,25 @@ struct Flags {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Flags::parse()).await {
+    let flags = match Flags::try_parse() {
+        Ok(flags) => flags,
+        Err(error) => {
+            // Help and version are no errors. There is nobody to tell if the output is gone.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match run(flags).await {
         Ok(Ended::Drained) => ExitCode::SUCCESS,
         Ok(Ended::Stuck) => ExitCode::from(EXIT_STUCK),
         Ok(Ended::BrokerClosed) => ExitCode::FAILURE,
         Err(error) => {
-            // Settings may be mistaken before any log was set up.
-            start_logs(&LogConfig { filter: "info".to_owned(), json: false });
-            tracing::error!("{error:#}");
-            let is_usage = error.downcast_ref::<Mistakes>().is_some();
-            if is_usage { ExitCode::from(EXIT_USAGE) } else { ExitCode::FAILURE }
+            let Some(mistakes) = error.downcast_ref::<Mistakes>() else {
+                report_fatal(&format!("{error:#}"));
+                return ExitCode::FAILURE;
+            };
+            report_mistakes(mistakes);
+            ExitCode::from(EXIT_USAGE)
         }
     }
 }
@@ -69,19 +77,19 @@ async fn run(flags: Flags) -> anyhow::Result<Ended> {
         list(&Settings::variables(), &mut std::io::stdout())?;
         return Ok(Ended::Drained);
     }
-    let source = Source::from_process()?
-        .with("COX_STORE", flags.store)
-        .with("COX_BROKER", flags.broker)
-        .with("COX_POOLS", flags.pools)
-        .with("COX_SLOTS", flags.slots.map(|slots| slots.to_string()))
-        .with("COX_HTTP", flags.http.map(|address| address.to_string()));
+    let source = Source::from_process()
+        .with_flag("COX_STORE", flags.store)
+        .with_flag("COX_BROKER", flags.broker)
+        .with_flag("COX_POOLS", flags.pools)
+        .with_flag("COX_SLOTS", flags.slots)
+        .with_flag("COX_HTTP", flags.http);
+    start_logs(&LogConfig::read(&source).unwrap_or_default());
     let settings = Settings::read(&source)?;
-    start_logs(&LogConfig::read(&source)?);
 
     let (tasks, under, metrics) = (Tasks::new(), Tasks::new(), Metrics::new());
     tasks.listen_to_signals()?;
     let backend = Backend::connect(&settings.backend, &under).await?;
-    let broker = backend.broker.context("a worker of its own needs COX_BROKER=amqp://…; `cox up` runs without")?;
+    let broker = backend.broker.context("the settings were read with a broker")?;
     let worker = Worker::builder(settings.worker).build(backend.store, broker, &metrics)?;
     let address = serve(settings.http.address, metrics, worker.health(), &under).await?;
     tracing::info!(%address, worker.id = %worker.id(), version = env!("CARGO_PKG_VERSION"), "the worker runs");

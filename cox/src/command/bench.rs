@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use coxswain_shared::duration;
-use coxswain_shared::telemetry::{LogConfig, start_logs};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::fleet::Fleet;
@@ -27,6 +26,7 @@ use self::scratch::Scratch;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failed;
+use crate::settings::Works;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -97,7 +97,7 @@ impl Args {
         if self.within > WITHIN_MAX {
             return Err(Failed::usage("--within: more than an hour", "measure less at a time"));
         }
-        start_logs(&LogConfig::read(&context.source_with_default("COX_LOG", "error"))?);
+        context.start_logs(Works::Here, "error")?;
         let deaf = |error| Failed::bare(Exit::Internal, format!("signals cannot be received: {error}"));
         let mut interrupt = signal(SignalKind::interrupt()).map_err(deaf)?;
         let mut terminate = signal(SignalKind::terminate()).map_err(deaf)?;

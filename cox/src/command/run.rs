@@ -8,7 +8,7 @@ use coxswain_shared::graph::canonical::pools;
 use coxswain_shared::id::{PoolName, RunId, Step};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::store::Store;
-use coxswain_shared::telemetry::{LogConfig, Metrics, start_logs};
+use coxswain_shared::telemetry::Metrics;
 
 use super::submit::{self, NewRun};
 use crate::attach::{Attached, OnInterrupt, attach, conclude};
@@ -17,6 +17,7 @@ use crate::embedded::{Embedded, Purpose};
 use crate::exit::Exit;
 use crate::failure::Failed;
 use crate::idle;
+use crate::settings::Works;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -71,7 +72,7 @@ pub(crate) async fn work_and_watch(
     context: &Context,
     make: impl AsyncFnOnce(&dyn Store) -> Result<(RunId, BTreeSet<PoolName>), Failed>,
 ) -> Result<Exit, Failed> {
-    start_logs(&LogConfig::read(&context.source_with_default("COX_LOG", "error"))?);
+    context.start_logs(Works::Embedded, "error")?;
     let backend = context.backend_to_watch().await?;
     let (id, pools) = make(backend.store.as_ref()).await?;
     if !backend.is_embedded {

@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use coxswain_shared::lifecycle::Tasks;
-use coxswain_shared::telemetry::{LogConfig, Metrics, serve, start_logs};
+use coxswain_shared::telemetry::{Metrics, serve};
 
 use crate::context::Context;
 use crate::embedded::{Embedded, Purpose};
 use crate::exit::Exit;
 use crate::failure::Failed;
+use crate::settings::Works;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,7 +32,7 @@ pub(crate) struct Args {
 
 impl Args {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failed> {
-        start_logs(&LogConfig::read(&context.source)?);
+        context.start_logs(Works::Here, "info")?;
         let backend = context.backend().await?;
         let (tasks, pages) = (Tasks::new(), Tasks::new());
         let deaf = |error| Failed::bare(Exit::Internal, format!("signals cannot be received: {error}"));

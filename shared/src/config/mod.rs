@@ -4,10 +4,12 @@
 //! environment over it, then flags over both. All mistakes are reported at once. A process with a mistaken
 //! configuration ends with exit code [`EXIT_USAGE`].
 
+mod known;
 mod reader;
 mod secret;
 mod source;
 
+pub use known::{NAMES, is_known};
 pub use reader::{Mistake, Mistakes, Reader, Variable, check_unknown, list};
 pub use secret::{Secret, redact_url};
 pub use source::Source;

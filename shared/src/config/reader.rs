@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::known::is_known;
 use super::source::Source;
 use crate::duration;
 
@@ -35,8 +36,22 @@ impl Mistake {
 }
 
 /// All mistakes of a configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, thiserror::Error)]
 pub struct Mistakes(pub Vec<Mistake>);
+
+impl Mistakes {
+    /// Takes what was read, or notes what was mistaken in it; each mistake once.
+    pub fn note<T>(&mut self, read: Result<T, Self>) -> Option<T> {
+        read.map_err(|Self(more)| {
+            for mistake in more {
+                if !self.0.contains(&mistake) {
+                    self.0.push(mistake);
+                }
+            }
+        })
+        .ok()
+    }
+}
 
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,8 +69,8 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// A reader of this source.
-    pub const fn new(source: &'a Source) -> Self {
-        Self { source, mistakes: Vec::new() }
+    pub fn new(source: &'a Source) -> Self {
+        Self { source, mistakes: source.mistakes().to_vec() }
     }
 
     /// A text: what is set, or the default.
@@ -105,7 +120,7 @@ impl<'a> Reader<'a> {
     /// Notes a mistake unless a relation between settings holds.
     pub fn check(&mut self, holds: bool, variable: &Variable, why: impl Into<String>) {
         if !holds {
-            self.mistakes.push(Mistake::new(variable.name, why));
+            self.mistakes.push(Mistake::new(self.source.shown(variable.name), why));
         }
     }
 
@@ -123,7 +138,7 @@ impl<'a> Reader<'a> {
             None => fallback(),
             Some(Ok(value)) => value,
             Some(Err(why)) => {
-                self.mistakes.push(Mistake::new(variable.name, why));
+                self.mistakes.push(Mistake::new(self.source.shown(variable.name), why));
                 fallback()
             }
         }
@@ -140,8 +155,10 @@ pub fn list(variables: &[Variable], out: &mut impl std::io::Write) -> std::io::R
 }
 
 /// Notes every variable that is set and that nobody knows: a slip of the pen must not pass as a default.
-pub fn check_unknown(source: &Source, known: &[Variable]) -> Result<(), Mistakes> {
-    let is_known = |name: &str| name == "COX_CONFIG" || known.iter().any(|variable| variable.name == name);
+///
+/// `own` are variables of a program beside those of Coxswain's programs, which all of them accept.
+pub fn check_unknown(source: &Source, own: &[Variable]) -> Result<(), Mistakes> {
+    let is_known = |name: &str| is_known(name) || own.iter().any(|variable| variable.name == name);
     let unknown = source.names().filter(|name| !is_known(name));
     let mistakes: Vec<_> =
         unknown.map(|name| Mistake::new(name, "there is no such setting; `--settings` lists all".to_owned())).collect();
@@ -183,7 +200,18 @@ mod tests {
 
     #[test]
     fn a_variable_that_nobody_knows_is_a_mistake() {
-        let told = check_unknown(&source(&[("COX_SLOT", "1"), ("COX_SLOTS", "1")]), &[SLOTS]).unwrap_err();
-        assert_eq!(told.0.len(), 1);
+        let own = Variable { name: "COX_MINE", default: "", meaning: "…" };
+        let told = check_unknown(&source(&[("COX_SLOT", "1"), ("COX_SLOTS", "1"), ("COX_MINE", "1")]), &[own]);
+        assert_eq!(told.unwrap_err().0.len(), 1);
+    }
+
+    #[test]
+    fn a_mistake_that_several_readers_find_is_told_once() {
+        let source = Source::default().over_file("cox.yaml", "slots: []");
+        let mut all = Mistakes::default();
+        assert_eq!(all.note(Reader::new(&source).finish(1)), None);
+        assert_eq!(all.note(Reader::new(&source).finish(2)), None);
+        assert_eq!(all.note(Ok(3)), Some(3));
+        assert_eq!(all.0.len(), 1);
     }
 }

@@ -14,6 +14,12 @@ pub struct LogConfig {
     pub json: bool,
 }
 
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { filter: Self::FILTER.default.to_owned(), json: false }
+    }
+}
+
 impl LogConfig {
     const FILTER: Variable = Variable {
         name: "COX_LOG",

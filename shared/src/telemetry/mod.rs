@@ -1,9 +1,11 @@
 //! What a process shows of itself: logs, metrics, health.
 
+mod fatal;
 mod health;
 mod logs;
 mod metrics;
 
+pub use fatal::{report_fatal, report_mistakes};
 pub use health::{Health, HttpConfig, Probe, serve};
 pub use logs::{LogConfig, start_logs};
 pub use metrics::{Metrics, Registered, stop_buckets};

@@ -2,6 +2,7 @@
 
 mod graphs;
 mod runaway;
+mod settings;
 
 use std::path::Path;
 use std::time::Duration;

@@ -84,6 +84,9 @@ pub struct RabbitConfig {
 }
 
 impl RabbitConfig {
+    /// The variable that says where the broker is.
+    pub const URL_NAME: &'static str = URL.name;
+
     /// The settings that are read from the environment.
     pub const VARIABLES: [Variable; 8] =
         [URL, TLS_CA, QUEUE_PREFIX, PUBLISH_TIMEOUT, BACKOFF_MIN, BACKOFF_MAX, DELIVERY_LIMIT, QUEUE_LENGTH_MAX];
