@@ -40,7 +40,7 @@ impl Settings {
         mistakes.note(LogConfig::read(source));
         mistakes.note(crashpoint::arm(source));
         let backend = mistakes.note(BackendConfig::read(source, PROGRAM));
-        if backend.as_ref().is_some_and(|backend| backend.broker.is_none()) {
+        if source.get(RabbitConfig::URL_NAME).is_none() {
             let why = "a worker of its own needs a broker: write amqp://HOST; `cox up` runs without";
             mistakes.0.push(Mistake::new(RabbitConfig::URL_NAME, why));
         }
