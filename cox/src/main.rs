@@ -31,6 +31,9 @@ use crate::failure::Failed;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    if let Some(served) = coxswain_shared::sandbox::serve_if_asked() {
+        return served;
+    }
     match Cli::try_parse() {
         Ok(cli) => ExitCode::from(run(cli).code()),
         Err(error) => {

@@ -5,16 +5,15 @@ use std::time::Instant;
 
 use coxswain_shared::crashpoint::CrashPoint;
 use coxswain_shared::graph::Graph;
-use coxswain_shared::id::{Nonce, Partition, TaskKey};
+use coxswain_shared::id::{Nonce, Partition, RunKey, TaskKey};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::outcome::{Failure, FailureKind};
-use coxswain_shared::plan::{PlanInput, Planned, Then, plan};
+use coxswain_shared::plan::{Planned, Then};
 use coxswain_shared::policing::Policing;
 use coxswain_shared::priority::Lane;
 use coxswain_shared::run::RunStatus;
-use coxswain_shared::store::{Advance, Advanced, Error, Ready, Store, values_of_children};
+use coxswain_shared::store::{Advance, Advanced, Error, Ready, Run, Store, values_of_children};
 use coxswain_shared::task::{Dispatch, NewTask};
-use coxswain_shared::time::Clock;
 use futures_util::future::join_all;
 
 use crate::base::base;
@@ -23,6 +22,7 @@ use crate::dirty::Dirty;
 use crate::graphs::{Graphs, Missing};
 use crate::metrics::SchedulerMetrics;
 use crate::outbox::{Message, Outbox};
+use crate::planner::{Materials, Planner, Unmade};
 
 /// One of a scheduler's advancers.
 #[derive(Debug)]
@@ -31,16 +31,18 @@ pub(crate) struct Advancer {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) graphs: Arc<Graphs>,
     pub(crate) policing: Arc<Policing>,
+    pub(crate) planner: Planner,
+    pub(crate) tasks: Tasks,
     pub(crate) outbox: Outbox,
     pub(crate) metrics: SchedulerMetrics,
 }
 
 impl Advancer {
     /// Advances the runs of dirty partitions until the tasks drain.
-    pub(crate) async fn run(self, dirty: Arc<Dirty>, tasks: Tasks) {
+    pub(crate) async fn run(self: Arc<Self>, dirty: Arc<Dirty>) {
         loop {
             let partition = tokio::select! {
-                () = tasks.draining() => return,
+                () = self.tasks.draining() => return,
                 partition = dirty.take() => partition,
             };
             let taken = self.partition(partition).await;
@@ -51,7 +53,7 @@ impl Advancer {
     }
 
     /// Advances one batch of a partition's runs; returns how many there were.
-    async fn partition(&self, partition: Partition) -> usize {
+    async fn partition(self: &Arc<Self>, partition: Partition) -> usize {
         match self.store.take_ready(partition, self.config.batch, self.config.hold).await {
             Ok(batch) => {
                 let taken = batch.len();
@@ -66,23 +68,62 @@ impl Advancer {
         }
     }
 
-    /// Advances one run. A run whose plan cannot be made or written now is taken again after the hold.
-    async fn advance(&self, ready: Ready) {
+    /// Advances one run, or begins to: what is planned apart holds up no other run.
+    async fn advance(self: &Arc<Self>, ready: Ready) {
         CrashPoint::Taken.reach().await;
-        let advance = match self.plan(&ready).await {
-            Ok(advance) => advance,
-            Err(Unplanned::Store(error)) => {
+        let key = ready.run.key.clone();
+        match self.prepare(ready).await {
+            Ok(Prepared::Failed(advance)) => self.finish(*advance).await,
+            Ok(Prepared::Materials(materials)) => {
+                let started = Instant::now();
+                if let Some(made) = Planner::at_once(&materials) {
+                    self.metrics.planned(started.elapsed());
+                    return self.follow(&materials.ready.run, made).await;
+                }
+                let this = Arc::clone(self);
+                drop(self.tasks.spawn(async move { this.advance_apart(*materials).await }));
+            }
+            Err(unplanned) => self.leave(&key, &unplanned),
+        }
+    }
+
+    async fn advance_apart(&self, materials: Materials) {
+        let run = materials.ready.run.clone();
+        let started = Instant::now();
+        let made = self.planner.apart(materials, &self.tasks).await;
+        self.metrics.planned(started.elapsed());
+        self.follow(&run, made).await;
+    }
+
+    /// Writes a plan that was made, if policies let it.
+    async fn follow(&self, run: &Run, made: Result<Planned, Unmade>) {
+        match self.permit(run, made).await {
+            Ok(advance) => self.finish(advance).await,
+            Err(unplanned) => self.leave(&run.key, &unplanned),
+        }
+    }
+
+    /// Leaves a run as it is. It is taken again after the hold.
+    fn leave(&self, run: &RunKey, unplanned: &Unplanned) {
+        match unplanned {
+            Unplanned::Store(error) => {
                 self.metrics.store_failed();
-                tracing::warn!(%error, run.id = %ready.run.key.id, "a run could not be planned now");
-                return;
+                tracing::warn!(%error, run.id = %run.id, "a run could not be planned now");
             }
-            Err(Unplanned::Paused) => return self.metrics.advanced("paused"),
-            Err(Unplanned::Records(error)) => {
+            Unplanned::Paused => self.metrics.advanced("paused"),
+            Unplanned::Unmade(Unmade::Passing(why)) => {
+                self.metrics.advanced("unplanned");
+                tracing::warn!(%why, run.id = %run.id, "a run could not be planned now");
+            }
+            Unplanned::Unmade(Unmade::Records(error)) => {
                 self.metrics.advanced("unreadable");
-                tracing::error!(%error, run.id = %ready.run.key.id, "a run's records cannot be planned by this build");
-                return;
+                tracing::error!(%error, run.id = %run.id, "a run's records cannot be planned by this build");
             }
-        };
+        }
+    }
+
+    /// Writes an advance, and sends its tasks.
+    async fn finish(&self, advance: Advance) {
         let (run, messages, end) = (advance.run.clone(), messages(&advance), end(&advance.then));
         CrashPoint::Planned.reach().await;
         match self.write(advance).await {
@@ -116,8 +157,8 @@ impl Advancer {
         }
     }
 
-    /// Plans a run. A mistake in the run itself is a plan as well: its failure.
-    async fn plan(&self, ready: &Ready) -> Result<Advance, Unplanned> {
+    /// Gathers what the plan is made from. A mistake in the run itself is a plan as well: its failure.
+    async fn prepare(&self, ready: Ready) -> Result<Prepared, Unplanned> {
         let run = &ready.run;
         // Of many runs that wait for room the first one asks; nearly all begin with a step, so the others need no plan to wait.
         if ready.checkpoint.is_none() && self.policing.is_known_full(run) {
@@ -128,45 +169,34 @@ impl Advancer {
             Err(Missing::Store(error)) => return Err(error.into()),
             Err(error @ (Missing::Lost(_) | Missing::Unusable { .. })) => {
                 let failure = Failure::from_error(FailureKind::BadInput, &error);
-                return Ok(failed(run.key.clone(), run.revision, failure));
+                return Ok(Prepared::Failed(Box::new(failed(run.key.clone(), run.revision, failure))));
             }
         };
-        let base = base(self.store.as_ref(), ready).await?;
+        let base = base(self.store.as_ref(), &ready).await?;
         let children = values_of_children(self.store.as_ref(), &ready.tasks).await?;
-        let started = Instant::now();
-        let planned = plan(&PlanInput {
-            graph: &graph,
-            run: &run.key.id,
-            depth: run.parent.as_ref().map_or(0, |parent| parent.depth),
-            spec: &run.spec,
-            checkpoint: ready.checkpoint.as_ref(),
-            values: &ready.values,
-            tasks: &ready.tasks,
-            resumed: ready.resumed,
-            base: base.as_ref(),
-            children: &children,
-            now: Clock::system().now(),
-            run_deadline: run.deadline_at,
-        });
-        self.metrics.planned(started.elapsed());
-        if let Ok(Planned { then: Then::Step { .. }, .. }) = &planned
+        Ok(Prepared::Materials(Box::new(Materials { ready, graph, base, children })))
+    }
+
+    /// Asks policies whether a plan may be carried out.
+    async fn permit(&self, run: &Run, made: Result<Planned, Unmade>) -> Result<Advance, Unplanned> {
+        if let Ok(Planned { then: Then::Step { .. }, .. }) = &made
             && let Some(halt) = self.policing.may_plan(run).await?
         {
             tracing::debug!(run.id = %run.key.id, reason = %halt.reached, "a run is held up by a policy");
             return Err(Unplanned::Paused);
         }
-        Ok(match planned {
-            Ok(Planned { checkpoint, changed, then }) => Advance {
-                run: run.key.clone(),
-                expected: run.revision,
-                nonce: Nonce::fresh(),
-                checkpoint,
-                changed,
-                then,
-            },
-            Err(error) => return Err(Unplanned::Records(error)),
-        })
+        let Planned { checkpoint, changed, then } = made?;
+        let (run, expected) = (run.key.clone(), run.revision);
+        Ok(Advance { run, expected, nonce: Nonce::fresh(), checkpoint, changed, then })
     }
+}
+
+/// What there is before a plan.
+enum Prepared {
+    /// What it is made from.
+    Materials(Box<Materials>),
+    /// The run cannot be planned at all: this ends it.
+    Failed(Box<Advance>),
 }
 
 /// Why there is no plan now. The run is left as it is; its deadline holds.
@@ -176,8 +206,8 @@ enum Unplanned {
     Store(#[from] Error),
     #[error("a policy has no room for it now")]
     Paused,
-    #[error("the records do not fit")]
-    Records(#[source] coxswain_shared::plan::Error),
+    #[error("no plan could be made")]
+    Unmade(#[from] Unmade),
 }
 
 fn failed(run: coxswain_shared::id::RunKey, expected: coxswain_shared::id::Revision, failure: Failure) -> Advance {

@@ -21,6 +21,7 @@ mod graphs;
 mod metrics;
 mod outbox;
 mod overload;
+mod planner;
 mod scheduler;
 mod survey;
 mod sweep;

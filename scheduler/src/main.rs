@@ -36,8 +36,15 @@ struct Flags {
     settings: bool,
 }
 
+fn main() -> ExitCode {
+    match coxswain_shared::sandbox::serve_if_asked() {
+        Some(served) => served,
+        None => schedule(),
+    }
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn schedule() -> ExitCode {
     let flags = match Flags::try_parse() {
         Ok(flags) => flags,
         Err(error) => {

@@ -17,6 +17,7 @@ use crate::graphs::Graphs;
 use crate::metrics::SchedulerMetrics;
 use crate::outbox::Outbox;
 use crate::overload::Overseer;
+use crate::planner::Planner;
 use crate::survey::Surveyor;
 use crate::sweep::Sweeper;
 
@@ -59,18 +60,20 @@ impl Scheduler {
         };
         sweeper.catch_up(&parts).await;
         let (dirty, due) = (Arc::new(Dirty::default()), Arc::new(Dirty::default()));
-        let graphs = Arc::new(Graphs::default());
+        let (graphs, planner) = (Arc::new(Graphs::default()), Planner::default());
         parts.spawn(Arc::clone(&policing).keep_fresh(parts.clone()));
         for _ in 0..self.config.advancers {
-            let advancer = Advancer {
+            let advancer = Arc::new(Advancer {
                 config: self.config.clone(),
                 store: Arc::clone(&self.store),
                 graphs: Arc::clone(&graphs),
                 policing: Arc::clone(&policing),
+                planner: planner.clone(),
+                tasks: parts.clone(),
                 outbox: outbox.clone(),
                 metrics: self.metrics.clone(),
-            };
-            parts.spawn(advancer.run(Arc::clone(&dirty), parts.clone()));
+            });
+            parts.spawn(advancer.run(Arc::clone(&dirty)));
         }
         let surveyor = Surveyor {
             store: Arc::clone(&self.store),

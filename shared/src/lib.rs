@@ -36,5 +36,6 @@ pub mod crashpoint;
 pub mod fault;
 pub mod lifecycle;
 pub mod policing;
+pub mod sandbox;
 pub mod store;
 pub mod telemetry;

@@ -49,6 +49,8 @@ mod run;
 mod tests;
 mod waits;
 
+pub use coxswain_shared::sandbox::serve_if_asked;
+
 pub use attempt::{Event as AttemptEvent, IllegalTransition, State as AttemptState};
 pub use config::Config;
 pub use handler::{Context, Handler, IntoReply, NodeError, Policy, Reply};

@@ -47,8 +47,15 @@ struct Flags {
     settings: bool,
 }
 
+fn main() -> ExitCode {
+    match coxswain_worker::serve_if_asked() {
+        Some(served) => served,
+        None => work(),
+    }
+}
+
 #[tokio::main]
-async fn main() -> ExitCode {
+async fn work() -> ExitCode {
     let flags = match Flags::try_parse() {
         Ok(flags) => flags,
         Err(error) => {

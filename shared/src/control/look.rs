@@ -10,6 +10,7 @@ use crate::limits::PAGE_MAX;
 use crate::outcome::OutcomeKind;
 use crate::plan::{self, Incomplete};
 use crate::policing;
+use crate::sandbox::{Evaluations, Sandbox};
 use crate::store::{Run, Store, Thread, tasks_where, values_of_children};
 use crate::task::Task;
 use crate::time::Timestamp;
@@ -121,11 +122,17 @@ async fn so_far(
     }
     let children = patiently(async || values_of_children(store, &tasks).await).await?;
     let graph = graph_of(store, &run.graph_hash).await?;
-    let (tasks, children) = (tasks.as_slice(), &children);
-    let incomplete = Incomplete { graph: &graph, run: &run.key.id, checkpoint, values, tasks, children };
-    // What cannot be put together is seen task by task still.
-    let values = plan::so_far(&incomplete).ok();
-    Ok(values.map(|values| SoFar { step, succeeded, tasks: tasks.len(), values }))
+    let (run, checkpoint, values) = (run.key.id.clone(), checkpoint.clone(), values.clone());
+    let together = move || {
+        let (tasks, evaluator) = (tasks.as_slice(), &Evaluations::of_plan(Sandbox::new(), || true));
+        let (run, checkpoint, values, children) = (&run, &checkpoint, &values, &children);
+        let incomplete = Incomplete { graph: &graph, run, checkpoint, values, tasks, children, evaluator };
+        // What cannot be put together is seen task by task still.
+        let values = plan::so_far(&incomplete).ok()?;
+        Some(SoFar { step, succeeded, tasks: tasks.len(), values })
+    };
+    // Expressions may have to be evaluated anew, and block.
+    Ok(tokio::task::spawn_blocking(together).await.unwrap_or_default())
 }
 
 fn is_good(task: &Task) -> bool {

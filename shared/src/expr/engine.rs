@@ -1,4 +1,4 @@
-//! The one environment that all expressions are compiled in: what it allows and what it bounds.
+//! The environments that expressions are compiled in: what they allow and what they bound.
 //!
 //! Filters whose output can grow without relation to their input are taken out (`format`, `indent`, `batch`, `slice`,
 //! `pprint`) or bounded (`replace`), because fuel counts instructions and not bytes.
@@ -15,6 +15,9 @@ pub const EXPRESSION_BYTES_MAX: usize = 4 * 1024;
 pub const TEMPLATE_BYTES_MAX: usize = 64 * 1024;
 /// Instructions that one evaluation may take. A condition takes tens; a template that walks a list, a few per item.
 pub const EXPRESSION_FUEL: u64 = 1_000_000;
+/// Instructions that one light evaluation may take where it is asked for: some milliseconds. One that needs more is
+/// evaluated as a heavy one.
+pub(super) const LIGHT_FUEL: u64 = 50_000;
 /// Bytes of what one evaluation may give: what a task may write.
 pub const RESULT_BYTES_MAX: usize = OUTCOME_BYTES_MAX;
 
@@ -24,16 +27,22 @@ const USELESS_GLOBALS: [&str; 3] = ["debug", "namespace", "dict"];
 /// The functions that an expression may call.
 pub(super) const FUNCTIONS: [&str; 1] = ["range"];
 
-/// The environment, made once.
-pub(super) fn environment() -> &'static Environment<'static> {
+/// The environment of light evaluations, made once.
+pub(super) fn light() -> &'static Environment<'static> {
     static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
-    ENVIRONMENT.get_or_init(build)
+    ENVIRONMENT.get_or_init(|| build(LIGHT_FUEL))
 }
 
-fn build() -> Environment<'static> {
+/// The environment of all others, made once.
+pub(super) fn full() -> &'static Environment<'static> {
+    static ENVIRONMENT: OnceLock<Environment<'static>> = OnceLock::new();
+    ENVIRONMENT.get_or_init(|| build(EXPRESSION_FUEL))
+}
+
+fn build(fuel: u64) -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_fuel(Some(EXPRESSION_FUEL));
+    environment.set_fuel(Some(fuel));
     // Spans, so that an error can name the part that failed.
     environment.set_debug(true);
     environment.set_auto_escape_callback(|_| minijinja::AutoEscape::None);

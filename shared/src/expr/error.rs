@@ -1,11 +1,14 @@
 //! Why an expression or a template was refused, or failed.
 
+use std::borrow::Cow;
+
 use minijinja::ErrorKind;
+use serde::{Deserialize, Serialize};
 
 use super::scope::Absent;
 
 /// Why an expression or a template was refused, or failed. Each names the text it is about.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum Error {
     /// It is longer than any expression needs to be.
     #[error("the expression `{}` has {bytes} bytes, more than {max}: compute it in a node", shorten(.text))]
@@ -18,12 +21,32 @@ pub enum Error {
         max: usize,
     },
     /// It has more operators than are safe to nest.
-    #[error("`{}` has {operators} operators, more than {}: compute it in a node", shorten(.text), super::nesting::OPERATORS_MAX)]
+    #[error("`{}` has {operators} operators, more than {}: compute it in a node", shorten(.text), super::syntax::OPERATORS_MAX)]
     TooDeep {
         /// The expression.
         text: String,
         /// Its operators, brackets, dots and pipes.
         operators: usize,
+    },
+    /// It has more branches than are safe to nest.
+    #[error("`{}` has {branches} `elif` branches, more than {}: decide in a node", shorten(.text), super::syntax::BRANCHES_MAX)]
+    TooManyBranches {
+        /// The template.
+        text: String,
+        /// Its branches.
+        branches: usize,
+    },
+    /// It uses a filter or a test that there is not.
+    #[error("`{}` uses the {what} `{name}`, which is unknown{}", shorten(.text), hint(.near.as_deref()))]
+    Unknown {
+        /// The expression.
+        text: String,
+        /// What is unknown: `filter` or `test`.
+        what: Cow<'static, str>,
+        /// Its name.
+        name: String,
+        /// The one that was probably meant.
+        near: Option<String>,
     },
     /// It does not read as an expression.
     #[error("`{}` is not an expression: {message}{}", shorten(.text), at(*.column))]
@@ -68,7 +91,7 @@ pub enum Error {
         /// The expression.
         text: String,
         /// What is needed: `true or false`, or `a list`.
-        wanted: &'static str,
+        wanted: Cow<'static, str>,
         /// What it gave.
         found: String,
     },
@@ -80,6 +103,22 @@ pub enum Error {
         /// What cannot be held.
         what: String,
     },
+    /// It took more time or memory than any evaluation may.
+    #[error("`{}` took {bound}: compute it in a node", shorten(.text))]
+    Exceeded {
+        /// The expression.
+        text: String,
+        /// What it took: `more than 256 MiB`.
+        bound: String,
+    },
+    /// It could not be evaluated now, through no fault of its own.
+    #[error("`{}` could not be evaluated now: {why}", shorten(.text))]
+    Unavailable {
+        /// The expression.
+        text: String,
+        /// What was in the way.
+        why: String,
+    },
     /// It gave more than fits.
     #[error("`{}` gave more than {} bytes", shorten(.text), super::RESULT_BYTES_MAX)]
     TooLarge {
@@ -89,6 +128,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether it says nothing about the expression: the same evaluation may succeed later.
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+
     pub(super) fn syntax(text: &str, error: &minijinja::Error) -> Self {
         let message = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
         let column = error
@@ -128,6 +172,10 @@ impl Error {
 fn shorten(text: &str) -> String {
     const SHOWN: usize = 120;
     if text.chars().count() <= SHOWN { text.to_owned() } else { text.chars().take(SHOWN).chain(['…']).collect() }
+}
+
+fn hint(near: Option<&str>) -> String {
+    near.map(|near| format!(": did you mean `{near}`?")).unwrap_or_default()
 }
 
 fn at(column: Option<u32>) -> String {

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use minijinja::Expression;
 use serde_json::Value;
 
-use super::engine::{EXPRESSION_BYTES_MAX, environment};
+use super::engine::{self, EXPRESSION_BYTES_MAX};
+use super::evaluator::Form;
 use super::json::{Refusal, from_engine};
-use super::{Error, Scope, names, nesting};
+use super::weigh::{self, Bounds, Weight};
+use super::{Error, Scope, known, names, syntax};
 
 /// What a condition needs.
 pub(super) const TRUTH: &str = "true or false";
@@ -22,6 +24,12 @@ struct Compiled {
     text: String,
     words: BTreeSet<String>,
     names: BTreeSet<String>,
+    light: Option<Light>,
+}
+
+/// What is compiled of a light expression. A heavy one is not compiled before it is evaluated, since that folds its constants.
+struct Light {
+    bounds: Bounds,
     expression: Expression<'static, 'static>,
 }
 
@@ -33,15 +41,21 @@ impl Program {
             let shown = text.chars().take(200).collect();
             return Err(Error::TooLong { text: shown, bytes: text.len(), max: EXPRESSION_BYTES_MAX });
         }
-        let operators = nesting::in_expression(&text);
-        if operators > nesting::OPERATORS_MAX {
-            return Err(Error::TooDeep { text, operators });
-        }
-        let expression =
-            environment().compile_expression_owned(text.clone()).map_err(|error| Error::syntax(&text, &error))?;
+        let tree = syntax::expression(&text)?;
+        let uses = names::of_expression(&tree);
+        known::check(&text, &uses)?;
+        let names = uses.names();
+        let weight = weigh::expression(&tree);
+        drop(tree);
+        let light = match weight {
+            Weight::Light(bounds) => {
+                let expression = engine::light().compile_expression_owned(text.clone());
+                Some(Light { bounds, expression: expression.map_err(|error| Error::syntax(&text, &error))? })
+            }
+            Weight::Heavy => None,
+        };
         let words = names::words(&text).into_iter().map(ToOwned::to_owned).collect();
-        let names = names::free(&text);
-        Ok(Self(Arc::new(Compiled { text, words, names, expression })))
+        Ok(Self(Arc::new(Compiled { text, words, names, light })))
     }
 
     /// The expression as it was written.
@@ -54,12 +68,32 @@ impl Program {
         self.0.names.iter().map(String::as_str)
     }
 
-    /// Gives its value.
-    pub fn eval(&self, scope: &Scope) -> Result<Value, Error> {
+    /// Gives its value. What is light is evaluated here, everything else by the scope's evaluator.
+    pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, Error> {
+        let Compiled { text, words, light, .. } = &*self.0;
+        let read = scope.measure(words);
+        if let Some(light) = light.as_ref().filter(|light| light.bounds.hold(scope, text, read)) {
+            scope.evaluator().light(text, read)?;
+            match self.evaluate(&light.expression, scope) {
+                Err(Error::OutOfFuel { .. }) => {}
+                done => return done,
+            }
+        }
+        scope.evaluator().heavy(&scope.evaluation(Form::Expression, text, words))
+    }
+
+    /// Gives its value, whatever that takes.
+    pub(super) fn eval_fully(&self, scope: &Scope<'_>) -> Result<Value, Error> {
+        let text = &self.0.text;
+        let expression = engine::full().compile_expression(text).map_err(|error| Error::syntax(text, &error))?;
+        self.evaluate(&expression, scope)
+    }
+
+    fn evaluate(&self, expression: &Expression<'_, '_>, scope: &Scope<'_>) -> Result<Value, Error> {
         let text = &self.0.text;
         let absent = scope.absent(&self.0.names);
         let context = scope.engine_context(&self.0.words);
-        let value = self.0.expression.eval(context).map_err(|error| Error::runtime(text, &absent, &error))?;
+        let value = expression.eval(context).map_err(|error| Error::runtime(text, &absent, &error))?;
         from_engine(&value).map_err(|refusal| match refusal {
             Refusal::Undefined(path) if path.is_empty() => Error::undefined(text, &absent, None),
             Refusal::Undefined(path) => {
@@ -72,7 +106,7 @@ impl Program {
     }
 
     /// Gives its truth. Anything but `true` and `false` is an error: a text such as `"no"` would count as true.
-    pub fn eval_bool(&self, scope: &Scope) -> Result<bool, Error> {
+    pub fn eval_bool(&self, scope: &Scope<'_>) -> Result<bool, Error> {
         match self.eval(scope)? {
             Value::Bool(truth) => Ok(truth),
             other => Err(self.wrong_type(TRUTH, &other)),
@@ -80,15 +114,21 @@ impl Program {
     }
 
     /// Gives its list. Anything but a list is an error.
-    pub fn eval_list(&self, scope: &Scope) -> Result<Vec<Value>, Error> {
+    pub fn eval_list(&self, scope: &Scope<'_>) -> Result<Vec<Value>, Error> {
         match self.eval(scope)? {
             Value::Array(list) => Ok(list),
             other => Err(self.wrong_type("a list", &other)),
         }
     }
 
+    /// Whether it is bounded by what it reads.
+    #[cfg(test)]
+    pub(super) fn is_light(&self) -> bool {
+        self.0.light.is_some()
+    }
+
     fn wrong_type(&self, wanted: &'static str, value: &Value) -> Error {
-        Error::WrongType { text: self.0.text.clone(), wanted, found: describe(value) }
+        Error::WrongType { text: self.0.text.clone(), wanted: wanted.into(), found: describe(value) }
     }
 }
 

@@ -6,9 +6,12 @@ use std::io;
 use std::sync::Arc;
 
 use minijinja::{Environment, ErrorKind};
+use serde_json::Value;
 
-use super::engine::{FUNCTIONS, RESULT_BYTES_MAX, TEMPLATE_BYTES_MAX, environment};
-use super::{Error, Scope, names, nesting};
+use super::engine::{self, RESULT_BYTES_MAX, TEMPLATE_BYTES_MAX};
+use super::evaluator::Form;
+use super::weigh::{self, Bounds, Weight};
+use super::{Error, Scope, known, names, syntax};
 
 const NAME: &str = "template";
 
@@ -20,6 +23,12 @@ struct Compiled {
     text: String,
     words: BTreeSet<String>,
     names: BTreeSet<String>,
+    light: Option<Light>,
+}
+
+/// What is compiled of a light template. A heavy one is not compiled before it is filled in, since that folds its constants.
+struct Light {
+    bounds: Bounds,
     environment: Environment<'static>,
 }
 
@@ -31,17 +40,18 @@ impl Template {
             let shown = text.chars().take(200).collect();
             return Err(Error::TooLong { text: shown, bytes: text.len(), max: TEMPLATE_BYTES_MAX });
         }
-        let operators = nesting::in_template(&text);
-        if operators > nesting::OPERATORS_MAX {
-            return Err(Error::TooDeep { text, operators });
-        }
-        let mut environment = environment().clone();
-        environment.add_template_owned(NAME, text.clone()).map_err(|error| Error::syntax(&text, &error))?;
-        let names =
-            environment.get_template(NAME).map_err(|error| Error::syntax(&text, &error))?.undeclared_variables(false);
-        let names = names.into_iter().filter(|name| !FUNCTIONS.contains(&name.as_str())).collect();
+        let tree = syntax::template(&text)?;
+        let uses = names::of_template(&tree);
+        known::check(&text, &uses)?;
+        let names = uses.names();
+        let weight = weigh::template(&tree);
+        drop(tree);
+        let light = match weight {
+            Weight::Light(bounds) => Some(Light { bounds, environment: holding(&text, engine::light())? }),
+            Weight::Heavy => None,
+        };
         let words = names::words(&text).into_iter().map(ToOwned::to_owned).collect();
-        Ok(Self(Arc::new(Compiled { text, words, names, environment })))
+        Ok(Self(Arc::new(Compiled { text, words, names, light })))
     }
 
     /// The template as it was written.
@@ -49,15 +59,37 @@ impl Template {
         &self.0.text
     }
 
-    /// The names it reads, sorted. One that is only sliced (`x[1:2]`) may be missing.
+    /// The names it reads, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.names.iter().map(String::as_str)
     }
 
-    /// Gives the text with its expressions filled in.
-    pub fn render(&self, scope: &Scope) -> Result<String, Error> {
+    /// Gives the text with its expressions filled in. What is light is filled in here, everything else by the scope's
+    /// evaluator.
+    pub fn render(&self, scope: &Scope<'_>) -> Result<String, Error> {
+        let Compiled { text, words, light, .. } = &*self.0;
+        let read = scope.measure(words);
+        if let Some(light) = light.as_ref().filter(|light| light.bounds.hold(scope, text, read)) {
+            scope.evaluator().light(text, read)?;
+            match self.fill(&light.environment, scope) {
+                Err(Error::OutOfFuel { .. }) => {}
+                done => return done,
+            }
+        }
+        match scope.evaluator().heavy(&scope.evaluation(Form::Template, text, words))? {
+            Value::String(filled) => Ok(filled),
+            other => Err(Error::WrongType { text: text.clone(), wanted: "a text".into(), found: other.to_string() }),
+        }
+    }
+
+    /// Gives the text with its expressions filled in, whatever that takes.
+    pub(super) fn render_fully(&self, scope: &Scope<'_>) -> Result<String, Error> {
+        self.fill(&holding(&self.0.text, engine::full())?, scope)
+    }
+
+    fn fill(&self, environment: &Environment<'static>, scope: &Scope<'_>) -> Result<String, Error> {
         let text = &self.0.text;
-        let template = self.0.environment.get_template(NAME).map_err(|error| Error::syntax(text, &error))?;
+        let template = environment.get_template(NAME).map_err(|error| Error::syntax(text, &error))?;
         let context = scope.engine_context(&self.0.words);
         let mut output = Bounded { bytes: Vec::new(), overflowed: false };
         match template.render_captured_to(context, &mut output) {
@@ -68,6 +100,19 @@ impl Template {
             Err(error) => Err(Error::runtime(text, &scope.absent(&self.0.names), &error)),
         }
     }
+
+    /// Whether it is bounded by what it reads.
+    #[cfg(test)]
+    pub(super) fn is_light(&self) -> bool {
+        self.0.light.is_some()
+    }
+}
+
+/// An environment that holds a template.
+fn holding(text: &str, environment: &Environment<'static>) -> Result<Environment<'static>, Error> {
+    let mut environment = environment.clone();
+    environment.add_template_owned(NAME, text.to_owned()).map_err(|error| Error::syntax(text, &error))?;
+    Ok(environment)
 }
 
 impl fmt::Debug for Template {

@@ -365,7 +365,7 @@ mod tests {
         let state = BTreeMap::from([(ChannelName::new("q").unwrap(), Value::from("${env:KEY} <secret .0>"))]);
         let text = Text("k=${env:KEY} q={{ q }}".to_owned()).compile("0123").unwrap();
         let reveal = |reference: &Reference| Ok::<_, expr::Error>(format!("[{reference}]"));
-        let filled = text.fill(&Scope::of(&state), reveal).unwrap();
+        let filled = text.fill(&Scope::of(&state, &expr::Here), reveal).unwrap();
         assert_eq!(filled, "k=[${env:KEY}] q=${env:KEY} <secret .0>");
     }
 
@@ -374,7 +374,7 @@ mod tests {
         let state = BTreeMap::from([(ChannelName::new("n").unwrap(), Value::from(3))]);
         let fill = |text: &str| {
             let compiled = Text(text.to_owned()).compile_value("").unwrap();
-            compiled.fill(&Scope::of(&state), |_| Ok::<_, expr::Error>(String::new())).unwrap()
+            compiled.fill(&Scope::of(&state, &expr::Here), |_| Ok::<_, expr::Error>(String::new())).unwrap()
         };
         assert_eq!(fill(" {{ n + 1 }} "), 4);
         assert_eq!(fill("{{ n }}{{ n }}"), "33");

@@ -74,7 +74,7 @@ pub(super) fn output(input: &PlanInput<'_>, task: &TaskId, child: &RunId) -> Res
         Failure::new(FailureKind::Child, format!("the state of its child run `{child}` is not there"))
     })?;
     let result = match &graph.output {
-        Some(expressions) => evaluate(expressions, &Scope::of(values), "output")?,
+        Some(expressions) => evaluate(expressions, &Scope::of(values, input.evaluator), "output")?,
         None if node.into.is_some() => values.clone(),
         None => same_named(input.graph, None, values),
     };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::decide::{Pause, follow, step_after};
 use super::dispatch::Carried;
-use super::edges::{self, Arrivals};
+use super::edges::{self, Arrivals, Asked};
 use super::error::Error;
 use super::fan_out;
 use super::input::PlanInput;
@@ -69,7 +69,7 @@ fn complete(
     let mut changed = state::update(&input.graph.state, input.run, input.values, &writes)?;
     let mut values = input.values.clone();
     values.extend(changed.clone());
-    let next = edges::from_arrivals(input.graph, &values, &before.joins, arrivals(&judged))?;
+    let next = edges::from_arrivals(&Asked::of(input, &values), &before.joins, arrivals(&judged))?;
     values.extend(next.emptied.clone());
     changed.extend(next.emptied.clone());
     let mut versions = before.versions.clone();

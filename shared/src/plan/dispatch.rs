@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::child;
-use super::edges;
+use super::edges::{self, Asked};
 use super::fan_out;
 use super::input::{Base, PlanInput};
 use crate::checkpoint::{Due, Values};
-use crate::expr::{Program, Scope};
-use crate::graph::{Graph, InterruptNode, Node, NodeKind, OnFailure, SetNode, canonical};
+use crate::expr::{Evaluator, Program, Scope};
+use crate::graph::{InterruptNode, Node, NodeKind, OnFailure, SetNode, canonical};
 use crate::id::{ChannelName, GraphHash, NodeName, Step, TaskId};
 use crate::limits::FAN_OUT_MAX;
 use crate::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
@@ -34,7 +34,7 @@ pub(super) struct Carried(BTreeMap<(NodeName, u32), (Option<Value>, Outcome)>);
 
 impl Carried {
     /// The outcomes that need not be done again, each with the item it was made from.
-    pub(super) fn of(graph: &Graph, base: &Base) -> Self {
+    pub(super) fn of(input: &PlanInput<'_>, base: &Base) -> Self {
         let succeeded: BTreeMap<_, _> = base
             .settled
             .iter()
@@ -46,7 +46,7 @@ impl Carried {
             return Self::default();
         }
         // What cannot be listed on the old values is done again.
-        let visits = visits(graph, &base.checkpoint.next, &base.values).unwrap_or_default();
+        let visits = visits(&Asked::of(input, &base.values), &base.checkpoint.next).unwrap_or_default();
         let carried = visits.into_iter().filter_map(|Visit { node, number, item, .. }| {
             let place = (node, number);
             let outcome = succeeded.get(&place)?.clone();
@@ -71,7 +71,7 @@ pub(super) fn tasks(
     carried: &Carried,
 ) -> Result<(Vec<NewTask>, Vec<Group>), Failure> {
     let mut maker = Maker { input, step, values, reads: BTreeMap::new(), hashes: BTreeMap::new() };
-    let visits = visits(input.graph, due, values)?;
+    let visits = visits(&Asked::of(input, values), due)?;
     let spans = fan_out::spans(input.graph, &visits);
     let make = |visit: Visit| {
         let done = carried.outcome(&visit);
@@ -83,7 +83,7 @@ pub(super) fn tasks(
 }
 
 /// Every visit, by node, then number: a plain visit first, then the items of each `for_each` edge in the order of the edges.
-pub(super) fn visits(graph: &Graph, due: &[Due], values: &Values) -> Result<Vec<Visit>, Failure> {
+pub(super) fn visits(asked: &Asked<'_>, due: &[Due]) -> Result<Vec<Visit>, Failure> {
     let mut by_node: BTreeMap<&NodeName, (bool, BTreeSet<usize>)> = BTreeMap::new();
     for due in due {
         let (plain, for_each) = by_node.entry(&due.node).or_default();
@@ -94,7 +94,8 @@ pub(super) fn visits(graph: &Graph, due: &[Due], values: &Values) -> Result<Vec<
     for (node, (plain, for_each)) in by_node {
         let mut items: Vec<(Option<Value>, Option<usize>)> = plain.then_some((None, None)).into_iter().collect();
         for place in for_each {
-            let list = edges::list(edges::fan_out(graph, place, node)?, values)?;
+            let list =
+                edges::list(edges::fan_out(asked.graph, place, node)?, &Scope::of(asked.values, asked.evaluator))?;
             items.extend(list.into_iter().map(|item| (Some(item), Some(place))));
             check_width(visits.len() + items.len(), node)?;
         }
@@ -155,7 +156,7 @@ impl Maker<'_> {
     }
 
     fn dispatch(&mut self, id: &TaskId, node: &Node, item: Option<&Value>) -> Result<Dispatch, Failure> {
-        let scope = scope(self.values, id, item);
+        let scope = scope(self.values, self.input.evaluator, id, item);
         match &node.kind {
             NodeKind::Rust(_)
             | NodeKind::Exec(_)
@@ -204,8 +205,8 @@ impl Maker<'_> {
 }
 
 /// The names that a task's expressions can use.
-fn scope<'a>(values: &'a Values, id: &TaskId, item: Option<&'a Value>) -> Scope<'a> {
-    let scope = Scope::of(values);
+fn scope<'a>(values: &'a Values, evaluator: &'a dyn Evaluator, id: &TaskId, item: Option<&'a Value>) -> Scope<'a> {
+    let scope = Scope::of(values, evaluator);
     match item {
         Some(item) => scope.with_item(item, usize::try_from(id.item).unwrap_or(usize::MAX)),
         None => scope,

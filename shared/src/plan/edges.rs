@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::input::PlanInput;
 use crate::checkpoint::{Checkpoint, Due, Values};
 use crate::closest::closest;
-use crate::expr::{self, Program, Scope};
+use crate::expr::{self, Evaluator, Program, Scope};
 use crate::graph::{Condition, END, Edge, EdgeTarget, Expression, Graph, Reducer, START};
 use crate::id::{ChannelName, NodeName};
 use crate::outcome::{Failure, FailureKind};
@@ -36,9 +37,24 @@ pub(super) struct Arrivals {
     pub(super) due: BTreeSet<NodeName>,
 }
 
+/// What the edges are asked on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) graph: &'a Graph,
+    pub(super) values: &'a Values,
+    pub(super) evaluator: &'a dyn Evaluator,
+}
+
+impl<'a> Asked<'a> {
+    /// These values, in the graph of a plan.
+    pub(super) const fn of(input: &PlanInput<'a>, values: &'a Values) -> Self {
+        Self { graph: input.graph, values, evaluator: input.evaluator }
+    }
+}
+
 /// From START.
-pub(super) fn from_start(graph: &Graph, values: &Values) -> Result<Next, Failure> {
-    let mut walk = Walk::new(graph, values, BTreeMap::new());
+pub(super) fn from_start(asked: &Asked<'_>) -> Result<Next, Failure> {
+    let mut walk = Walk::new(asked, BTreeMap::new());
     let start = walk.offered(&BTreeSet::new(), true);
     let passed = walk.take_all(&start)?;
     walk.run(BTreeSet::new(), passed)
@@ -46,12 +62,11 @@ pub(super) fn from_start(graph: &Graph, values: &Values) -> Result<Next, Failure
 
 /// From the nodes that have run.
 pub(super) fn from_arrivals(
-    graph: &Graph,
-    values: &Values,
+    asked: &Asked<'_>,
     joins: &BTreeMap<usize, BTreeSet<NodeName>>,
     arrivals: Arrivals,
 ) -> Result<Next, Failure> {
-    let mut walk = Walk::new(graph, values, joins.clone());
+    let mut walk = Walk::new(asked, joins.clone());
     for node in &arrivals.due {
         walk.visit(node)?;
     }
@@ -61,15 +76,15 @@ pub(super) fn from_arrivals(
 }
 
 /// What another run's checkpoint had due, on values that may have been changed since, in a graph that may have too.
-pub(super) fn from_checkpoint(graph: &Graph, values: &Values, checkpoint: &Checkpoint) -> Result<Next, Failure> {
-    let mut walk = Walk::new(graph, values, checkpoint.joins.clone());
+pub(super) fn from_checkpoint(asked: &Asked<'_>, checkpoint: &Checkpoint) -> Result<Next, Failure> {
+    let mut walk = Walk::new(asked, checkpoint.joins.clone());
     let mut passed = BTreeSet::new();
     for due in &checkpoint.next {
         if due.for_each.is_empty() {
             walk.visit(&due.node)?;
         }
         for place in &due.for_each {
-            fan_out(graph, *place, &due.node)?;
+            fan_out(asked.graph, *place, &due.node)?;
             passed.extend(walk.take(*place)?);
         }
     }
@@ -96,9 +111,9 @@ pub(super) fn fan_out<'a>(
 }
 
 /// The list of a `for_each` edge.
-pub(super) fn list((edge, expression): (&Edge, &Expression), values: &Values) -> Result<Vec<Value>, Failure> {
+pub(super) fn list((edge, expression): (&Edge, &Expression), scope: &Scope<'_>) -> Result<Vec<Value>, Failure> {
     Program::compile(expression.0.as_str())
-        .and_then(|program| program.eval_list(&Scope::of(values)))
+        .and_then(|program| program.eval_list(scope))
         .map_err(|source| expression_failure(format!("the `for_each` of {} failed", name(edge)), source))
 }
 
@@ -144,6 +159,7 @@ struct Ways {
 
 struct Walk<'a> {
     graph: &'a Graph,
+    evaluator: &'a dyn Evaluator,
     values: Cow<'a, Values>,
     joins: BTreeMap<usize, BTreeSet<NodeName>>,
     due: BTreeMap<NodeName, Ways>,
@@ -155,13 +171,22 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     /// Joins that the graph does not have (any more) are forgotten.
-    fn new(graph: &'a Graph, values: &'a Values, mut joins: BTreeMap<usize, BTreeSet<NodeName>>) -> Self {
+    fn new(asked: &Asked<'a>, mut joins: BTreeMap<usize, BTreeSet<NodeName>>) -> Self {
+        let Asked { graph, values, evaluator } = *asked;
         joins.retain(|place, arrived| {
             let edge = graph.edges.get(*place).filter(|edge| origins(edge).len() > 1);
             edge.is_some_and(|edge| arrived.iter().all(|node| edge.from.contains(node)))
         });
         let values = Cow::Borrowed(values);
-        Self { graph, values, joins, due: BTreeMap::new(), to_empty: BTreeSet::new(), emptied: Values::new() }
+        Self {
+            graph,
+            evaluator,
+            values,
+            joins,
+            due: BTreeMap::new(),
+            to_empty: BTreeSet::new(),
+            emptied: Values::new(),
+        }
     }
 
     /// Follows the nodes that were passed over, round by round, until none is left.
@@ -191,7 +216,7 @@ impl<'a> Walk<'a> {
         for (node, mut ways) in std::mem::take(&mut self.due) {
             for place in std::mem::take(&mut ways.for_each) {
                 let fan_out = fan_out(self.graph, place, &node)?;
-                if list(fan_out, &self.values)?.is_empty() {
+                if list(fan_out, &self.scope())?.is_empty() {
                     self.leave_empty(fan_out.0);
                 } else {
                     ways.for_each.insert(place);
@@ -204,6 +229,10 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(passed)
+    }
+
+    fn scope(&self) -> Scope<'_> {
+        Scope::of(&self.values, self.evaluator)
     }
 
     /// Notes that a fan-out has no items, and so no results.
@@ -287,7 +316,7 @@ impl<'a> Walk<'a> {
 
     fn holds(&self, edge: &Edge, condition: &Expression) -> Result<bool, Failure> {
         Program::compile(condition.0.as_str())
-            .and_then(|program| program.eval_bool(&Scope::of(&self.values)))
+            .and_then(|program| program.eval_bool(&self.scope()))
             .map_err(|source| expression_failure(format!("the condition of {} failed", name(edge)), source))
     }
 
@@ -297,7 +326,7 @@ impl<'a> Walk<'a> {
         let EdgeTarget::Node(node) = &edge.to else { return Ok(None) };
         let Some(expression) = &edge.for_each else { return self.visit(node).map(|()| None) };
         let node = self.known(node)?;
-        if list((edge, expression), &self.values)?.is_empty() {
+        if list((edge, expression), &self.scope())?.is_empty() {
             self.leave_empty(edge);
             return Ok(Some(node));
         }

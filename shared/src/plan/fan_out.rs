@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::dispatch::{Visit, visits};
+use super::edges::Asked;
 use super::input::PlanInput;
 use super::judge::{Judged, judge, resolve, went_badly, without_writes};
 use crate::checkpoint::Checkpoint;
@@ -129,7 +130,7 @@ pub(super) fn judge_all<'a>(
     if !before.next.iter().flat_map(|due| &due.for_each).any(has_rules) {
         return settled.iter().map(|(task, outcome)| judge(input, task, outcome)).collect();
     }
-    let spans = spans(input.graph, &visits(input.graph, &before.next, input.values)?);
+    let spans = spans(input.graph, &visits(&Asked::of(input, input.values), &before.next)?);
     let is_in = |span: &Span<'_>, task: &Task| span.has(&task.id.node, task.id.item);
     let mut judged = Vec::new();
     for (task, outcome) in settled.iter().filter(|(task, _)| !spans.iter().any(|span| is_in(span, task))) {

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::decide::{Pause, follow};
 use super::dispatch::Carried;
-use super::edges::{self, Next};
+use super::edges::{self, Asked, Next};
 use super::input::{Base, PlanInput};
 use super::then::Planned;
 use crate::checkpoint::{CHECKPOINT_FORMAT, Checkpoint, Source, Values};
@@ -62,7 +62,7 @@ fn fresh(input: &PlanInput<'_>) -> Result<Beginning, Failure> {
     if let Some(base) = input.base {
         answer_abandoned(input, base, &mut values)?;
     }
-    let next = edges::from_start(input.graph, &values)?;
+    let next = edges::from_start(&Asked::of(input, &values))?;
     Ok(Beginning { source: Source::Input, values, next, carried: Carried::default(), pause: Pause::AsAsked })
 }
 
@@ -92,9 +92,9 @@ fn resumed(input: &PlanInput<'_>, update: &Values) -> Result<Beginning, Failure>
     let mut values = state::initial(&input.graph.state);
     values.extend(declared(input, Some(base)));
     state::replace(&input.graph.state, &mut values, update, &origin("update"))?;
-    let next = edges::from_checkpoint(input.graph, &values, &base.checkpoint)?;
+    let next = edges::from_checkpoint(&Asked::of(input, &values), &base.checkpoint)?;
     let source = Source::Resumed { run: base.run.clone(), step: base.checkpoint.step };
-    Ok(Beginning { source, values, next, carried: Carried::of(input.graph, base), pause: Pause::Never })
+    Ok(Beginning { source, values, next, carried: Carried::of(input, base), pause: Pause::Never })
 }
 
 fn declared<'a>(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoint::{Checkpoint, Values};
+use crate::expr::Evaluator;
 use crate::graph::Graph;
 use crate::id::{RunId, TaskId};
 use crate::submission::RunSpec;
@@ -38,6 +39,8 @@ pub struct PlanInput<'a> {
     pub now: Timestamp,
     /// When the run's time is up.
     pub run_deadline: Option<Timestamp>,
+    /// Who evaluates heavy expressions. What it gives depends on the expression and its values alone.
+    pub evaluator: &'a dyn Evaluator,
 }
 
 /// The checkpoint of another run that this one goes on from.

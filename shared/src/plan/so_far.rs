@@ -8,6 +8,7 @@ use super::fan_out;
 use super::input::PlanInput;
 use super::judge::{Judged, judge};
 use crate::checkpoint::{Checkpoint, Values};
+use crate::expr::Evaluator;
 use crate::graph::Graph;
 use crate::id::{RunId, TaskId};
 use crate::outcome::{Failure, Outcome};
@@ -31,6 +32,8 @@ pub struct Incomplete<'a> {
     pub tasks: &'a [Task],
     /// The final values of the child runs that have ended well, by their tasks.
     pub children: &'a BTreeMap<TaskId, Values>,
+    /// Who evaluates heavy expressions.
+    pub evaluator: &'a dyn Evaluator,
 }
 
 /// The channels that it would change as things stand, with their values then: by the tasks that have succeeded, as if the
@@ -60,6 +63,7 @@ fn changed(step: &Incomplete<'_>, tasks: &[Task], spans: bool) -> Result<Values,
         children: step.children,
         now: Timestamp::from_millis(0),
         run_deadline: None,
+        evaluator: step.evaluator,
     };
     let mut settled: Vec<_> = tasks.iter().filter_map(|task| Some((task, task.outcome.as_ref()?))).collect();
     settled.sort_by(|(one, _), (other, _)| one.id.cmp(&other.id));

@@ -21,7 +21,7 @@ pub struct Planned {
 
 impl Planned {
     /// A plan that leaves the last checkpoint as it is.
-    pub(super) const fn only(then: Then) -> Self {
+    pub const fn only(then: Then) -> Self {
         Self { checkpoint: None, changed: Values::new(), then }
     }
 }

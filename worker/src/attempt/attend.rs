@@ -10,6 +10,7 @@ use coxswain_shared::id::{NodeName, TaskKey};
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind};
 use coxswain_shared::policing::Halt;
+use coxswain_shared::sandbox::Evaluations;
 use coxswain_shared::stop::EndReason;
 use coxswain_shared::store::Lease;
 use tokio::time::Instant;
@@ -121,7 +122,12 @@ async fn attempt(shared: &Arc<Shared>, task: &TaskKey, lease: &Lease, (switch, m
     let permit = may_begin(shared, task, lease, switch).await;
     let limits_cost = lease.limits_cost || matches!(permit, Ok(true));
     let assignment = assign(&shared.clock, task.clone(), Lease { limits_cost, ..lease.clone() }, graph);
-    let ctx = Context::new(assignment, switch.clone(), meter, events);
+    let is_wanted = {
+        let switch = switch.clone();
+        move || switch.notice().is_none()
+    };
+    let evaluations = Evaluations::of_attempt(shared.sandbox.clone(), is_wanted);
+    let ctx = Context::new(assignment, switch.clone(), meter, events, evaluations);
     match permit {
         Err(Barred::Later(error)) => return without(Some(ctx), refused(error)),
         Err(Barred::Stopped(halt)) => return Tried { halt: Some(halt), ..without(Some(ctx), Finish::Dropped) },

@@ -7,6 +7,7 @@ use std::time::Duration;
 use coxswain_shared::id::WorkerId;
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::policing::Policing;
+use coxswain_shared::sandbox::Sandbox;
 use coxswain_shared::store::Store;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) metrics: Metrics,
     pub(crate) kinds: Kinds,
     pub(crate) place: WorkPlace,
+    pub(crate) sandbox: Sandbox,
     pub(crate) leases: Arc<Leases>,
     pub(crate) graphs: Graphs,
     pub(crate) policing: Arc<Policing>,

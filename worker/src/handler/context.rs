@@ -10,6 +10,7 @@ use coxswain_shared::graph::{Graph, Node, NodeKind};
 use coxswain_shared::id::{AttemptNumber, Fence, NodeName, RunId, TaskId, TaskKey, ThreadId};
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::FailureKind;
+use coxswain_shared::sandbox::Evaluations;
 use coxswain_shared::spend::Spend;
 use coxswain_shared::stop::EndReason;
 use coxswain_shared::store::{Lease, Store};
@@ -63,6 +64,7 @@ struct Inner {
     assignment: Assignment,
     switch: Switch,
     events: Arc<Buffer>,
+    evaluations: Evaluations,
     progressed: Mutex<Instant>,
     partial: Mutex<Option<Value>>,
     come: Mutex<Option<String>>,
@@ -88,11 +90,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Context {
-    pub(crate) fn new(assignment: Assignment, switch: Switch, meter: Meter, events: Arc<Buffer>) -> Self {
+    pub(crate) fn new(
+        assignment: Assignment,
+        switch: Switch,
+        meter: Meter,
+        events: Arc<Buffer>,
+        evaluations: Evaluations,
+    ) -> Self {
         Self(Arc::new(Inner {
             assignment,
             switch,
             events,
+            evaluations,
             progressed: Mutex::new(Instant::now()),
             partial: Mutex::default(),
             come: Mutex::default(),
@@ -101,6 +110,11 @@ impl Context {
             meter,
             retries: Mutex::default(),
         }))
+    }
+
+    /// Who evaluates its node's expressions and checks its schemas.
+    pub(crate) fn evaluations(&self) -> &Evaluations {
+        &self.0.evaluations
     }
 
     /// The run.

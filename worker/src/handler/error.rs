@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use coxswain_shared::expr;
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind};
 
@@ -56,6 +57,13 @@ impl NodeError {
     /// No further try will help, for a reason that is not the handler's own.
     pub fn refused(kind: FailureKind, message: impl Into<String>) -> Self {
         Self::Fatal(Failure::new(kind, message))
+    }
+
+    /// An expression at this place of the node did not give a value. Only one that could not be evaluated now is worth
+    /// another try.
+    pub(crate) fn of_expression(place: &str, error: &expr::Error) -> Self {
+        let failure = Failure::new(FailureKind::Expression, format!("`{place}`: {error}"));
+        if error.is_passing() { Self::Retryable(failure) } else { Self::Fatal(failure) }
     }
 }
 

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use coxswain_shared::expr::{Program, Scope};
 use coxswain_shared::graph::{Expression, NodeKind, SetNode};
 use coxswain_shared::id::ChannelName;
-use coxswain_shared::outcome::FailureKind;
 use serde_json::{Map, Value};
 
 use super::{Kind, Work};
@@ -40,15 +39,15 @@ pub(crate) fn writes(
 ) -> Result<Map<String, Value>, NodeError> {
     let written = expressions.iter().map(|(channel, expression)| {
         let value = Program::compile(expression.0.as_str()).and_then(|program| program.eval(scope));
-        let refuse = |error| NodeError::refused(FailureKind::Expression, format!("`{field}.{channel}`: {error}"));
-        Ok((channel.as_str().to_owned(), value.map_err(refuse)?))
+        let value = value.map_err(|error| NodeError::of_expression(&format!("{field}.{channel}"), &error))?;
+        Ok((channel.as_str().to_owned(), value))
     });
     written.collect()
 }
 
 /// The names that a node's expressions and templates can use: the channels it reads, and its item.
 pub(crate) fn scope_of(ctx: &Context) -> Scope<'_> {
-    let scope = Scope::of(ctx.state());
+    let scope = Scope::of(ctx.state(), ctx.evaluations());
     match ctx.item() {
         Some(item) => scope.with_item(item, usize::try_from(ctx.index()).unwrap_or(usize::MAX)),
         None => scope,

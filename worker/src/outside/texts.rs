@@ -66,7 +66,7 @@ fn unusable(what: &str, error: &TextError) -> NodeError {
 
 fn unfilled(what: &str, error: &secrets::Error) -> NodeError {
     let kind = match error {
-        secrets::Error::Expression(_) => FailureKind::Expression,
+        secrets::Error::Expression(error) => return NodeError::of_expression(what, error),
         secrets::Error::NotShared(_)
         | secrets::Error::NotSet(_)
         | secrets::Error::NoFolder

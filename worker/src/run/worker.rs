@@ -8,6 +8,7 @@ use coxswain_shared::duration::DURATION_MAX;
 use coxswain_shared::id::WorkerId;
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::policing::Policing;
+use coxswain_shared::sandbox::Sandbox;
 use coxswain_shared::store::Store;
 use coxswain_shared::telemetry::Health;
 use tokio::sync::{Notify, mpsc};
@@ -136,6 +137,7 @@ impl Worker {
             store: self.store,
             metrics: self.metrics,
             kinds: self.kinds,
+            sandbox: Sandbox::new(),
             place: WorkPlace::new(self.runtime.handle().clone()),
             leases: Arc::new(Leases::default()),
             graphs: Graphs::default(),

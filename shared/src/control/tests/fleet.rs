@@ -133,6 +133,7 @@ impl Fleet {
             children: &BTreeMap::new(),
             now: self.store.now().await.unwrap(),
             run_deadline: run.deadline_at,
+            evaluator: &crate::expr::Here,
         };
         let planned = plan(&input).unwrap();
         let advance = Advance {

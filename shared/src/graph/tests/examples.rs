@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::checkpoint::Values;
-use crate::expr::{Program, Scope};
+use crate::expr::{Here, Program, Scope};
 use crate::graph::*;
 use crate::id::{ChannelName, NodeName};
 
@@ -34,7 +34,7 @@ fn set(graph: &Graph, node: &str, channel: &str, state: &Value) -> Value {
         graph.state.iter().filter_map(|(name, channel)| Some((name.clone(), channel.default.clone()?))).collect();
     let given = state.as_object().unwrap().iter();
     values.extend(given.map(|(name, value)| (ChannelName::new(name).unwrap(), value.clone())));
-    Program::compile(set.set[channel].0.as_str()).unwrap().eval(&Scope::of(&values)).unwrap()
+    Program::compile(set.set[channel].0.as_str()).unwrap().eval(&Scope::of(&values, &Here)).unwrap()
 }
 
 #[test]

@@ -137,6 +137,7 @@ impl Case {
             children: &self.children,
             now: Timestamp::from_millis(1_000),
             run_deadline: self.run_deadline,
+            evaluator: &crate::expr::Here,
         })
     }
 

@@ -34,6 +34,7 @@ fn stopped(fan_out: &Value, on_failure: &str, settled: &[(&str, Outcome)]) -> Va
         values: &case.values,
         tasks: &case.tasks,
         children: &BTreeMap::new(),
+        evaluator: &crate::expr::Here,
     };
     serde_json::to_value(so_far(&incomplete).unwrap()).unwrap()
 }

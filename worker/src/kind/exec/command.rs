@@ -100,7 +100,7 @@ pub(super) fn own_variables(node: &ExecNode, scope: &Scope<'_>) -> Result<BTreeM
     let variable = |(name, template): (&String, &String)| {
         let refuse = |why: String| NodeError::refused(FailureKind::Expression, format!("`env.{name}`: {why}"));
         let value = Template::compile(template.as_str()).and_then(|template| template.render(scope));
-        let value = value.map_err(|error| refuse(error.to_string()))?;
+        let value = value.map_err(|error| NodeError::of_expression(&format!("env.{name}"), &error))?;
         if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
             return Err(refuse("a variable has a name without `=`, and neither has a NUL in it".to_owned()));
         }

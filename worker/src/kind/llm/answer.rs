@@ -2,32 +2,25 @@
 
 use coxswain_shared::graph::{LlmNode, Reducer};
 use coxswain_shared::outcome::{Failure, FailureKind};
-use jsonschema::{PatternOptions, Validator};
+use coxswain_shared::sandbox::{Evaluations, Refusal};
 use serde_json::Value;
 
 use super::gathered::Gathered;
 use crate::handler::{Context, NodeError, Reply};
 use crate::kind::pick::pick;
 
-/// Mistakes against a schema that are told.
-const MISTAKES_MAX: usize = 3;
-/// Characters that are told of one mistake, and of an answer that is no JSON.
+/// Characters that are told of an answer that is no JSON.
 const SHOWN_CHARS: usize = 300;
 
-/// The schema, ready to be held to; nothing where a node has none.
-pub(super) fn schema(node: &LlmNode) -> Result<Option<Validator>, NodeError> {
-    // Patterns in linear time: a graph is not trusted that far.
-    let options = jsonschema::options().with_pattern_options(PatternOptions::regex());
-    let built = node.schema.as_ref().map(|schema| options.build(schema)).transpose();
-    built.map_err(|error| {
-        let message = format!("`schema` is no JSON schema: {}", shorten(&error.to_string()));
-        NodeError::refused(FailureKind::BadInput, message)
-    })
+/// Refuses a schema that is none, before anything is paid for.
+pub(super) fn check_schema(evaluations: &Evaluations, node: &LlmNode) -> Result<(), NodeError> {
+    let Some(schema) = &node.schema else { return Ok(()) };
+    fit(evaluations, schema, None).map(drop)
 }
 
 /// The answer as a value; null where it has no schema, or calls tools instead.
-pub(super) fn value(gathered: &Gathered, schema: Option<&Validator>) -> Result<Value, NodeError> {
-    let Some(schema) = schema else { return Ok(Value::Null) };
+pub(super) fn value(evaluations: &Evaluations, node: &LlmNode, gathered: &Gathered) -> Result<Value, NodeError> {
+    let Some(schema) = &node.schema else { return Ok(Value::Null) };
     if gathered.has_calls() && gathered.text.trim().is_empty() {
         return Ok(Value::Null);
     }
@@ -35,19 +28,26 @@ pub(super) fn value(gathered: &Gathered, schema: Option<&Validator>) -> Result<V
         let shown = shorten(&gathered.text);
         bad(gathered, &format!("the answer is no JSON, which `schema` asks for ({error}): `{shown}`"))
     })?;
-    let mistakes: Vec<String> = schema
-        .iter_errors(&value)
-        .take(MISTAKES_MAX)
-        .map(|error| {
-            let place = error.instance_path().to_string();
-            let place = if place.is_empty() { "it".to_owned() } else { format!("`{place}`") };
-            format!("{place}: {}", shorten(&error.to_string()))
-        })
-        .collect();
+    let mistakes = fit(evaluations, schema, Some(&value))?;
     if mistakes.is_empty() {
         Ok(value)
     } else {
         Err(bad(gathered, &format!("the answer does not fit `schema`: {}", mistakes.join("; "))))
+    }
+}
+
+/// What does not fit a schema.
+fn fit(evaluations: &Evaluations, schema: &Value, value: Option<&Value>) -> Result<Vec<String>, NodeError> {
+    let refused = |kind, message| Err(NodeError::refused(kind, message));
+    match evaluations.check(schema, value) {
+        Ok(Ok(mistakes)) => Ok(mistakes),
+        Ok(Err(why)) => refused(FailureKind::BadInput, format!("`schema` is no JSON schema: {why}")),
+        Err(Refusal::Exceeded(bound)) => {
+            refused(FailureKind::BadInput, format!("checking by `schema` took {bound}: give it a simpler one"))
+        }
+        Err(refusal @ (Refusal::Unwanted | Refusal::Unavailable(_))) => {
+            Err(NodeError::retryable(format!("`schema` could not be used now: {refusal}")))
+        }
     }
 }
 
@@ -118,16 +118,18 @@ pub(super) fn reply(ctx: &Context, node: &LlmNode, gathered: &Gathered, json: Va
 #[cfg(test)]
 mod tests {
     use coxswain_shared::graph::Provider;
+    use coxswain_shared::sandbox::Sandbox;
     use serde_json::json;
 
     use super::*;
 
     fn judged(schema: Value, text: &str) -> Result<Value, String> {
         let node = LlmNode { schema: Some(schema), ..LlmNode::new(Provider::Openai, "m", "p") };
-        let schema = super::schema(&node).map_err(|error| error.to_string())?;
+        let evaluations = Evaluations::of_attempt(Sandbox::new(), || true);
+        check_schema(&evaluations, &node).map_err(|error| error.to_string())?;
         let mut gathered = Gathered::default();
         gathered.text.push_str(text);
-        value(&gathered, schema.as_ref()).map_err(|error| error.to_string())
+        value(&evaluations, &node, &gathered).map_err(|error| error.to_string())
     }
 
     fn person() -> Value {

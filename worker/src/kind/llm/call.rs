@@ -33,7 +33,7 @@ impl From<NodeError> for CallError {
 
 /// One call of one model.
 pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Result<Reply, CallError> {
-    let schema = answer::schema(node)?;
+    answer::check_schema(ctx.evaluations(), node)?;
     let mut texts = caller.texts(scope_of(ctx));
     let model = texts.text("model", &node.model)?;
     let request = ask::ask(ctx, node, &mut texts)?;
@@ -55,7 +55,7 @@ pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Resu
     let gathered = &bill.gathered;
     read.map_err(|error| with_progress(error, gathered))?;
     answer.leave().await;
-    let value = answer::value(gathered, schema.as_ref())?;
+    let value = answer::value(ctx.evaluations(), node, gathered)?;
     Ok(answer::reply(ctx, node, gathered, value)?)
 }
 

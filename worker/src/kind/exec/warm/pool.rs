@@ -88,7 +88,7 @@ impl Pool {
 
     /// A process for an attempt: an idle one, or a new one. Waits only as long as there is no reason to end the attempt.
     pub(super) async fn take(&self, node: &ExecNode, ctx: &Context) -> Result<Process, NodeError> {
-        let env = own_variables(node, &Scope::empty())?;
+        let env = own_variables(node, &Scope::empty(ctx.evaluations()))?;
         let key = Key { command: node.command.clone(), env, cwd: node.cwd.clone() };
         let mut process = match self.reuse(&key) {
             Some(process) => process,
