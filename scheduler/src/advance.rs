@@ -1,18 +1,20 @@
 //! Advances runs: take them, plan each, write the plan, and send its tasks.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use coxswain_shared::crashpoint::CrashPoint;
 use coxswain_shared::graph::Graph;
-use coxswain_shared::id::{Nonce, Partition, RunKey, TaskKey};
+use coxswain_shared::id::{Nonce, Partition, TaskKey};
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::limits::LOST_PLANS_MAX;
 use coxswain_shared::outcome::{Failure, FailureKind};
 use coxswain_shared::plan::{Planned, Then};
 use coxswain_shared::policing::Policing;
 use coxswain_shared::priority::Lane;
 use coxswain_shared::run::RunStatus;
-use coxswain_shared::store::{Advance, Advanced, Error, Ready, Run, Store, values_of_children};
+use coxswain_shared::store::{Advance, Advanced, Error, Held, Ready, Run, Store, Taken, values_of_children};
 use coxswain_shared::task::{Dispatch, NewTask};
 use futures_util::future::join_all;
 
@@ -23,6 +25,9 @@ use crate::graphs::{Graphs, Missing};
 use crate::metrics::SchedulerMetrics;
 use crate::outbox::{Message, Outbox};
 use crate::planner::{Materials, Planner, Unmade};
+
+/// How often a hold is renewed within its length.
+const HOLDS: u32 = 3;
 
 /// One of a scheduler's advancers.
 #[derive(Debug)]
@@ -52,13 +57,16 @@ impl Advancer {
         }
     }
 
-    /// Advances one batch of a partition's runs; returns how many there were.
+    /// Advances one batch of a partition's runs; returns how many there were. What takes long stays hidden from others.
     async fn partition(self: &Arc<Self>, partition: Partition) -> usize {
         match self.store.take_ready(partition, self.config.batch, self.config.hold).await {
             Ok(batch) => {
-                let taken = batch.len();
-                join_all(batch.into_iter().map(|ready| self.advance(ready))).await;
-                taken
+                let taken: Vec<Taken> = batch.iter().map(|ready| taken(&ready.run)).collect();
+                let advancing = join_all(batch.into_iter().map(|ready| self.advance(ready)));
+                let left: Vec<Taken> =
+                    self.keep_hidden(partition, &taken, advancing).await.into_iter().flatten().collect();
+                self.give_back(partition, &left).await;
+                taken.len()
             }
             Err(error) => {
                 self.metrics.store_failed();
@@ -68,12 +76,15 @@ impl Advancer {
         }
     }
 
-    /// Advances one run, or begins to: what is planned apart holds up no other run.
-    async fn advance(self: &Arc<Self>, ready: Ready) {
+    /// Advances one run, or begins to: what is planned apart holds up no other run. Gives the run back if it is left as it is.
+    async fn advance(self: &Arc<Self>, ready: Ready) -> Option<Taken> {
         CrashPoint::Taken.reach().await;
-        let key = ready.run.key.clone();
+        let run = taken(&ready.run);
         match self.prepare(ready).await {
-            Ok(Prepared::Failed(advance)) => self.finish(*advance).await,
+            Ok(Prepared::Failed(advance)) => {
+                self.finish(*advance).await;
+                None
+            }
             Ok(Prepared::Materials(materials)) => {
                 let started = Instant::now();
                 if let Some(made) = Planner::at_once(&materials) {
@@ -82,44 +93,77 @@ impl Advancer {
                 }
                 let this = Arc::clone(self);
                 drop(self.tasks.spawn(async move { this.advance_apart(*materials).await }));
+                None
             }
-            Err(unplanned) => self.leave(&key, &unplanned),
+            Err(unplanned) => Some(self.leave(run, &unplanned)),
         }
     }
 
     async fn advance_apart(&self, materials: Materials) {
         let run = materials.ready.run.clone();
         let started = Instant::now();
-        let made = self.planner.apart(materials, &self.tasks).await;
+        let making = self.planner.apart(materials, &self.tasks);
+        let made = self.keep_hidden(run.key.partition, &[taken(&run)], making).await;
         self.metrics.planned(started.elapsed());
-        self.follow(&run, made).await;
+        if let Some(left) = self.follow(&run, made).await {
+            self.give_back(run.key.partition, &[left]).await;
+        }
     }
 
-    /// Writes a plan that was made, if policies let it.
-    async fn follow(&self, run: &Run, made: Result<Planned, Unmade>) {
+    /// Does something, and keeps runs hidden from other schedulers meanwhile. What is not done when this scheduler dies is
+    /// taken by another one after the hold.
+    async fn keep_hidden<T>(&self, partition: Partition, runs: &[Taken], doing: impl Future<Output = T>) -> T {
+        let mut doing = pin!(doing);
+        loop {
+            match tokio::time::timeout(self.config.hold / HOLDS, &mut doing).await {
+                Ok(done) => return done,
+                Err(_) => self.hold(partition, runs, Held::InWork).await,
+            }
+        }
+    }
+
+    /// Says of runs that were left as they are that it was not their fault.
+    async fn give_back(&self, partition: Partition, runs: &[Taken]) {
+        if !runs.is_empty() {
+            self.hold(partition, runs, Held::GivenBack).await;
+        }
+    }
+
+    async fn hold(&self, partition: Partition, runs: &[Taken], state: Held) {
+        if let Err(error) = self.store.hold_ready(partition, runs, self.config.hold, state).await {
+            tracing::debug!(%error, %partition, "runs could not be kept from other schedulers");
+        }
+    }
+
+    /// Writes a plan that was made, if policies let it. Gives the run back if they do not.
+    async fn follow(&self, run: &Run, made: Result<Planned, Unmade>) -> Option<Taken> {
         match self.permit(run, made).await {
-            Ok(advance) => self.finish(advance).await,
-            Err(unplanned) => self.leave(&run.key, &unplanned),
+            Ok(advance) => {
+                self.finish(advance).await;
+                None
+            }
+            Err(unplanned) => Some(self.leave(taken(run), &unplanned)),
         }
     }
 
     /// Leaves a run as it is. It is taken again after the hold.
-    fn leave(&self, run: &RunKey, unplanned: &Unplanned) {
+    fn leave(&self, run: Taken, unplanned: &Unplanned) -> Taken {
         match unplanned {
             Unplanned::Store(error) => {
                 self.metrics.store_failed();
-                tracing::warn!(%error, run.id = %run.id, "a run could not be planned now");
+                tracing::warn!(%error, run.id = %run.run, "a run could not be planned now");
             }
             Unplanned::Paused => self.metrics.advanced("paused"),
             Unplanned::Unmade(Unmade::Passing(why)) => {
                 self.metrics.advanced("unplanned");
-                tracing::warn!(%why, run.id = %run.id, "a run could not be planned now");
+                tracing::warn!(%why, run.id = %run.run, "a run could not be planned now");
             }
             Unplanned::Unmade(Unmade::Records(error)) => {
                 self.metrics.advanced("unreadable");
-                tracing::error!(%error, run.id = %run.id, "a run's records cannot be planned by this build");
+                tracing::error!(%error, run.id = %run.run, "a run's records cannot be planned by this build");
             }
         }
+        run
     }
 
     /// Writes an advance, and sends its tasks.
@@ -160,6 +204,15 @@ impl Advancer {
     /// Gathers what the plan is made from. A mistake in the run itself is a plan as well: its failure.
     async fn prepare(&self, ready: Ready) -> Result<Prepared, Unplanned> {
         let run = &ready.run;
+        if ready.lost_plans >= LOST_PLANS_MAX {
+            let message = format!(
+                "{} schedulers died over its plan, one after the other: it is not planned again, so that no more of them do",
+                ready.lost_plans
+            );
+            let failure = Failure::new(FailureKind::Exhausted, message);
+            tracing::error!(run.id = %run.key.id, plans = ready.lost_plans, "a run fails: schedulers die over its plan");
+            return Ok(Prepared::Failed(Box::new(failed(run.key.clone(), run.revision, failure))));
+        }
         // Of many runs that wait for room the first one asks; nearly all begin with a step, so the others need no plan to wait.
         if ready.checkpoint.is_none() && self.policing.is_known_full(run) {
             return Err(Unplanned::Paused);
@@ -208,6 +261,10 @@ enum Unplanned {
     Paused,
     #[error("no plan could be made")]
     Unmade(#[from] Unmade),
+}
+
+fn taken(run: &Run) -> Taken {
+    Taken { run: run.key.id.clone(), revision: run.revision }
 }
 
 fn failed(run: coxswain_shared::id::RunKey, expected: coxswain_shared::id::Revision, failure: Failure) -> Advance {

@@ -116,6 +116,8 @@ impl fmt::Display for Limit {
 pub const LEASE_TTL: Duration = Duration::from_secs(10);
 /// How often a worker renews its leases.
 pub const HEARTBEAT: Duration = SECOND;
+/// How many plans of a run may be lost by schedulers that die over it, one after the other.
+pub const LOST_PLANS_MAX: u32 = 3;
 /// How many crashed attempts make a task a poison task.
 pub const MAX_CRASHES: u32 = 3;
 /// Steps of one run where the graph says nothing.

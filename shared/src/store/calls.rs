@@ -131,6 +131,26 @@ pub struct Ready {
     pub tasks: Vec<Task>,
     /// Whether a human has just let it go on from a pause between two steps.
     pub resumed: bool,
+    /// How often it was taken at this revision by somebody who neither advanced it nor gave it back: who has died over it.
+    pub lost_plans: u32,
+}
+
+/// A run that was taken for its plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// The run.
+    pub run: RunId,
+    /// The revision that it was taken at.
+    pub revision: Revision,
+}
+
+/// What is said of runs that were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// They are worked on.
+    InWork,
+    /// They are left as they are, for a reason that is none of theirs.
+    GivenBack,
 }
 
 /// A change of a run's plan, made by `plan`.

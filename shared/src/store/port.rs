@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 
 use super::{
-    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
-    NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
-    Run, RunFilter, Settle, Settled, Shed, Signal, StopAnswer, StopTasks, StoredGraph, SweepLimits, Swept,
-    TasksStopped, Thread, WorkerRecord,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, Held,
+    MeterCall, NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume,
+    Resumed, Run, RunFilter, Settle, Settled, Shed, Signal, StopAnswer, StopTasks, StoredGraph, SweepLimits, Swept,
+    Taken, TasksStopped, Thread, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, PoolName, RunId, RunKey, Step, TaskKey, ThreadId};
@@ -52,8 +52,13 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     async fn stop_tasks(&self, stop: StopTasks) -> Result<TasksStopped, Error>;
 
     /// Takes up to `limit` runs of a partition that wait for their plan, longest waiting first, with all that the plan needs. A run that
-    /// was taken is not handed out again for `hold`, unless it becomes ready again by an `advance` in between.
+    /// was taken is not handed out again for `hold`, unless it becomes ready again by an `advance` in between. If it is handed
+    /// out again because whoever had it neither advanced it nor gave it back, its plan counts as lost.
     async fn take_ready(&self, partition: Partition, limit: usize, hold: Duration) -> Result<Vec<Ready>, Error>;
+
+    /// Hides runs that were taken for `hold` from now, those that are still at the revision they were taken at. Whoever has
+    /// them says so from time to time while it works on them, or gives them back, which forgets the plans that were lost.
+    async fn hold_ready(&self, partition: Partition, runs: &[Taken], hold: Duration, state: Held) -> Result<(), Error>;
 
     /// Changes a run's plan if nobody else has: writes the checkpoint and the changed values, makes the tasks
     /// and child runs (or reports the end), counts the revision up and takes the run out of the ready set (puts it back if all its new

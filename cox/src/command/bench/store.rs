@@ -14,10 +14,10 @@ use coxswain_shared::plan::Then;
 use coxswain_shared::policy::{Named, Reading};
 use coxswain_shared::stop::NewOrder;
 use coxswain_shared::store::{
-    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
-    NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
-    Run, RunFilter, Settle, Settled, Shed, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph, SweepLimits,
-    Swept, TasksStopped, Thread, WorkerRecord,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, Held,
+    MeterCall, NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume,
+    Resumed, Run, RunFilter, Settle, Settled, Shed, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph,
+    SweepLimits, Swept, Taken, TasksStopped, Thread, WorkerRecord,
 };
 use coxswain_shared::task::Task;
 use coxswain_shared::time::Timestamp;
@@ -97,6 +97,10 @@ impl Store for Watched {
 
     async fn take_ready(&self, partition: Partition, limit: usize, hold: Duration) -> Result<Vec<Ready>, Error> {
         self.timed("take_ready", self.inner.take_ready(partition, limit, hold)).await
+    }
+
+    async fn hold_ready(&self, partition: Partition, runs: &[Taken], hold: Duration, state: Held) -> Result<(), Error> {
+        self.timed("hold_ready", self.inner.hold_ready(partition, runs, hold, state)).await
     }
 
     async fn advance(&self, advance: Advance) -> Result<Advanced, Error> {

@@ -118,6 +118,10 @@ macro_rules! store_conformance {
             the_run_that_waits_longest_is_taken_first
             an_urgent_run_is_planned_before_those_that_can_wait_until_these_have_waited_for_long
             a_run_that_was_taken_is_hidden_for_a_while
+            whoever_has_a_run_may_hide_it_for_longer
+            a_plan_that_nobody_finished_counts_as_lost
+            a_run_that_is_given_back_has_no_lost_plans
+            who_took_a_run_before_its_last_change_hides_it_no_more
             a_run_is_taken_from_its_own_partition_alone
             a_run_with_open_tasks_is_not_ready
             a_ready_run_comes_with_all_that_its_plan_needs

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::fixture::Fixture;
 use super::make::{self, LONG, SHORT};
 use crate::checkpoint::CHECKPOINT_FORMAT;
-use crate::id::{Partition, RunKey};
+use crate::id::{Partition, Revision, RunKey};
 use crate::priority::Priority;
-use crate::store::{OnConflict, Signal};
+use crate::store::{Held, OnConflict, Signal, Taken};
 use crate::task::TaskState;
 
 /// Runs in one partition, whichever it is: the ids of the first `count` of `r0`, `r1`, … that fall into it.
@@ -67,6 +67,66 @@ pub async fn a_run_that_was_taken_is_hidden_for_a_while(fixture: &Fixture) {
     fixture.pass(SHORT).await;
     assert_eq!(take(fixture, &key, 10, LONG).await, std::slice::from_ref(&key), "whoever took it has died");
     assert!(take(fixture, &key, 10, LONG).await.is_empty());
+}
+
+/// Takes one run, and gives how many of its plans were lost; nothing if it is hidden.
+async fn lost(fixture: &Fixture, key: &RunKey, hold: Duration) -> Option<u32> {
+    let ready = fixture.store().take_ready(key.partition, 10, hold).await.unwrap();
+    ready.into_iter().find(|ready| ready.run.key == *key).map(|ready| ready.lost_plans)
+}
+
+async fn hold(fixture: &Fixture, key: &RunKey, revision: u64, hold: Duration, state: Held) {
+    let taken = Taken { run: key.id.clone(), revision: Revision::new(revision) };
+    fixture.store().hold_ready(key.partition, &[taken], hold, state).await.unwrap();
+}
+
+pub async fn whoever_has_a_run_may_hide_it_for_longer(fixture: &Fixture) {
+    let key = fixture.begin("r").await;
+    assert_eq!(lost(fixture, &key, SHORT).await, Some(0));
+    hold(fixture, &key, 0, LONG, Held::InWork).await;
+    fixture.pass(SHORT).await;
+    assert_eq!(lost(fixture, &key, LONG).await, None);
+    let absent = RunKey { partition: key.partition, id: make::run_id("nobody") };
+    hold(fixture, &absent, 0, LONG, Held::InWork).await;
+    hold(fixture, &absent, 0, LONG, Held::GivenBack).await;
+    assert_eq!(fixture.store().run(&absent.id).await.unwrap(), None);
+}
+
+pub async fn a_plan_that_nobody_finished_counts_as_lost(fixture: &Fixture) {
+    let key = fixture.begin("r").await;
+    for count in 0..3 {
+        assert_eq!(lost(fixture, &key, SHORT).await, Some(count));
+        fixture.pass(SHORT).await;
+    }
+    // A plan that is written begins anew.
+    let tasks = fixture.step(&key, 1, vec![make::task("1:a:0")]).await;
+    fixture.done(&tasks[0]).await;
+    assert_eq!(lost(fixture, &key, SHORT).await, Some(0));
+    fixture.pass(SHORT).await;
+    assert_eq!(lost(fixture, &key, SHORT).await, Some(1));
+}
+
+pub async fn a_run_that_is_given_back_has_no_lost_plans(fixture: &Fixture) {
+    let key = fixture.begin("r").await;
+    for count in 0..2 {
+        assert_eq!(lost(fixture, &key, SHORT).await, Some(count));
+        fixture.pass(SHORT).await;
+    }
+    assert_eq!(lost(fixture, &key, SHORT).await, Some(2));
+    hold(fixture, &key, 0, SHORT, Held::GivenBack).await;
+    assert_eq!(lost(fixture, &key, SHORT).await, None, "it is hidden still");
+    fixture.pass(SHORT).await;
+    assert_eq!(lost(fixture, &key, SHORT).await, Some(0));
+}
+
+pub async fn who_took_a_run_before_its_last_change_hides_it_no_more(fixture: &Fixture) {
+    let key = fixture.begin("r").await;
+    assert_eq!(lost(fixture, &key, SHORT).await, Some(0));
+    let tasks = fixture.step(&key, 1, vec![make::task("1:a:0")]).await;
+    hold(fixture, &key, 0, LONG, Held::InWork).await;
+    fixture.done(&tasks[0]).await;
+    hold(fixture, &key, 0, LONG, Held::InWork).await;
+    assert_eq!(lost(fixture, &key, SHORT).await, Some(0), "it waits for another plan");
 }
 
 pub async fn a_run_is_taken_from_its_own_partition_alone(fixture: &Fixture) {

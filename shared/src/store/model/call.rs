@@ -7,8 +7,9 @@ use super::state::Model;
 use crate::id::{Fence, Partition, RunId, RunKey, TaskKey};
 use crate::stop::NewOrder;
 use crate::store::{
-    Advance, Advanced, Claim, Claimed, Created, Error, NewEvent, NewRun, Ready, Release, Released, Renewal, Renewed,
-    Resume, Resumed, Settle, Settled, Shed, StopAnswer, StopTasks, Store, SweepLimits, Swept, TasksStopped,
+    Advance, Advanced, Claim, Claimed, Created, Error, Held, NewEvent, NewRun, Ready, Release, Released, Renewal,
+    Renewed, Resume, Resumed, Settle, Settled, Shed, StopAnswer, StopTasks, Store, SweepLimits, Swept, Taken,
+    TasksStopped,
 };
 
 /// A call.
@@ -19,6 +20,7 @@ pub(super) enum Call {
     StopTasks(StopTasks),
     Shed(RunKey, NewOrder),
     TakeReady(Partition, usize, Duration),
+    HoldReady(Partition, Vec<Taken>, Duration, Held),
     Advance(Advance),
     Claim(Claim),
     Renew(Vec<Renewal>),
@@ -59,6 +61,10 @@ impl Call {
             Self::TakeReady(partition, limit, hold) => {
                 Answer::TakeReady(store.take_ready(partition, limit, hold).await?.plain())
             }
+            Self::HoldReady(partition, runs, hold, state) => {
+                store.hold_ready(partition, &runs, hold, state).await?;
+                Answer::Done
+            }
             Self::Advance(advance) => Answer::Advance(store.advance(advance).await?),
             Self::Claim(claim) => Answer::Claim(store.claim(claim).await?),
             Self::Renew(renewals) => Answer::Renew(store.renew(&renewals).await?.plain()),
@@ -91,6 +97,10 @@ impl Call {
             Self::StopTasks(stop) => Answer::StopTasks(model.stop_tasks(&stop)),
             Self::TakeReady(partition, limit, hold) => {
                 Answer::TakeReady(model.take_ready(partition, limit, hold).plain())
+            }
+            Self::HoldReady(partition, runs, hold, state) => {
+                model.hold_ready(partition, &runs, hold, state);
+                Answer::Done
             }
             Self::Advance(advance) => Answer::Advance(model.advance(advance)),
             Self::Claim(claim) => Answer::Claim(model.claim(&claim)),

@@ -19,8 +19,8 @@ use crate::spend::{Budget, Spend};
 use crate::stop::{Cause, NewOrder, StopProof};
 use crate::store::conformance::make;
 use crate::store::{
-    Advance, Claim, NewEvent, NewRun, Parent, Release, Renewal, Resume, RunSpec, Settle, Start, StopTasks, SweepLimits,
-    Verdict,
+    Advance, Claim, Held, NewEvent, NewRun, Parent, Release, Renewal, Resume, RunSpec, Settle, Start, StopTasks,
+    SweepLimits, Taken, Verdict,
 };
 use crate::task::{Dispatch, Group, NewTask, TaskState};
 
@@ -60,6 +60,10 @@ impl Fitter {
             }
             Operation::TakeReady { thread, limit, hold } => {
                 Call::TakeReady(model.partition_of(&thread_id(thread)), limit, hold)
+            }
+            Operation::HoldReady { run, right, hold, given_back } => {
+                let run = pick_run(run, model, |run| run.ready_at.is_some())?;
+                hold_ready(run, model, right, hold, given_back)
             }
             Operation::Advance { run, right, checkpoint, then } => {
                 self.advance(pick_run(run, model, |run| run.ready_at.is_some())?, right, checkpoint, then)
@@ -339,6 +343,14 @@ fn new_task(run: &RunState, step: Step, place: usize, wish: &Wish) -> NewTask {
         group: None,
         reads: wish.fails_run.then(|| vec![ChannelName::new("x").expect("a name")]),
     }
+}
+
+/// A call that hides a run for longer, as who has it would say, or as who had it before its last change.
+fn hold_ready(run: &RunState, model: &Model, right: bool, hold: Duration, given_back: bool) -> Call {
+    let revision = run.shown.revision.get() + u64::from(!right);
+    let taken = Taken { run: run.shown.key.id.clone(), revision: Revision::new(revision) };
+    let state = if given_back { Held::GivenBack } else { Held::InWork };
+    Call::HoldReady(model.partition_of(&run.shown.thread), vec![taken], hold, state)
 }
 
 /// The address of a run, for reads.

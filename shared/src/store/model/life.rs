@@ -101,6 +101,8 @@ impl Model {
             new,
             shown,
             ready_at: None,
+            is_taken: false,
+            lost_plans: Default::default(),
             among_deadlines: false,
             fence: crate::id::Fence::new(0),
             advanced_by: None,
@@ -154,7 +156,7 @@ impl Model {
         run.shown.deadline_at = Some(parents.map_or(own, |parents| parents.min(own)));
         run.among_deadlines = parents.is_none_or(|parents| own < parents);
         run.shown.base = base;
-        run.ready_at = Some(run.new.spec.priority.ready_since(now));
+        run.make_ready(now);
     }
 
     /// `shed`.
@@ -362,7 +364,7 @@ impl Model {
         let now = self.now;
         let run = self.at(id);
         if run.open_tasks() == 0 {
-            run.ready_at = Some(run.new.spec.priority.ready_since(now));
+            run.make_ready(now);
             return true;
         }
         if is_bad && run.tasks[task].new.fails_run {

@@ -50,6 +50,12 @@ pub(super) enum Operation {
         limit: usize,
         hold: Duration,
     },
+    HoldReady {
+        run: Pick,
+        right: bool,
+        hold: Duration,
+        given_back: bool,
+    },
     Advance {
         run: Pick,
         right: bool,
@@ -245,6 +251,8 @@ fn calls_about_runs() -> impl Strategy<Value = Operation> {
         1 => (0..12_u8).prop_map(|run| Operation::Shed { run }),
         3 => (0..2_u8, 1..4_usize, span())
             .prop_map(|(thread, limit, hold)| Operation::TakeReady { thread, limit, hold }),
+        2 => (pick(), mostly(), span(), any::<bool>())
+            .prop_map(|(run, right, hold, given_back)| Operation::HoldReady { run, right, hold, given_back }),
         10 => (pick(), mostly(), any::<bool>(), next())
             .prop_map(|(run, right, checkpoint, then)| Operation::Advance { run, right, checkpoint, then }),
         2 => (pick(), select(vec![

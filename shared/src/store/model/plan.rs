@@ -9,7 +9,7 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::plan::Then;
 use crate::run::RunStatus;
 use crate::stop::{StopOrder, StopReport};
-use crate::store::{Advance, Advanced, Event, NewEvent, Ready, Resume, Resumed};
+use crate::store::{Advance, Advanced, Event, Held, NewEvent, Ready, Resume, Resumed, Taken};
 use crate::task::{Dispatch, NewTask, Task, TaskState};
 use crate::time::Timestamp;
 
@@ -25,6 +25,9 @@ impl Model {
         for (_, id) in due.into_iter().take(limit.max(1)) {
             let run = self.at(&id);
             run.ready_at = Some(now.after(hold));
+            let lost = if run.lost_plans.0 == run.shown.revision { run.lost_plans.1 } else { 0 };
+            run.lost_plans = (run.shown.revision, lost + u32::from(run.is_taken));
+            run.is_taken = true;
             let checkpoint = run.last_checkpoint().cloned();
             let values = checkpoint.as_ref().and_then(|checkpoint| run.values_at(checkpoint.step));
             taken.push(Ready {
@@ -33,9 +36,26 @@ impl Model {
                 checkpoint,
                 tasks: run.current().map(|task| task.shown.clone()).collect(),
                 resumed: run.resumed,
+                lost_plans: run.lost_plans.1,
             });
         }
         taken
+    }
+
+    /// `hold_ready`.
+    pub fn hold_ready(&mut self, partition: Partition, runs: &[Taken], hold: Duration, state: Held) {
+        let now = self.now;
+        for taken in runs {
+            let Some(run) = self.runs.get_mut(&taken.run) else { continue };
+            if run.shown.key.partition != partition || run.shown.revision != taken.revision || run.ready_at.is_none() {
+                continue;
+            }
+            run.ready_at = Some(now.after(hold));
+            run.is_taken = state == Held::InWork;
+            if state == Held::GivenBack {
+                run.lost_plans.1 = 0;
+            }
+        }
     }
 
     /// `advance`.
@@ -108,7 +128,7 @@ impl Model {
         }
         let run = self.at(id);
         if !run.is_frozen() && run.open_tasks() == 0 {
-            run.ready_at = Some(run.new.spec.priority.ready_since(now));
+            run.make_ready(now);
         }
     }
 
@@ -160,7 +180,7 @@ impl Model {
         run.shown.revision = run.shown.revision.next();
         run.resumed_by = Some(resume.nonce.clone());
         run.resumed = humans.is_empty();
-        run.ready_at = Some(run.new.spec.priority.ready_since(now));
+        run.make_ready(now);
         Resumed::Ok
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::scope::TaskOrder;
 use crate::checkpoint::{Checkpoint, StoredCheckpoint, Values};
-use crate::id::{ChannelName, Fence, Nonce, Partition, RunId, RunKey, Step, TaskId, ThreadId};
+use crate::id::{ChannelName, Fence, Nonce, Partition, Revision, RunId, RunKey, Step, TaskId, ThreadId};
 use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::StopReport;
@@ -27,11 +27,14 @@ pub struct Model {
 }
 
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "the plainest record there can be: each says one thing of a run")]
 pub(super) struct RunState {
     pub(super) new: NewRun,
     /// As it is shown, but for the counters.
     pub(super) shown: Run,
     pub(super) ready_at: Option<Timestamp>,
+    pub(super) is_taken: bool,
+    pub(super) lost_plans: (Revision, u32),
     pub(super) among_deadlines: bool,
     pub(super) fence: Fence,
     pub(super) advanced_by: Option<Nonce>,
@@ -72,6 +75,12 @@ pub(super) struct Answer {
 }
 
 impl RunState {
+    /// Puts it into the ready set: whoever had it before has it no more.
+    pub(super) fn make_ready(&mut self, now: Timestamp) {
+        self.ready_at = Some(self.new.spec.priority.ready_since(now));
+        self.is_taken = false;
+    }
+
     pub(super) const fn is_frozen(&self) -> bool {
         matches!(self.shown.status, RunStatus::Stopping) || self.shown.status.is_final()
     }

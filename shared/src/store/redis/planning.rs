@@ -10,10 +10,10 @@ use super::encode::{self, Child, Children, Chunk, flag, json, ms};
 use super::reply::Reply;
 use super::script::Call;
 use super::store::RedisStore;
-use crate::id::{Partition, RunId, RunKey};
+use crate::id::{Partition, Revision, RunId, RunKey};
 use crate::limits::PAGE_MAX;
 use crate::plan::Then;
-use crate::store::{Advance, Advanced, Error, Ready};
+use crate::store::{Advance, Advanced, Error, Held, Ready, Taken};
 use crate::task::Task;
 
 /// After so many bytes of values and outcomes, `take_ready` takes no further run in one call.
@@ -48,6 +48,12 @@ impl Plan {
         let is_staged = chunks.len() > 1 || bytes > INLINE_BYTES_MAX || fields > INLINE_FIELDS_MAX;
         Self { children, chunks, is_staged }
     }
+}
+
+/// `lost` of a run's record: a revision, and how many plans were lost at it.
+fn lost_plans(fields: &Fields, revision: Revision) -> u32 {
+    let lost = fields.text("lost").and_then(|lost| lost.split_once('|'));
+    lost.filter(|(at, _)| *at == revision.to_string()).and_then(|(_, count)| count.parse().ok()).unwrap_or_default()
 }
 
 impl RedisStore {
@@ -85,7 +91,24 @@ impl RedisStore {
             None => Vec::new(),
         };
         let resumed = fields.text("resumed").is_some();
-        Ok(Ready { run, checkpoint: checkpoint.map(|stored| stored.checkpoint), values, tasks, resumed })
+        let lost_plans = lost_plans(&fields, run.revision);
+        let checkpoint = checkpoint.map(|stored| stored.checkpoint);
+        Ok(Ready { run, checkpoint, values, tasks, resumed, lost_plans })
+    }
+
+    pub(super) async fn hold(
+        &self,
+        partition: Partition,
+        runs: &[Taken],
+        hold: Duration,
+        state: Held,
+    ) -> Result<(), Error> {
+        let mut call = self.on(&self.scripts.hold_ready, partition);
+        call.arg(ms(hold)).arg(flag(state == Held::GivenBack));
+        for taken in runs {
+            call.arg(taken.run.as_str()).arg(taken.revision.get());
+        }
+        self.send(&mut call).await.map(drop)
     }
 
     async fn tasks_of(

@@ -326,7 +326,8 @@ fn save_counts(conn: &Connection, row: &RunRow) -> Result<()> {
 fn save_plan(conn: &Connection, row: &RunRow) -> Result<()> {
     let plan = &row.plan;
     conn.prepare_cached(
-        "UPDATE runs SET step = ?2, revision = ?3, last_checkpoint = ?4, advance_nonce = ?5, resumed = ?6, ready_at = ?7 \
+        "UPDATE runs SET step = ?2, revision = ?3, last_checkpoint = ?4, advance_nonce = ?5, resumed = ?6, ready_at = ?7, \
+         is_taken = 0 \
          WHERE seq = ?1",
     )?
     .execute(params![

@@ -36,6 +36,9 @@ CREATE TABLE runs (
     deadline_at     INTEGER,
     overdue_at      INTEGER, -- `deadline_at` while it is among the deadlines
     ready_at        INTEGER, -- from when it may be taken, while it is among the ready
+    is_taken        INTEGER NOT NULL DEFAULT 0, -- somebody has it for its plan
+    lost_plans      INTEGER NOT NULL DEFAULT 0, -- how often who had it neither advanced it nor gave it back,
+    lost_revision   INTEGER NOT NULL DEFAULT 0, -- at this revision
     open_tasks      INTEGER NOT NULL,
     open_leases     INTEGER NOT NULL,
     open_children   INTEGER NOT NULL,

@@ -24,10 +24,10 @@ use crate::load::PoolLoad;
 use crate::policy::{Named, Reading};
 use crate::stop::NewOrder;
 use crate::store::{
-    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, MeterCall,
-    NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume, Resumed,
-    Run, RunFilter, Settle, Settled, Shed, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph,
-    SweepLimits, Swept, TasksStopped, Thread, WorkerRecord, bounds,
+    Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, Held,
+    MeterCall, NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume,
+    Resumed, Run, RunFilter, Settle, Settled, Shed, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph,
+    SweepLimits, Swept, Taken, TasksStopped, Thread, WorkerRecord, bounds,
 };
 use crate::task::Task;
 use crate::time::{Clock, Timestamp};
@@ -142,6 +142,11 @@ impl Store for SqliteStore {
     async fn take_ready(&self, partition: Partition, limit: usize, hold: Duration) -> Result<Vec<Ready>, Error> {
         let limit = bounds::page(limit);
         self.write(move |tx| ready::take_ready(tx, partition, limit, hold)).await
+    }
+
+    async fn hold_ready(&self, partition: Partition, runs: &[Taken], hold: Duration, state: Held) -> Result<(), Error> {
+        let runs = runs.to_vec();
+        self.write(move |tx| ready::hold_ready(tx, partition, &runs, hold, state)).await
     }
 
     async fn advance(&self, advance: Advance) -> Result<Advanced, Error> {

@@ -1,5 +1,6 @@
 -- take_ready.lua: takes runs that wait for their plan, longest waiting first, with all that the plan needs.
--- Reads: the ready set, and of each run its record, last checkpoint, values and tasks. Writes: the ready set.
+-- Reads: the ready set, and of each run its record, last checkpoint, values and tasks. Writes: the ready set; the lost plans
+-- of a run that somebody took before and neither advanced nor gave back: its score has a half. They count for one revision.
 -- ARGV: limit, hold in ms, the bytes after which no further run is taken, the most tasks that come along.
 -- Returns: for each run { id, record as field, value, …; its last checkpoint or ''; values as channel@version,
 -- value, …; @ of the step or ''; tasks as name, record, o, h, f, x, …, which are left out if they are too many }.
@@ -32,12 +33,21 @@ local function tasks_of(id, step)
 end
 
 local answer = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', READY, '-inf', now, 'LIMIT', 0, limit)) do
+local due = redis.call('ZRANGEBYSCORE', READY, '-inf', now, 'WITHSCORES', 'LIMIT', 0, limit)
+for at = 1, #due, 2 do
+  local id = due[at]
+  if tonumber(due[at + 1]) % 1 > 0 then
+    local key = P .. 'run:' .. id
+    local got = redis.call('HMGET', key, 'rev', 'lost')
+    local revision, lost = string.match(got[2] or '', '^(%d+)|(%d+)$')
+    lost = revision == got[1] and tonumber(lost) or 0
+    if got[1] then redis.call('HSET', key, 'lost', got[1] .. '|' .. (lost + 1)) end
+  end
   local record = redis.call('HGETALL', P .. 'run:' .. id)
   if #record == 0 then
     redis.call('ZREM', READY, id)
   else
-    redis.call('ZADD', READY, now + hold, id)
+    redis.call('ZADD', READY, now + hold + 0.5, id)
     local fields = {}
     for i = 1, #record, 2 do fields[record[i]] = record[i + 1] end
     local checkpoint = checkpoint_of(id, fields.ckpt)
