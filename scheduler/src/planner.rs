@@ -23,8 +23,9 @@ use tokio::sync::Semaphore;
 
 /// Plans that are made apart at the same time.
 const APART_MAX: usize = 4;
-/// Plans that wait to be made apart. A run that finds no place is taken again after the hold.
-const WAITING_MAX: usize = 256;
+/// Kilobytes of values and outcomes whose plans are made apart, or wait for that. A run that finds no place is taken again
+/// after the hold. At least one run finds a place.
+const APART_KB_MAX: u32 = 64 * 1024;
 /// Bytes of values and outcomes that are planned where they are asked for.
 const SMALL_BYTES: usize = 512 * 1024;
 
@@ -59,7 +60,8 @@ impl Materials {
         catch_unwind(AssertUnwindSafe(|| plan::plan(&input))).unwrap_or_else(|panic| Ok(failed(panic.as_ref())))
     }
 
-    fn is_small(&self) -> bool {
+    /// About the bytes of its values and outcomes as JSON.
+    fn bytes(&self) -> usize {
         let bases = self.base.iter().map(|base| &base.values);
         let values = [&self.ready.values].into_iter().chain(bases).chain(self.children.values());
         let outcomes = self.ready.tasks.iter().filter_map(|task| match task.outcome.as_ref()? {
@@ -67,7 +69,7 @@ impl Materials {
             _ => None,
         });
         let bytes = values.chain(outcomes).flat_map(BTreeMap::values).map(expr::bytes_of);
-        bytes.fold(0, usize::saturating_add) <= SMALL_BYTES
+        bytes.fold(0, usize::saturating_add)
     }
 }
 
@@ -99,7 +101,7 @@ pub(crate) struct Planner {
 
 impl Default for Planner {
     fn default() -> Self {
-        let (threads, places) = (Semaphore::new(APART_MAX), Semaphore::new(WAITING_MAX));
+        let (threads, places) = (Semaphore::new(APART_MAX), Semaphore::new(APART_KB_MAX as usize));
         Self { sandbox: Sandbox::new(), threads: Arc::new(threads), places: Arc::new(places) }
     }
 }
@@ -107,7 +109,7 @@ impl Default for Planner {
 impl Planner {
     /// Makes a small plan in the thread that asks; nothing where it has to be made apart.
     pub(crate) fn at_once(materials: &Materials) -> Option<Result<Planned, Unmade>> {
-        if !materials.is_small() {
+        if materials.bytes() > SMALL_BYTES {
             return None;
         }
         let evaluator = Inline::default();
@@ -117,9 +119,9 @@ impl Planner {
 
     /// Makes any plan, on a thread of its own.
     pub(crate) async fn apart(&self, materials: Materials, tasks: &Tasks) -> Result<Planned, Unmade> {
-        let Ok(_place) = self.places.try_acquire() else {
-            let why = format!("{WAITING_MAX} plans wait for a thread already");
-            return Err(Unmade::Passing(why));
+        let kilobytes = u32::try_from(materials.bytes() / 1024).unwrap_or(u32::MAX).clamp(1, APART_KB_MAX);
+        let Ok(_place) = self.places.try_acquire_many(kilobytes) else {
+            return Err(Unmade::Passing(format!("plans of {APART_KB_MAX} kB wait for a thread already")));
         };
         let Ok(thread) = Arc::clone(&self.threads).acquire_owned().await else {
             return Err(Unmade::Passing("the planner has ended".to_owned()));

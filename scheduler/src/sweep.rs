@@ -1,11 +1,11 @@
 //! The reaper: looks for what is overdue, in every partition in turn; at once in one that says that tasks became due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use coxswain_shared::broker::Broker;
-use coxswain_shared::id::{Partition, RunId};
+use coxswain_shared::id::{Partition, RunId, TaskKey};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::policing::Policing;
 use coxswain_shared::policy::{Measure, Usage};
@@ -44,8 +44,10 @@ impl Sweeper {
         // Until then all falls due again that was sent before the start, and nothing that is sent from now on.
         let lost_until = Instant::now() + resend_after.saturating_sub(APART);
         let mut ahead = resend_after * 2;
+        // A task whose own time is up sooner than that falls due again and again: it is sent once.
+        let mut found = BTreeSet::new();
         while !ahead.is_zero() && !tasks.is_draining() {
-            match self.round(ahead).await {
+            match self.round(ahead, &mut found).await {
                 Some(true) => ahead = lost_until.saturating_duration_since(Instant::now()),
                 Some(false) => return,
                 None => tokio::select! {
@@ -59,7 +61,7 @@ impl Sweeper {
     /// Sweeps until the tasks drain; `due` are the partitions that are nudged in between.
     pub(crate) async fn run(self, due: Arc<Dirty>, tasks: Tasks) {
         loop {
-            let more = self.round(Duration::ZERO).await;
+            let more = self.round(Duration::ZERO, &mut BTreeSet::new()).await;
             let pause = if more == Some(true) { Duration::ZERO } else { self.pause() };
             let mut next_round = std::pin::pin!(tokio::time::sleep(pause));
             loop {
@@ -85,8 +87,9 @@ impl Sweeper {
         self.config.sweep_every.mul_f64(rand::rng().random_range(0.75..1.25))
     }
 
-    /// Sweeps every partition once. Whether any has more to do at once; absent if the store is away.
-    async fn round(&self, ahead: Duration) -> Option<bool> {
+    /// Sweeps every partition once. Whether any has more to do at once; absent if the store is away. `found` are tasks that
+    /// were sent before and are not to be found again.
+    async fn round(&self, ahead: Duration, found: &mut BTreeSet<TaskKey>) -> Option<bool> {
         let mut doubtful = Vec::new();
         let (mut more, mut is_away) = (false, false);
         for index in 0..self.store.partitions() {
@@ -97,6 +100,10 @@ impl Sweeper {
             };
             more |= swept.more;
             doubtful.extend(self.take_action(swept).await);
+        }
+        if ahead > Duration::ZERO {
+            doubtful.retain(|sending| found.insert(sending.task.clone()));
+            more &= !doubtful.is_empty();
         }
         self.resend(doubtful, ahead > Duration::ZERO).await;
         self.metrics.broker_reconnects(self.broker.reconnects());

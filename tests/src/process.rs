@@ -114,6 +114,11 @@ impl Cox {
         Launch { name: name.to_owned(), args: Vec::new(), variables: Vec::new(), folder: None }
     }
 
+    /// The path of a program of the workspace; panics with the remedy if it was not built.
+    pub fn path(name: &str) -> PathBuf {
+        built(name)
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.id()

@@ -11,6 +11,8 @@
 //!
 //! `COX_STORE=redis://localhost COX_BROKER=amqp://localhost/%2f cargo run -p coxswain-worker --example custom_worker`
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
 use coxswain_shared::backend::{Backend, BackendConfig};
 use coxswain_shared::config::Source;
@@ -72,8 +74,16 @@ pub(crate) fn handlers(builder: Builder) -> Builder {
         .node("shorten", Shorten { mark: " …" })
 }
 
+fn main() -> anyhow::Result<ExitCode> {
+    // Heavy expressions are evaluated in processes of this same program.
+    if let Some(served) = coxswain_worker::serve_if_asked() {
+        return Ok(served);
+    }
+    work().map(|()| ExitCode::SUCCESS)
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn work() -> anyhow::Result<()> {
     let source = Source::from_process();
     start_logs(&LogConfig::read(&source)?);
     // What the adapters need outlives the worker, so that it can still say how it ended.

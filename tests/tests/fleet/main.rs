@@ -8,7 +8,9 @@ mod crashes;
 mod deadlines;
 mod drains;
 mod failures;
+
 mod fan_outs;
+mod hostile;
 mod messages;
 mod models;
 mod outages;
