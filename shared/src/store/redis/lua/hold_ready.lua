@@ -6,9 +6,9 @@
 local hold, is_given_back = tonumber(ARGV[1]), ARGV[2] == '1'
 for i = 3, #ARGV, 2 do
   local key = P .. 'run:' .. ARGV[i]
-  if redis.call('ZSCORE', READY, ARGV[i]) and redis.call('HGET', key, 'rev') == ARGV[i + 1] then
+  if redis.call('ZSCORE', READY, ARGV[i]) and (redis.call('HGET', key, 'rev') or '0') == ARGV[i + 1] then
     -- A score with a half is that of a run which somebody has.
-    redis.call('ZADD', READY, now + hold + (is_given_back and 0 or 0.5), ARGV[i])
+    redis.call('ZADD', READY, now + hold - (is_given_back and 0 or 0.5), ARGV[i])
     if is_given_back then redis.call('HDEL', key, 'lost') end
   end
 end

@@ -38,16 +38,16 @@ for at = 1, #due, 2 do
   local id = due[at]
   if tonumber(due[at + 1]) % 1 > 0 then
     local key = P .. 'run:' .. id
-    local got = redis.call('HMGET', key, 'rev', 'lost')
-    local revision, lost = string.match(got[2] or '', '^(%d+)|(%d+)$')
-    lost = revision == got[1] and tonumber(lost) or 0
-    if got[1] then redis.call('HSET', key, 'lost', got[1] .. '|' .. (lost + 1)) end
+    local got = redis.call('HMGET', key, 'status', 'rev', 'lost')
+    local revision, before, lost = got[2] or '0', string.match(got[3] or '', '^(%d+)|(%d+)$')
+    lost = before == revision and tonumber(lost) or 0
+    if got[1] then redis.call('HSET', key, 'lost', revision .. '|' .. (lost + 1)) end
   end
   local record = redis.call('HGETALL', P .. 'run:' .. id)
   if #record == 0 then
     redis.call('ZREM', READY, id)
   else
-    redis.call('ZADD', READY, now + hold + 0.5, id)
+    redis.call('ZADD', READY, now + hold - 0.5, id)
     local fields = {}
     for i = 1, #record, 2 do fields[record[i]] = record[i + 1] end
     local checkpoint = checkpoint_of(id, fields.ckpt)
