@@ -70,7 +70,8 @@ mod tests {
         ];
         let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let told = Settings::read(&Source::from_pairs(pairs)).unwrap_err().to_string();
-        for part in ["5 mistake(s)", "COX_STORE", "COX_SLOTS", "COX_HTTP", "COX_LOG_FORMAT", "COX_SLOT:"] {
+        let parts = ["COX_STORE", "COX_SLOTS", "COX_HTTP", "COX_LOG_FORMAT", "COX_SLOT:", "COX_BROKER: a worker"];
+        for part in ["6 mistake(s)"].into_iter().chain(parts) {
             assert!(told.contains(part), "{part} is missing in: {told}");
         }
     }
