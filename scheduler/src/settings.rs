@@ -78,8 +78,9 @@ mod tests {
         ]);
         let told = told.unwrap_err().to_string();
         let parts = [
-            "6 mistake(s)",
+            "7 mistake(s)",
             "COX_STORE",
+            "COX_BROKER: a scheduler",
             "COX_SWEEP_EVERY",
             "COX_HTTP",
             "COX_LOG_FORMAT",
