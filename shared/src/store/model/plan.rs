@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::state::{Model, TaskRecord};
+use super::state::{Model, RunState, TaskRecord};
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, Partition, RunId, RunKey, TaskId};
 use crate::outcome::{Failure, FailureKind, Outcome};
@@ -18,11 +18,13 @@ impl Model {
     pub fn take_ready(&mut self, partition: Partition, limit: usize, hold: Duration) -> Vec<Ready> {
         let now = self.now;
         let waiting = self.runs.values().filter(|run| run.shown.key.partition == partition);
-        let mut due: Vec<(Timestamp, RunId)> =
-            waiting.filter_map(|run| Some((run.ready_at.filter(|at| *at <= now)?, run.shown.key.id.clone()))).collect();
+        // Of those of the same time, what somebody has lost comes first.
+        let due =
+            |run: &RunState| Some((run.ready_at.filter(|at| *at <= now)?, !run.is_taken, run.shown.key.id.clone()));
+        let mut due: Vec<(Timestamp, bool, RunId)> = waiting.filter_map(due).collect();
         due.sort();
         let mut taken = Vec::new();
-        for (_, id) in due.into_iter().take(limit.max(1)) {
+        for (_, _, id) in due.into_iter().take(limit.max(1)) {
             let run = self.at(&id);
             run.ready_at = Some(now.after(hold));
             let lost = if run.lost_plans.0 == run.shown.revision { run.lost_plans.1 } else { 0 };

@@ -16,7 +16,9 @@ pub(super) fn take_ready(tx: &mut Tx<'_>, partition: Partition, limit: usize, ho
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let ids: Vec<RunId> = tx
         .conn
-        .prepare_cached("SELECT id FROM runs WHERE partition = ?1 AND ready_at <= ?2 ORDER BY ready_at, id LIMIT ?3")?
+        .prepare_cached(
+            "SELECT id FROM runs WHERE partition = ?1 AND ready_at <= ?2 ORDER BY ready_at, is_taken DESC, id LIMIT ?3",
+        )?
         .query_map(params![partition, tx.now, limit], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()
         .naming(|| format!("the ready runs of partition {partition}"))?;
