@@ -43,10 +43,7 @@ impl Fitter {
                 let priority = Priority::ALL[usize::from(run) % Priority::ALL.len()];
                 let spec = RunSpec { start: start(from, model), budget: budget(run), priority, ..RunSpec::default() };
                 let new = make::run_on(&format!("r{run}"), thread_id(thread).as_str(), on_conflict);
-                if is_reserved_elsewhere(&new, model) {
-                    return None;
-                }
-                Call::Create(NewRun { run_timeout, spec, ..new })
+                Call::Create(unless_reserved(NewRun { run_timeout, spec, ..new }, model)?)
             }
             Operation::Stop { run, cause, grace, force } => {
                 let reason = force.then(|| "now".to_owned());
@@ -348,12 +345,12 @@ fn new_task(run: &RunState, step: Step, place: usize, wish: &Wish) -> NewTask {
     }
 }
 
-/// Whether a child run of this id has waited for its turn in another partition. Redis keeps the id for it, and refuses others
-/// as unavailable; `tests/tests/store_redis/reserved.rs` holds that.
-fn is_reserved_elsewhere(new: &NewRun, model: &Model) -> bool {
+/// A run, unless a child run of its id has waited for its turn in another partition. Redis keeps the id for that one, and
+/// refuses others as unavailable; `tests/tests/store_redis/reserved.rs` holds that.
+fn unless_reserved(new: NewRun, model: &Model) -> Option<NewRun> {
     let partition = model.partition_of(&new.thread);
     let others = model.runs.values().filter(|run| run.shown.key.partition != partition);
-    others.flat_map(|run| run.tasks.values()).any(|task| match &task.new.dispatch {
+    let is_reserved = others.flat_map(|run| run.tasks.values()).any(|task| match &task.new.dispatch {
         Dispatch::PendingChild { run } => run.id == new.id,
         Dispatch::Queue { .. }
         | Dispatch::Pending { .. }
@@ -361,7 +358,8 @@ fn is_reserved_elsewhere(new: &NewRun, model: &Model) -> bool {
         | Dispatch::Human { .. }
         | Dispatch::Child { .. }
         | Dispatch::Settled { .. } => false,
-    })
+    });
+    (!is_reserved).then_some(new)
 }
 
 /// A call that hides a run for longer, as who has it would say, or as who had it before its last change.
