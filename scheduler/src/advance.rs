@@ -227,7 +227,7 @@ impl Advancer {
         };
         let base = base(self.store.as_ref(), &ready).await?;
         let children = values_of_children(self.store.as_ref(), &ready.tasks).await?;
-        Ok(Prepared::Materials(Box::new(Materials { ready, graph, base, children })))
+        Ok(Prepared::Materials(Box::new(Materials::new(ready, graph, base, children))))
     }
 
     /// Asks policies whether a plan may be carried out.

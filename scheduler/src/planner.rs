@@ -33,14 +33,21 @@ const SMALL_BYTES: usize = 512 * 1024;
 #[derive(Debug)]
 pub(crate) struct Materials {
     pub(crate) ready: Ready,
-    pub(crate) graph: Arc<Graph>,
-    pub(crate) base: Option<Base>,
-    pub(crate) children: BTreeMap<TaskId, Values>,
+    graph: Arc<Graph>,
+    base: Option<Base>,
+    children: BTreeMap<TaskId, Values>,
+    /// About the bytes of its values and outcomes as JSON.
+    bytes: usize,
 }
 
 impl Materials {
+    pub(crate) fn new(ready: Ready, graph: Arc<Graph>, base: Option<Base>, children: BTreeMap<TaskId, Values>) -> Self {
+        let bytes = bytes(&ready, base.as_ref(), &children);
+        Self { ready, graph, base, children, bytes }
+    }
+
     fn plan(&self, evaluator: &dyn Evaluator) -> Result<Planned, plan::Error> {
-        let Self { ready, graph, base, children } = self;
+        let Self { ready, graph, base, children, .. } = self;
         let run = &ready.run;
         let input = PlanInput {
             graph,
@@ -59,18 +66,21 @@ impl Materials {
         };
         catch_unwind(AssertUnwindSafe(|| plan::plan(&input))).unwrap_or_else(|panic| Ok(failed(panic.as_ref())))
     }
+}
 
-    /// About the bytes of its values and outcomes as JSON.
-    fn bytes(&self) -> usize {
-        let bases = self.base.iter().map(|base| &base.values);
-        let values = [&self.ready.values].into_iter().chain(bases).chain(self.children.values());
-        let outcomes = self.ready.tasks.iter().filter_map(|task| match task.outcome.as_ref()? {
-            Outcome::Succeeded { writes, .. } => Some(writes),
-            _ => None,
-        });
-        let bytes = values.chain(outcomes).flat_map(BTreeMap::values).map(expr::bytes_of);
-        bytes.fold(0, usize::saturating_add)
-    }
+/// About the bytes of values and outcomes as JSON.
+fn bytes(ready: &Ready, base: Option<&Base>, children: &BTreeMap<TaskId, Values>) -> usize {
+    let values = [&ready.values].into_iter().chain(base.map(|base| &base.values)).chain(children.values());
+    let outcomes = ready.tasks.iter().filter_map(|task| match task.outcome.as_ref()? {
+        Outcome::Succeeded { writes, .. } => Some(writes),
+        Outcome::Failed { .. }
+        | Outcome::TimedOut { .. }
+        | Outcome::Crashed { .. }
+        | Outcome::Stopped { .. }
+        | Outcome::ChildEnded { .. } => None,
+    });
+    let bytes = values.chain(outcomes).flat_map(BTreeMap::values).map(expr::bytes_of);
+    bytes.fold(0, usize::saturating_add)
 }
 
 /// A mistake in this program, which must not end more than the run that met it.
@@ -109,7 +119,7 @@ impl Default for Planner {
 impl Planner {
     /// Makes a small plan in the thread that asks; nothing where it has to be made apart.
     pub(crate) fn at_once(materials: &Materials) -> Option<Result<Planned, Unmade>> {
-        if materials.bytes() > SMALL_BYTES {
+        if materials.bytes > SMALL_BYTES {
             return None;
         }
         let evaluator = Inline::default();
@@ -119,7 +129,7 @@ impl Planner {
 
     /// Makes any plan, on a thread of its own.
     pub(crate) async fn apart(&self, materials: Materials, tasks: &Tasks) -> Result<Planned, Unmade> {
-        let kilobytes = u32::try_from(materials.bytes() / 1024).unwrap_or(u32::MAX).clamp(1, APART_KB_MAX);
+        let kilobytes = u32::try_from(materials.bytes / 1024).unwrap_or(u32::MAX).clamp(1, APART_KB_MAX);
         let Ok(_place) = self.places.try_acquire_many(kilobytes) else {
             return Err(Unmade::Passing(format!("plans of {APART_KB_MAX} kB wait for a thread already")));
         };

@@ -4,6 +4,7 @@
 //! `COX_STORE=redis://localhost COX_BROKER=amqp://localhost/%2f cargo run -p coxswain-worker --example cleanup`
 
 use std::collections::BTreeSet;
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -66,8 +67,16 @@ pub(crate) fn handlers(builder: Builder, rentals: Rentals) -> Builder {
     builder.node("render", Render { rentals })
 }
 
+fn main() -> anyhow::Result<ExitCode> {
+    // Heavy expressions are evaluated in processes of this same program.
+    if let Some(served) = coxswain_worker::serve_if_asked() {
+        return Ok(served);
+    }
+    work().map(|()| ExitCode::SUCCESS)
+}
+
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn work() -> anyhow::Result<()> {
     let source = Source::from_process();
     start_logs(&LogConfig::read(&source)?);
     let (tasks, under) = (Tasks::new(), Tasks::new());

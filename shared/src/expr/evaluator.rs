@@ -1,12 +1,13 @@
 //! Who evaluates what is heavy. The core only names what is to be evaluated; a program hands in who does it.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::weigh::Bounds;
 use super::{Error, Program, Scope, Template};
 
 /// Evaluates what is heavy, and says whether what is light may be evaluated now.
@@ -51,6 +52,35 @@ impl Evaluation<'_> {
             Form::Template => Template::compile(self.text.as_ref())?.render_fully(&scope).map(Value::String),
         }
     }
+}
+
+/// What is compiled of a light text, and its bounds. A heavy text is not compiled before it is evaluated, since that folds
+/// its constants.
+pub(super) struct Light<T> {
+    pub(super) bounds: Bounds,
+    pub(super) compiled: T,
+}
+
+/// Evaluates a text where it belongs: here if it is light on these values and stays so, else by the scope's evaluator.
+pub(super) fn evaluate<T>(
+    form: Form,
+    text: &str,
+    words: &BTreeSet<String>,
+    light: Option<&Light<T>>,
+    scope: &Scope<'_>,
+    here: impl FnOnce(&T) -> Result<Value, Error>,
+) -> Result<Value, Error> {
+    if let Some(light) = light {
+        let read = scope.measure(words);
+        if light.bounds.hold(scope, text, read) {
+            scope.evaluator().light(text, read)?;
+            match here(&light.compiled) {
+                Err(Error::OutOfFuel { .. }) => {}
+                done => return done,
+            }
+        }
+    }
+    scope.evaluator().heavy(&scope.evaluation(form, text, words))
 }
 
 /// Evaluates everything in the caller's own thread: for tests, and for a process that is made for it.

@@ -8,9 +8,9 @@ use minijinja::Expression;
 use serde_json::Value;
 
 use super::engine::{self, EXPRESSION_BYTES_MAX};
-use super::evaluator::Form;
+use super::evaluator::{self, Form, Light};
 use super::json::{Refusal, from_engine};
-use super::weigh::{self, Bounds, Weight};
+use super::weigh::{self, Weight};
 use super::{Error, Scope, known, names, syntax};
 
 /// What a condition needs.
@@ -24,13 +24,7 @@ struct Compiled {
     text: String,
     words: BTreeSet<String>,
     names: BTreeSet<String>,
-    light: Option<Light>,
-}
-
-/// What is compiled of a light expression. A heavy one is not compiled before it is evaluated, since that folds its constants.
-struct Light {
-    bounds: Bounds,
-    expression: Expression<'static, 'static>,
+    light: Option<Light<Expression<'static, 'static>>>,
 }
 
 impl Program {
@@ -49,8 +43,8 @@ impl Program {
         drop(tree);
         let light = match weight {
             Weight::Light(bounds) => {
-                let expression = engine::light().compile_expression_owned(text.clone());
-                Some(Light { bounds, expression: expression.map_err(|error| Error::syntax(&text, &error))? })
+                let compiled = engine::light().compile_expression_owned(text.clone());
+                Some(Light { bounds, compiled: compiled.map_err(|error| Error::syntax(&text, &error))? })
             }
             Weight::Heavy => None,
         };
@@ -71,15 +65,8 @@ impl Program {
     /// Gives its value. What is light is evaluated here, everything else by the scope's evaluator.
     pub fn eval(&self, scope: &Scope<'_>) -> Result<Value, Error> {
         let Compiled { text, words, light, .. } = &*self.0;
-        let read = scope.measure(words);
-        if let Some(light) = light.as_ref().filter(|light| light.bounds.hold(scope, text, read)) {
-            scope.evaluator().light(text, read)?;
-            match self.evaluate(&light.expression, scope) {
-                Err(Error::OutOfFuel { .. }) => {}
-                done => return done,
-            }
-        }
-        scope.evaluator().heavy(&scope.evaluation(Form::Expression, text, words))
+        let here = |compiled: &Expression<'_, '_>| self.evaluate(compiled, scope);
+        evaluator::evaluate(Form::Expression, text, words, light.as_ref(), scope, here)
     }
 
     /// Gives its value, whatever that takes.

@@ -9,8 +9,8 @@ use minijinja::{Environment, ErrorKind};
 use serde_json::Value;
 
 use super::engine::{self, RESULT_BYTES_MAX, TEMPLATE_BYTES_MAX};
-use super::evaluator::Form;
-use super::weigh::{self, Bounds, Weight};
+use super::evaluator::{self, Form, Light};
+use super::weigh::{self, Weight};
 use super::{Error, Scope, known, names, syntax};
 
 const NAME: &str = "template";
@@ -23,13 +23,7 @@ struct Compiled {
     text: String,
     words: BTreeSet<String>,
     names: BTreeSet<String>,
-    light: Option<Light>,
-}
-
-/// What is compiled of a light template. A heavy one is not compiled before it is filled in, since that folds its constants.
-struct Light {
-    bounds: Bounds,
-    environment: Environment<'static>,
+    light: Option<Light<Environment<'static>>>,
 }
 
 impl Template {
@@ -47,7 +41,7 @@ impl Template {
         let weight = weigh::template(&tree);
         drop(tree);
         let light = match weight {
-            Weight::Light(bounds) => Some(Light { bounds, environment: holding(&text, engine::light())? }),
+            Weight::Light(bounds) => Some(Light { bounds, compiled: holding(&text, engine::light())? }),
             Weight::Heavy => None,
         };
         let words = names::words(&text).into_iter().map(ToOwned::to_owned).collect();
@@ -68,15 +62,8 @@ impl Template {
     /// evaluator.
     pub fn render(&self, scope: &Scope<'_>) -> Result<String, Error> {
         let Compiled { text, words, light, .. } = &*self.0;
-        let read = scope.measure(words);
-        if let Some(light) = light.as_ref().filter(|light| light.bounds.hold(scope, text, read)) {
-            scope.evaluator().light(text, read)?;
-            match self.fill(&light.environment, scope) {
-                Err(Error::OutOfFuel { .. }) => {}
-                done => return done,
-            }
-        }
-        match scope.evaluator().heavy(&scope.evaluation(Form::Template, text, words))? {
+        let here = |compiled: &Environment<'static>| self.fill(compiled, scope).map(Value::String);
+        match evaluator::evaluate(Form::Template, text, words, light.as_ref(), scope, here)? {
             Value::String(filled) => Ok(filled),
             other => Err(Error::WrongType { text: text.clone(), wanted: "a text".into(), found: other.to_string() }),
         }

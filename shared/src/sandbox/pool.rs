@@ -95,8 +95,8 @@ impl Sandbox {
         limit: Duration,
         is_wanted: &dyn Fn() -> bool,
     ) -> (Result<Reply, Refusal>, Duration) {
-        let message = match serde_json::to_vec(request) {
-            Ok(message) => message,
+        let message: Arc<[u8]> = match serde_json::to_vec(request) {
+            Ok(message) => message.into(),
             Err(error) => return (Err(Refusal::Unavailable(error.to_string())), Duration::ZERO),
         };
         #[cfg(any(test, feature = "testing"))]
@@ -113,7 +113,7 @@ impl Sandbox {
         (answer, begun.elapsed())
     }
 
-    fn exchange(&self, message: &[u8], limit: Duration, is_wanted: &dyn Fn() -> bool) -> Result<Reply, Refusal> {
+    fn exchange(&self, message: &Arc<[u8]>, limit: Duration, is_wanted: &dyn Fn() -> bool) -> Result<Reply, Refusal> {
         loop {
             let idle = self.lock().idle.pop();
             let was_idle = idle.is_some();
@@ -121,7 +121,7 @@ impl Sandbox {
                 Some(process) => process,
                 None => self.start()?,
             };
-            match process.ask(message.to_vec(), limit, is_wanted) {
+            match process.ask(Arc::clone(message), limit, is_wanted) {
                 Ok(reply) => {
                     if process.served < SERVED_BYTES_MAX {
                         self.lock().idle.push(process);

@@ -4,6 +4,7 @@ use std::io::{self, Read as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ const WORDS_MAX: u64 = 2_048;
 pub(super) struct Process {
     child: Child,
     errors: Option<ChildStderr>,
-    requests: SyncSender<Vec<u8>>,
+    requests: SyncSender<Arc<[u8]>>,
     replies: Receiver<io::Result<Option<Vec<u8>>>>,
     /// Bytes that it was sent so far.
     pub(super) served: usize,
@@ -49,7 +50,7 @@ impl Process {
             return Err(io::Error::other("a process without pipes"));
         };
         let errors = child.stderr.take();
-        let (requests, asked) = sync_channel::<Vec<u8>>(1);
+        let (requests, asked) = sync_channel::<Arc<[u8]>>(1);
         let (answered, replies) = sync_channel(1);
         let exchange = move || {
             while let Ok(message) = asked.recv() {
@@ -72,7 +73,7 @@ impl Process {
     /// Asks, and waits for the answer. After anything but an answer the process is of no use.
     pub(super) fn ask(
         &mut self,
-        message: Vec<u8>,
+        message: Arc<[u8]>,
         limit: Duration,
         is_wanted: &dyn Fn() -> bool,
     ) -> Result<Vec<u8>, Lost> {

@@ -5,47 +5,6 @@ use minijinja::machinery::ast::{CallArg, Test};
 use super::expression::Weigher;
 use super::shape::{Heavy, Shape};
 
-/// The tests that look at a value once, or not even at all of it.
-const LIGHT: [&str; 37] = [
-    "!=",
-    "<",
-    "<=",
-    "==",
-    ">",
-    ">=",
-    "boolean",
-    "defined",
-    "divisibleby",
-    "endingwith",
-    "eq",
-    "equalto",
-    "escaped",
-    "even",
-    "false",
-    "float",
-    "ge",
-    "greaterthan",
-    "gt",
-    "int",
-    "integer",
-    "iterable",
-    "le",
-    "lessthan",
-    "lower",
-    "lt",
-    "mapping",
-    "ne",
-    "none",
-    "number",
-    "odd",
-    "safe",
-    "sameas",
-    "sequence",
-    "startingwith",
-    "string",
-    "true",
-];
-
 /// The tests that there are.
 pub(in super::super) const TESTS: [&str; 42] = [
     "!=",
@@ -92,9 +51,9 @@ pub(in super::super) const TESTS: [&str; 42] = [
     "upper",
 ];
 
-/// Whether a test of this name looks at a value once, and no further than what it is compared with.
+/// Whether a test of this name looks at a value once, and no further than what it is compared with: all do but one.
 pub(super) fn is_light_name(name: &str) -> bool {
-    LIGHT.contains(&name) || matches!(name, "undefined" | "upper" | "filter" | "test")
+    name != "in" && TESTS.contains(&name)
 }
 
 impl<'a> Weigher<'a> {
