@@ -126,6 +126,11 @@ impl<'a> View<'a> {
                 let word = self.output.paint_err.odd("put off");
                 self.line(&task.id, &format!("{word}   {}", cut(why, VALUE_WIDTH)));
             }
+            TaskChange::HandedBack => {
+                self.open.remove(&task.id);
+                let back = task.handed_back.map(|back| back.to_string()).unwrap_or_default();
+                self.line(&task.id, &self.output.paint_err.odd(&back));
+            }
             TaskChange::Asking => {
                 let shown = task.payload.as_ref().map(shorten).unwrap_or_default();
                 self.line(&task.id, &format!("{}  {shown}", self.output.paint_err.odd("asks")));

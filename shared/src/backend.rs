@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::broker::{self, Broker, RabbitBroker, RabbitConfig};
+use crate::broker::{self, Broker, RabbitBroker, RabbitConfig, is_prefix};
 use crate::config::{Mistakes, Reader, Secret, Source, Variable, redact_url};
 use crate::lifecycle::Tasks;
 use crate::store::redis::{RedisConfig, RedisStore};
@@ -28,6 +28,12 @@ const STORE_TLS_CA: Variable = Variable {
     default: "none",
     meaning: "A file of PEM certificates to trust in place of the system's, for a store at rediss://.",
 };
+const STORE_PREFIX: Variable = Variable {
+    name: "COX_STORE_PREFIX",
+    default: "cox",
+    meaning: "What all keys and channels in Redis begin with, and the queues in RabbitMQ where COX_BROKER_QUEUE_PREFIX is not set. \
+              Fleets of different prefixes do not see each other. The same for the whole fleet.",
+};
 const RETENTION: Variable =
     Variable { name: "COX_RETENTION", default: "7d", meaning: "how long a finished run is kept" };
 
@@ -38,6 +44,8 @@ pub struct BackendConfig {
     pub store: StoreChoice,
     /// A file of PEM certificates to trust in place of the system's, for Redis behind TLS.
     pub store_tls_ca: Option<PathBuf>,
+    /// What all keys and channels in Redis begin with.
+    pub store_prefix: String,
     /// Where tasks are queued; none: inside the process.
     pub broker: Option<RabbitConfig>,
     /// How long a finished run is kept.
@@ -55,7 +63,7 @@ pub enum StoreChoice {
 
 impl BackendConfig {
     /// The variables it reads itself; the adapters' come beside them.
-    const OWN: [Variable; 3] = [STORE, STORE_TLS_CA, RETENTION];
+    const OWN: [Variable; 4] = [STORE, STORE_TLS_CA, STORE_PREFIX, RETENTION];
 
     /// All the variables that it reads.
     pub fn variables() -> Vec<Variable> {
@@ -67,18 +75,25 @@ impl BackendConfig {
         let mut reader = Reader::new(source);
         let store = reader.text(&STORE);
         let store_tls_ca = reader.optional(&STORE_TLS_CA).map(PathBuf::from);
+        let store_prefix = reader.text(&STORE_PREFIX);
+        reader.check(is_prefix(&store_prefix), &STORE_PREFIX, "must be 1 to 64 characters of A-Z a-z 0-9 _ . -");
         let retention = reader.duration(&RETENTION);
         reader.check(retention >= Duration::from_secs(1), &RETENTION, "must be 1s or more");
         let choice = choose(&store);
         reader.check(choice.is_some(), &STORE, "write sqlite:PATH, redis://HOST:PORT or rediss://HOST:PORT");
-        let broker = RabbitConfig::read(&mut reader, program);
+        let broker = RabbitConfig::read(&mut reader, program, &store_prefix);
         let store = choice.unwrap_or_else(|| StoreChoice::Sqlite(PathBuf::new()));
-        reader.finish(Self { store, store_tls_ca, broker, retention })
+        reader.finish(Self { store, store_tls_ca, store_prefix, broker, retention })
     }
 
     /// The settings of a Redis store at this URL.
     pub fn redis(&self, url: &Secret<String>) -> RedisConfig {
-        RedisConfig { retention: self.retention, tls_ca: self.store_tls_ca.clone(), ..RedisConfig::new(url.expose()) }
+        RedisConfig {
+            retention: self.retention,
+            tls_ca: self.store_tls_ca.clone(),
+            key_prefix: self.store_prefix.clone(),
+            ..RedisConfig::new(url.expose())
+        }
     }
 }
 
@@ -206,6 +221,29 @@ mod tests {
         assert_eq!(read("sqlite:///tmp/x.db", "").unwrap().store, StoreChoice::Sqlite("/tmp/x.db".into()));
         for url in ["redis://h:1", "rediss://h:1"] {
             assert!(matches!(read(url, "").unwrap().store, StoreChoice::Redis(_)));
+        }
+    }
+
+    #[test]
+    fn one_prefix_keeps_fleets_apart_in_both_servers() {
+        let read = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+            let url =
+                [("COX_STORE".to_owned(), "redis://h".to_owned()), ("COX_BROKER".to_owned(), "amqp://h".to_owned())];
+            BackendConfig::read(&Source::from_pairs(pairs.chain(url)), "test")
+        };
+        let prefixes = |config: &BackendConfig| {
+            let StoreChoice::Redis(url) = &config.store else { panic!("not Redis") };
+            (config.redis(url).key_prefix, config.broker.as_ref().unwrap().queue_prefix.clone())
+        };
+        let of = |store: &str, broker: &str| (store.to_owned(), broker.to_owned());
+        assert_eq!(prefixes(&read(&[]).unwrap()), of("cox", "cox"));
+        assert_eq!(prefixes(&read(&[("COX_STORE_PREFIX", "blue")]).unwrap()), of("blue", "blue"));
+        let both = [("COX_STORE_PREFIX", "blue"), ("COX_BROKER_QUEUE_PREFIX", "green")];
+        assert_eq!(prefixes(&read(&both).unwrap()), of("blue", "green"));
+        for wrong in ["a b", "{x}", "a:b", &"x".repeat(65)] {
+            let told = read(&[("COX_STORE_PREFIX", wrong)]).unwrap_err().to_string();
+            assert!(told.contains("COX_STORE_PREFIX") && told.contains("1 mistake"), "{told}");
         }
     }
 

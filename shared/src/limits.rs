@@ -120,6 +120,12 @@ pub const HEARTBEAT: Duration = SECOND;
 pub const LOST_PLANS_MAX: u32 = 3;
 /// How many crashed attempts make a task a poison task.
 pub const MAX_CRASHES: u32 = 3;
+/// How often in a row a task that is handed back is queued again at once.
+pub const HANDED_BACK_AT_ONCE: u32 = 2;
+/// How long it waits the next time; that doubles.
+pub const HANDED_BACK_PAUSE: Duration = SECOND;
+/// The longest that it waits.
+pub const HANDED_BACK_PAUSE_MAX: Duration = Duration::from_mins(1);
 /// Steps of one run where the graph says nothing.
 pub const MAX_STEPS: u64 = 1_000;
 /// The most steps that a graph may ask for.

@@ -16,7 +16,7 @@
 //! `claimed` on a leased task is a takeover of a silent lease. `settled` on a task without a lease is the store's own
 //! doing: a queue timeout, a human's answer, a child's end, a stop order. A lease that expires once too often settles as crashed.
 //! `stop ordered` is an order to this task alone; a task without a lease is settled by it at once. An order to the whole
-//! run leaves the states of its tasks as they are.
+//! run leaves the states of its tasks as they are. A task that is handed back again and again is delayed, as if `retried`.
 //! `every_pair_follows_the_table` walks all of it.
 
 use std::time::Duration;
@@ -26,6 +26,7 @@ use serde_json::Value;
 
 use crate::duration;
 use crate::id::{AttemptNumber, ChannelName, Fence, NodeName, PoolName, TaskId, WorkerId};
+use crate::limits::{HANDED_BACK_AT_ONCE, HANDED_BACK_PAUSE, HANDED_BACK_PAUSE_MAX};
 use crate::outcome::{Failure, Outcome};
 use crate::priority::{Lane, Priority};
 use crate::stop::StopProof;
@@ -313,6 +314,50 @@ pub struct Task {
     /// The testimony of how it was stopped, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<StopProof>,
+    /// How often it was handed back in a row, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_back: Option<HandedBack>,
+}
+
+/// How often a task was handed back in a row: since it was last tried or put off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandedBack {
+    /// How often.
+    pub times: u32,
+    /// Whether its worker has ended it the last time by a stop order that the store does not have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub without_order: bool,
+}
+
+impl HandedBack {
+    /// One time more than `before`.
+    pub fn after(before: Option<Self>, without_order: bool) -> Self {
+        Self { times: before.map_or(0, |before| before.times).saturating_add(1), without_order }
+    }
+
+    /// How long the task waits until it is queued again: nothing at first, then ever longer.
+    pub fn pause(self) -> Duration {
+        let Some(doublings) = self.times.checked_sub(HANDED_BACK_AT_ONCE + 1) else { return Duration::ZERO };
+        let factor = 1_u32.checked_shl(doublings).unwrap_or(u32::MAX).max(1);
+        HANDED_BACK_PAUSE.saturating_mul(factor).min(HANDED_BACK_PAUSE_MAX)
+    }
+
+    /// Whether somebody should know: it was handed back more often than workers that are replaced do.
+    pub const fn is_remarkable(self) -> bool {
+        self.without_order || self.times > HANDED_BACK_AT_ONCE
+    }
+}
+
+impl std::fmt::Display for HandedBack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let times = if self.times == 1 { "once".to_owned() } else { format!("{} times in a row", self.times) };
+        write!(f, "handed back {times}")?;
+        f.write_str(if self.without_order {
+            ", the last time after a stop order that the store does not have"
+        } else {
+            ""
+        })
+    }
 }
 
 impl Task {
@@ -346,6 +391,22 @@ mod tests {
         TaskEvent::StopOrdered,
         TaskEvent::Settled,
     ];
+
+    #[test]
+    fn a_task_that_is_handed_back_again_and_again_waits_ever_longer_and_never_too_long() {
+        let mut last = None;
+        let pauses: Vec<_> = (0..9)
+            .map(|_| {
+                let next = HandedBack::after(last, false);
+                last = Some(next);
+                next.pause().as_secs()
+            })
+            .collect();
+        assert_eq!(pauses, [0, 0, 1, 2, 4, 8, 16, 32, 60]);
+        for times in [40, u32::MAX] {
+            assert_eq!(HandedBack { times, without_order: false }.pause(), HANDED_BACK_PAUSE_MAX);
+        }
+    }
 
     #[test]
     fn every_pair_follows_the_table() {

@@ -1,22 +1,24 @@
 //! The leases that this worker holds right now: what a heartbeat renews, and what a stop order reaches.
 //!
-//! It also remembers the last stop orders that were pushed, because a claim that was under way when its run was
-//! stopped is not in the table yet.
+//! A claim that is under way when its run is stopped is not in the table yet: what is pushed meanwhile is kept for it, and
+//! forgotten with it. An order is believed only for the run that it was given to: one of the same id that was made at
+//! another time, such as in another database of the same server, is another run.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use coxswain_shared::id::{Fence, RunId, TaskId, TaskKey};
 use coxswain_shared::spend::Spend;
 use coxswain_shared::stop::{EndReason, StopReport};
-use coxswain_shared::store::{Renewal, Renewed};
+use coxswain_shared::store::{Lease, Renewal, Renewed};
+use coxswain_shared::time::Timestamp;
 use tokio::time::Instant;
 
 use crate::attempt::{Meter, Switch};
 
-/// Stop orders that are remembered for claims under way. An older one is told by the next heartbeat.
-const ORDERS_KEPT: usize = 256;
+/// Stop orders that are kept for one claim under way. What is pushed beyond is told by the next heartbeat.
+const ORDERS_KEPT: usize = 8;
 
 /// The table of leases. Shared by the attempts, the heartbeat and the listener for pushes.
 #[derive(Debug, Default)]
@@ -25,27 +27,42 @@ pub(crate) struct Leases(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     held: HashMap<(TaskKey, Fence), Held>,
-    orders: VecDeque<Order>,
+    claims: HashMap<u64, UnderWay>,
+    last_claim: u64,
     /// Set once the worker shuts down: whether at once. A claim may be answered later than that.
     shutdown: Option<bool>,
 }
 
 /// An order that was pushed: to a whole run, or to some tasks of it.
-#[derive(Debug)]
-struct Order {
-    run: RunId,
-    tasks: Option<Vec<TaskId>>,
-    report: StopReport,
+#[derive(Debug, Clone)]
+pub(crate) struct Order {
+    pub(crate) run: RunId,
+    /// When that run was made.
+    pub(crate) made_at: Timestamp,
+    pub(crate) tasks: Option<Vec<TaskId>>,
+    pub(crate) report: Box<StopReport>,
 }
 
 impl Order {
-    fn is_to(&self, task: &TaskKey) -> bool {
+    fn may_be_to(&self, task: &TaskKey) -> bool {
         self.run == task.run.id && self.tasks.as_ref().is_none_or(|tasks| tasks.contains(&task.task))
     }
+
+    fn is_to(&self, task: &TaskKey, made_at: Timestamp) -> bool {
+        self.may_be_to(task) && self.made_at == made_at
+    }
+}
+
+/// A claim that the store has not answered yet, and what was pushed since it was sent.
+#[derive(Debug)]
+struct UnderWay {
+    task: TaskKey,
+    orders: Vec<Order>,
 }
 
 #[derive(Debug)]
 struct Held {
+    run_made_at: Timestamp,
     switch: Switch,
     renewed: Instant,
     meter: Meter,
@@ -67,18 +84,30 @@ impl Leases {
         self.0.lock().expect("nothing panics while it holds the table of leases")
     }
 
-    /// Enters a lease; `claimed` is when its claim was sent. The guard takes it out again.
-    pub(crate) fn hold(self: &Arc<Self>, task: TaskKey, fence: Fence, switch: Switch, claimed: Instant) -> Hold {
+    /// Notes that a claim is about to be sent: what is pushed from now on is kept for its lease.
+    pub(crate) fn begin_claim(self: &Arc<Self>, task: TaskKey) -> Claiming {
+        let mut table = self.table();
+        table.last_claim += 1;
+        let number = table.last_claim;
+        table.claims.insert(number, UnderWay { task: task.clone(), orders: Vec::new() });
+        drop(table);
+        Claiming { leases: Arc::clone(self), number, task, sent: Instant::now() }
+    }
+
+    /// Enters the lease that a claim was answered. The guard takes it out again.
+    pub(crate) fn hold(self: &Arc<Self>, claim: &Claiming, lease: &Lease, switch: Switch) -> Hold {
+        let (task, fence, run_made_at) = (claim.task.clone(), lease.fence, lease.run_made_at);
         let mut table = self.table();
         // One to the task alone may be followed by one to its run.
-        for order in table.orders.iter().filter(|order| order.is_to(&task)) {
+        let pushed = table.claims.get(&claim.number).map_or(&[][..], |under_way| under_way.orders.as_slice());
+        for order in pushed.iter().filter(|order| order.is_to(&task, run_made_at)) {
             switch.give_order(&order.report);
         }
         if let Some(at_once) = table.shutdown {
             switch.give(EndReason::Shutdown, at_once);
         }
         let meter = Meter::default();
-        let held = Held { switch, renewed: claimed, meter: meter.clone(), told: Spend::default() };
+        let held = Held { run_made_at, switch, renewed: claim.sent, meter: meter.clone(), told: Spend::default() };
         table.held.insert((task.clone(), fence), held);
         drop(table);
         Hold { leases: Arc::clone(self), key: (task, fence), meter }
@@ -129,27 +158,18 @@ impl Leases {
         tally
     }
 
-    /// Ends all attempts of a run, as a push has ordered.
-    pub(crate) fn stop_run(&self, run: &RunId, report: &StopReport) {
-        self.carry_out(Order { run: run.clone(), tasks: None, report: report.clone() });
-    }
-
-    /// Ends the attempts at some tasks of a run, as a push has ordered.
-    pub(crate) fn stop_tasks(&self, run: &RunId, tasks: &[TaskId], report: &StopReport) {
-        self.carry_out(Order { run: run.clone(), tasks: Some(tasks.to_vec()), report: report.clone() });
-    }
-
-    fn carry_out(&self, order: Order) {
+    /// Ends the attempts at a run, or at some of its tasks, as a push has ordered.
+    pub(crate) fn carry_out(&self, order: &Order) {
         let mut table = self.table();
         for ((task, _), held) in &table.held {
-            if order.is_to(task) {
+            if order.is_to(task, held.run_made_at) {
                 held.switch.give_order(&order.report);
             }
         }
-        if table.orders.len() == ORDERS_KEPT {
-            table.orders.pop_front();
+        let claims = table.claims.values_mut().filter(|claim| order.may_be_to(&claim.task));
+        for claim in claims.filter(|claim| claim.orders.len() < ORDERS_KEPT) {
+            claim.orders.push(order.clone());
         }
-        table.orders.push_back(order);
     }
 
     /// Treats leases as lost that were not renewed for `patience`; says how many.
@@ -170,6 +190,22 @@ impl Leases {
         for held in table.held.values() {
             held.switch.give(EndReason::Shutdown, at_once);
         }
+    }
+}
+
+/// A claim under way, for as long as this lives: with it goes what was pushed meanwhile.
+#[derive(Debug)]
+pub(crate) struct Claiming {
+    leases: Arc<Leases>,
+    number: u64,
+    task: TaskKey,
+    /// When it was sent.
+    pub(crate) sent: Instant,
+}
+
+impl Drop for Claiming {
+    fn drop(&mut self) {
+        self.leases.table().claims.remove(&self.number);
     }
 }
 
@@ -196,9 +232,10 @@ impl Drop for Hold {
 
 #[cfg(test)]
 mod tests {
-    use coxswain_shared::id::{Partition, RunKey};
+    use coxswain_shared::checkpoint::Values;
+    use coxswain_shared::id::{AttemptNumber, GraphHash, Partition, RunKey, ThreadId};
     use coxswain_shared::stop::{Cause, NewOrder, StopOrder};
-    use coxswain_shared::time::Timestamp;
+    use coxswain_shared::store::conformance::make;
 
     use super::*;
 
@@ -215,6 +252,39 @@ mod tests {
         StopReport::new(order, 1)
     }
 
+    /// When the runs of these tests were made.
+    const MADE_AT: Timestamp = Timestamp::from_millis(77);
+
+    fn lease(task: &TaskKey, fence: u64) -> Lease {
+        let planned = make::task(&task.task.to_string());
+        let at = Timestamp::from_millis(80);
+        Lease {
+            fence: Fence::new(fence),
+            attempt: AttemptNumber::new(1),
+            crashes: 0,
+            task: planned,
+            run_made_at: MADE_AT,
+            graph_hash: GraphHash::new("00ff").unwrap(),
+            thread: ThreadId::new("t").unwrap(),
+            values: Values::new(),
+            now: at,
+            queued_at: at,
+            task_deadline: at,
+            run_deadline: at,
+            taken_over: false,
+            limits_cost: false,
+        }
+    }
+
+    fn hold(leases: &Arc<Leases>, task: TaskKey, fence: u64, switch: &Switch) -> Hold {
+        let lease = lease(&task, fence);
+        leases.hold(&leases.begin_claim(task), &lease, switch.clone())
+    }
+
+    fn order(run: &str, tasks: Option<Vec<TaskId>>) -> Order {
+        Order { run: RunId::new(run).unwrap(), made_at: MADE_AT, tasks, report: Box::new(report()) }
+    }
+
     fn reason(switch: &Switch) -> Option<&'static str> {
         switch.notice().map(|notice| notice.reason.name())
     }
@@ -223,9 +293,9 @@ mod tests {
     async fn a_stop_reaches_all_attempts_of_its_run_and_no_other() {
         let leases = Arc::new(Leases::default());
         let (mine, other) = (Switch::new(), Switch::new());
-        let _a = leases.hold(task("r1"), Fence::new(1), mine.clone(), Instant::now());
-        let _b = leases.hold(task("r2"), Fence::new(1), other.clone(), Instant::now());
-        leases.stop_run(&RunId::new("r1").unwrap(), &report());
+        let _a = hold(&leases, task("r1"), 1, &mine);
+        let _b = hold(&leases, task("r2"), 1, &other);
+        leases.carry_out(&order("r1", None));
         assert_eq!((reason(&mine), reason(&other)), (Some("stop_ordered"), None));
     }
 
@@ -234,10 +304,11 @@ mod tests {
         let leases = Arc::new(Leases::default());
         let other = |item| TaskKey { task: format!("1:work:{item}").parse().unwrap(), ..task("r1") };
         let (mine, sibling, later) = (Switch::new(), Switch::new(), Switch::new());
-        let _a = leases.hold(other(0), Fence::new(1), mine.clone(), Instant::now());
-        let _b = leases.hold(other(1), Fence::new(2), sibling.clone(), Instant::now());
-        leases.stop_tasks(&RunId::new("r1").unwrap(), &[other(0).task, other(2).task], &report());
-        let _c = leases.hold(other(2), Fence::new(3), later.clone(), Instant::now());
+        let _a = hold(&leases, other(0), 1, &mine);
+        let _b = hold(&leases, other(1), 2, &sibling);
+        let claim = leases.begin_claim(other(2));
+        leases.carry_out(&order("r1", Some(vec![other(0).task, other(2).task])));
+        let _c = leases.hold(&claim, &lease(&other(2), 3), later.clone());
         assert_eq!((reason(&mine), reason(&sibling)), (Some("stop_ordered"), None));
         assert_eq!(reason(&later), Some("stop_ordered"), "its claim was under way");
     }
@@ -245,19 +316,45 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stop_that_was_pushed_while_a_claim_was_under_way_is_not_missed() {
         let leases = Arc::new(Leases::default());
-        leases.stop_run(&RunId::new("r1").unwrap(), &report());
+        let claim = leases.begin_claim(task("r1"));
+        leases.carry_out(&order("r1", None));
         let switch = Switch::new();
-        let _hold = leases.hold(task("r1"), Fence::new(1), switch.clone(), Instant::now());
+        let _hold = leases.hold(&claim, &lease(&task("r1"), 1), switch.clone());
         assert_eq!(reason(&switch), Some("stop_ordered"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_to_another_run_of_the_same_id_ends_nothing() {
+        let leases = Arc::new(Leases::default());
+        let (held, claimed) = (Switch::new(), Switch::new());
+        let _a = hold(&leases, task("r1"), 1, &held);
+        let claim = leases.begin_claim(task("r1"));
+        leases.carry_out(&Order { made_at: Timestamp::from_millis(76), ..order("r1", None) });
+        let _b = leases.hold(&claim, &lease(&task("r1"), 2), claimed.clone());
+        assert_eq!((reason(&held), reason(&claimed)), (None, None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_is_forgotten_with_the_claim_that_it_came_in_between() {
+        let leases = Arc::new(Leases::default());
+        drop(leases.begin_claim(task("r1")));
+        leases.carry_out(&order("r1", None));
+        let claim = leases.begin_claim(task("r1"));
+        leases.carry_out(&order("r1", None));
+        drop(claim);
+        let switch = Switch::new();
+        let _hold = hold(&leases, task("r1"), 1, &switch);
+        assert_eq!(reason(&switch), None, "the store has answered this claim after that order, or has lost it");
+        assert!(leases.table().claims.is_empty());
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_lease_is_lost_once_however_often_that_is_found() {
         let leases = Arc::new(Leases::default());
         let (hung, stopped) = (Switch::new(), Switch::new());
-        let _a = leases.hold(task("r1"), Fence::new(1), hung.clone(), Instant::now());
-        let _b = leases.hold(task("r2"), Fence::new(1), stopped.clone(), Instant::now());
-        leases.stop_run(&RunId::new("r2").unwrap(), &report());
+        let _a = hold(&leases, task("r1"), 1, &hung);
+        let _b = hold(&leases, task("r2"), 1, &stopped);
+        leases.carry_out(&order("r2", None));
         let sent = Instant::now();
         tokio::time::advance(5 * SECOND).await;
         assert_eq!(leases.expire(Instant::now(), 4 * SECOND), 2);
@@ -267,7 +364,7 @@ mod tests {
         assert_eq!(leases.expire(Instant::now(), 4 * SECOND), 0);
 
         let lost = Switch::new();
-        let _c = leases.hold(task("r3"), Fence::new(1), lost.clone(), Instant::now());
+        let _c = hold(&leases, task("r3"), 1, &lost);
         for expected in [1, 0] {
             let beat = leases.renewals(5 * SECOND);
             assert_eq!(leases.answer(beat, vec![Renewed::Lost; 3], sent).lost, expected);
@@ -278,7 +375,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_heartbeat_tells_what_was_spent_until_the_store_has_heard_it() {
         let leases = Arc::new(Leases::default());
-        let hold = leases.hold(task("r1"), Fence::new(1), Switch::new(), Instant::now());
+        let hold = hold(&leases, task("r1"), 1, &Switch::new());
         let tokens = |input_tokens| Spend { input_tokens, ..Spend::default() };
         let spent = || leases.renewals(SECOND)[0].spent;
         assert_eq!(spent(), Spend::default());
@@ -297,11 +394,8 @@ mod tests {
         let leases = Arc::new(Leases::default());
         let start = Instant::now();
         let switches: Vec<_> = (0..3).map(|_| Switch::new()).collect();
-        let holds: Vec<_> = switches
-            .iter()
-            .enumerate()
-            .map(|(n, switch)| leases.hold(task(&format!("r{n}")), Fence::new(1), switch.clone(), start))
-            .collect();
+        let holds: Vec<_> =
+            switches.iter().enumerate().map(|(n, switch)| hold(&leases, task(&format!("r{n}")), 1, switch)).collect();
         let mut renewals = leases.renewals(SECOND * 10);
         renewals.sort_by(|a, b| a.task.cmp(&b.task));
         let answers = vec![Renewed::Held, Renewed::Stop(Box::new(report())), Renewed::Lost];

@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) leases_taken_over: IntCounter,
     pub(crate) heartbeats_failed: IntCounter,
     pub(crate) stops_by_heartbeat: IntCounter,
+    pub(crate) stops_without_order: IntCounter,
     pub(crate) events_dropped: IntCounter,
     pub(crate) broker_reconnects: IntGauge,
 }
@@ -148,20 +149,29 @@ impl Metrics {
                 .counter("cox_heartbeats_failed_total", "Heartbeats that the store did not answer."),
             stops_by_heartbeat: registry
                 .counter("cox_stops_by_heartbeat_total", "Stop orders that a heartbeat brought before any push did."),
+            stops_without_order: registry.counter(
+                "cox_stops_without_order_total",
+                "Attempts that were ended by a stop order that the store does not have; their tasks are tried again.",
+            ),
             events_dropped: registry.counter("cox_events_dropped_total", "Events that were not stored."),
             broker_reconnects: registry
                 .gauge("cox_broker_reconnects", "Connections, channels and subscriptions restored."),
         };
+        metrics.begin_at_zero();
+        metrics
+    }
+
+    /// Shows what has not happened yet, where all that can happen is known.
+    fn begin_at_zero(&self) {
         for limit in Limit::ALL {
-            metrics.limits.with_label_values(&[limit.name()]);
+            self.limits.with_label_values(&[limit.name()]);
         }
         for signal in [Signal::SIGTERM, Signal::SIGKILL] {
-            metrics.kills.with_label_values(&[signal.as_str()]);
+            self.kills.with_label_values(&[signal.as_str()]);
         }
         for state in [WarmState::Starting, WarmState::Busy, WarmState::Idle] {
-            metrics.warm.with_label_values(&[state.name()]);
+            self.warm.with_label_values(&[state.name()]);
         }
-        metrics
     }
 
     pub(crate) fn attempt(&self, kind: &str, end: AttemptEnd) {

@@ -143,8 +143,11 @@ fn tasks(run: &RunId, tasks: &[Task]) -> String {
     draw(&table)
 }
 
-/// What failed, what a human is asked, or which child run stands for the task.
+/// How often it was handed back, what failed, what a human is asked, or which child run stands for the task.
 fn note(run: &RunId, task: &Task) -> String {
+    if let Some(back) = task.handed_back.filter(|back| back.is_remarkable() && task.outcome.is_none()) {
+        return back.to_string();
+    }
     let failure = task.outcome.as_ref().and_then(Outcome::failure).or(task.last_failure.as_ref());
     if let Some(failure) = failure {
         return failure.to_string();
@@ -174,6 +177,7 @@ mod tests {
     use coxswain_shared::id::Fence;
     use coxswain_shared::outcome::{Failure, FailureKind};
     use coxswain_shared::run::RunStatus;
+    use coxswain_shared::task::HandedBack;
 
     use super::*;
 
@@ -193,8 +197,14 @@ mod tests {
             payload: None,
             last_failure: None,
             proof: None,
+            handed_back: None,
         };
         assert_eq!(note(&run, &open), "child run r1.2.ask.7");
+        let back =
+            |times, without_order| Task { handed_back: Some(HandedBack { times, without_order }), ..open.clone() };
+        assert_eq!(note(&run, &back(1, false)), "child run r1.2.ask.7", "a worker was replaced");
+        assert_eq!(note(&run, &back(4, false)), "handed back 4 times in a row");
+        assert!(note(&run, &back(1, true)).contains("a stop order that the store does not have"));
         let ended = |status, failure: Option<Failure>| {
             let outcome =
                 Outcome::ChildEnded { run: child_run_id(&run, &open.id), status, failure: failure.map(Box::new) };

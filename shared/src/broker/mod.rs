@@ -12,4 +12,4 @@ mod rabbitmq;
 
 pub use local::{DeadLetter, LOCAL_DEAD_LETTERS_MAX, LOCAL_POOLS_MAX, LOCAL_QUEUE_MAX, LocalBroker};
 pub use port::{Broker, Consumer, Delivery, Error};
-pub use rabbitmq::{BrokerUrl, RabbitBroker, RabbitConfig};
+pub use rabbitmq::{BrokerUrl, RabbitBroker, RabbitConfig, is_prefix};

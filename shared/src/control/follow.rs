@@ -81,6 +81,8 @@ pub enum TaskChange {
     Retrying,
     /// It was put off: what it needs is not to be had now. That was no try, and it comes back.
     PutOff,
+    /// Its workers have handed it back again and again: it comes back after a pause.
+    HandedBack,
     /// It waits for a human.
     Asking,
     /// It has its outcome.
@@ -317,6 +319,7 @@ fn change(task: &Task) -> Option<TaskChange> {
     let was_put_off = || task.last_failure.as_ref().is_some_and(|failure| failure.kind == FailureKind::PutOff);
     match task.state {
         TaskState::Pending | TaskState::Queued => None,
+        TaskState::Delayed if task.handed_back.is_some() => Some(TaskChange::HandedBack),
         TaskState::Delayed if was_put_off() => Some(TaskChange::PutOff),
         TaskState::Delayed => Some(TaskChange::Retrying),
         TaskState::Human => Some(TaskChange::Asking),

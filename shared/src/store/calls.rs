@@ -12,7 +12,7 @@ use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::{NewOrder, StopProof, StopReport};
 use crate::store::records::Run;
-use crate::task::{NewTask, Task};
+use crate::task::{HandedBack, NewTask, Task};
 use crate::time::Timestamp;
 
 /// The answer to `create_run`.
@@ -232,6 +232,8 @@ pub struct Lease {
     pub crashes: u32,
     /// The task, as it was planned.
     pub task: NewTask,
+    /// When the run was made: what is pushed of another run of the same id bears another time.
+    pub run_made_at: Timestamp,
     /// The run's graph.
     pub graph_hash: GraphHash,
     /// The run's thread.
@@ -358,6 +360,8 @@ pub enum Released {
         /// Whether that ended the run.
         run_ended: bool,
     },
+    /// The lease is closed, and the task will be tried again: there is no order to stop it.
+    HandedBack(HandedBack),
     /// The lease was not the caller's any more.
     Stale,
 }

@@ -216,6 +216,8 @@ pub enum Signal {
     Stop {
         /// Which run.
         run: RunId,
+        /// When that run was made: another of the same id, made before or after, is not meant.
+        made_at: Timestamp,
         /// The order, as [`StopReport`] has it.
         report: Box<StopReport>,
     },
@@ -223,6 +225,8 @@ pub enum Signal {
     StopTasks {
         /// Which run.
         run: RunId,
+        /// When that run was made.
+        made_at: Timestamp,
         /// Which of its tasks.
         tasks: Vec<TaskId>,
         /// The order.

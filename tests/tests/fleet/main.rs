@@ -13,6 +13,7 @@ mod fan_outs;
 mod hostile;
 mod messages;
 mod models;
+mod neighbours;
 mod outages;
 mod overloads;
 mod partitions;

@@ -2,6 +2,7 @@
 
 mod conformance;
 mod likeness;
+mod neighbours;
 mod ops;
 mod reserved;
 mod rig;

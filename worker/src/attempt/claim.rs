@@ -10,7 +10,7 @@ use coxswain_shared::store::{Claim, Claimed, Lease};
 use tokio::time::Instant;
 
 use super::{Shared, Switch};
-use crate::leases::Hold;
+use crate::leases::{Claiming, Hold};
 use crate::metrics::DeliveryEnd;
 use crate::pause::Pause;
 
@@ -57,13 +57,14 @@ pub(crate) async fn claim(shared: &Arc<Shared>, task: &TaskKey) -> Answer {
             ttl: shared.terms.ttl,
             takeover_after: Some(shared.terms.takeover_after()),
         };
-        let sent = Instant::now();
+        // What was pushed before a claim was sent is in the store by now: this claim is answered accordingly.
+        let claiming = shared.leases.begin_claim(task.clone());
         match shared.store.claim(claim).await {
             Ok(Claimed::Leased(lease)) => {
                 if !repeated {
-                    shared.clock.observe(sent, Instant::now(), lease.now);
+                    shared.clock.observe(claiming.sent, Instant::now(), lease.now);
                 }
-                return Answer::Granted(Box::new(grant(shared, task, *lease, sent)));
+                return Answer::Granted(Box::new(grant(shared, &claiming, task, *lease)));
             }
             Ok(Claimed::Busy { worker, fence, .. }) if worker == shared.id && shared.leases.holds(task, fence) => {
                 return Answer::Nothing(DeliveryEnd::Duplicate);
@@ -92,10 +93,10 @@ pub(crate) async fn claim(shared: &Arc<Shared>, task: &TaskKey) -> Answer {
     Answer::GiveBack
 }
 
-fn grant(shared: &Arc<Shared>, task: &TaskKey, lease: Lease, sent: Instant) -> Granted {
+fn grant(shared: &Arc<Shared>, claiming: &Claiming, task: &TaskKey, lease: Lease) -> Granted {
     let switch = Switch::new();
     shared.waits.note(&lease);
-    let hold = shared.leases.hold(task.clone(), lease.fence, switch.clone(), sent);
+    let hold = shared.leases.hold(claiming, &lease, switch.clone());
     if lease.taken_over {
         shared.metrics.leases_taken_over.inc();
     }

@@ -4,17 +4,21 @@
 //! then on another attempt may own the task.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use coxswain_shared::crashpoint::CrashPoint;
+use coxswain_shared::duration;
 use coxswain_shared::id::{Fence, NodeName, TaskKey};
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind, Outcome, OutcomeKind};
 use coxswain_shared::policing::Halt;
 use coxswain_shared::policy::Usage;
 use coxswain_shared::spend::Spend;
-use coxswain_shared::stop::{Cause, EndReason, NewOrder, StopProof};
-use coxswain_shared::store::{self, Release, Released, Settle, Settled, StopAnswer, Verdict};
+use coxswain_shared::stop::{Cause, EndReason, NewOrder, StopOrder, StopProof};
+use coxswain_shared::store::{self, NewEvent, Release, Released, Settle, Settled, StopAnswer, Verdict};
+use coxswain_shared::task::HandedBack;
 use coxswain_shared::time::Timestamp;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::attend::Dealt;
@@ -26,6 +30,8 @@ use crate::leases::Hold;
 use crate::metrics::{AttemptEnd, DeliveryEnd, StopStage};
 use crate::pause::Pause;
 
+/// How long it may take to tell of a task that was handed back; what becomes of the task never waits longer for it.
+const TELL_WITHIN: Duration = Duration::from_secs(1);
 /// Calls that are made after the lease was lost, before an outcome is given up.
 const CALLS_AFTER_LOSS: u32 = 3;
 
@@ -213,14 +219,60 @@ impl Closing<'_> {
                 self.shared.metrics.attempt(self.kind, end);
                 Dealt::Ack
             }
+            Ok(Released::HandedBack(back)) => {
+                self.shared.metrics.stops_without_order.inc();
+                let (run, task, order) = (&self.task.run.id, &self.task.task, self.order());
+                tracing::error!(run.id = %run, task = %task, fence = %self.fence, order, times = back.times, again_in = ?back.pause(),
+                    "an attempt was ended by a stop order that the store does not have: its task is tried again");
+                self.went_back(back).await
+            }
             Ok(Released::Stale) => self.lost(),
             Err(_) => self.give_up(),
+        }
+    }
+
+    /// The order that the attempt has seen, for a log.
+    fn order(&self) -> String {
+        match self.switch.notice().map(|notice| notice.reason) {
+            Some(EndReason::StopOrdered(StopOrder { order, at })) => {
+                format!("{} by {} at {at}", order.cause, order.actor)
+            }
+            _ => "none".to_owned(),
+        }
+    }
+
+    /// The task is to be tried again, and this was no try: by the message at hand, or by one that follows later.
+    async fn went_back(self, back: HandedBack) -> Dealt {
+        self.shared.metrics.attempt(self.kind, AttemptEnd::HandedBack);
+        if back.is_remarkable() {
+            let again_in = duration::show(back.pause());
+            let value = json!({ "times": back.times, "without_order": back.without_order, "again_in": again_in });
+            let event = NewEvent { task: self.task.task.clone(), kind: "handed_back".to_owned(), value };
+            let told = self.shared.store.emit(&self.task.run, vec![event]);
+            if !matches!(tokio::time::timeout(TELL_WITHIN, told).await, Ok(Ok(()))) {
+                self.shared.metrics.events_dropped.inc();
+            }
+        }
+        if back.pause().is_zero() {
+            self.shared.metrics.delivery(DeliveryEnd::GivenBack);
+            Dealt::GiveBack
+        } else {
+            Dealt::Ack
         }
     }
 
     async fn hand_back(self) -> Dealt {
         let (task, fence, spent) = (&self.task, self.fence, self.spent());
         match self.persist(|| self.shared.store.release(task, fence, Release::HandedBack(spent))).await {
+            Ok(Released::HandedBack(back)) => {
+                if back.is_remarkable() {
+                    let (run, task) = (&self.task.run.id, &self.task.task);
+                    tracing::warn!(run.id = %run, task = %task, times = back.times, again_in = ?back.pause(),
+                        "a task was handed back again: its workers end before it does");
+                }
+                self.went_back(back).await
+            }
+            // It was under an order.
             Ok(Released::Accepted { .. }) => {
                 self.shared.metrics.attempt(self.kind, AttemptEnd::HandedBack);
                 self.shared.metrics.delivery(DeliveryEnd::GivenBack);

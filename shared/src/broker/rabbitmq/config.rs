@@ -23,7 +23,7 @@ const TLS_CA: Variable = Variable {
 };
 const QUEUE_PREFIX: Variable = Variable {
     name: "COX_BROKER_QUEUE_PREFIX",
-    default: "cox",
+    default: "COX_STORE_PREFIX",
     meaning: "The queues are <prefix>.tasks.<pool>, <prefix>.tasks-high.<pool>, <prefix>.tasks-low.<pool> and <prefix>.dead. The same for the whole fleet.",
 };
 const PUBLISH_TIMEOUT: Variable = Variable {
@@ -69,7 +69,7 @@ pub struct RabbitConfig {
     pub tls_ca: Option<PathBuf>,
     /// What the connections are called in the broker's lists, before `: publish` and `: consume`.
     pub connection_name: String,
-    /// What all queue names begin with. `COX_BROKER_QUEUE_PREFIX`, default `cox`.
+    /// What all queue names begin with. `COX_BROKER_QUEUE_PREFIX`, by default as `COX_STORE_PREFIX`: `cox`.
     pub queue_prefix: String,
     /// How long a call may wait for the broker. `COX_BROKER_PUBLISH_TIMEOUT`, default 10 s.
     pub publish_timeout: Duration,
@@ -106,22 +106,24 @@ impl RabbitConfig {
         }
     }
 
-    /// Reads the settings; mistakes are left with the reader. None if no broker is set, or its URL is mistaken.
-    pub fn read(reader: &mut Reader<'_>, connection_name: &str) -> Option<Self> {
+    /// Reads the settings; mistakes are left with the reader. None if no broker is set, or its URL is mistaken. `prefix`
+    /// is that of the queues where none is set.
+    pub fn read(reader: &mut Reader<'_>, connection_name: &str, prefix: &str) -> Option<Self> {
         let url = read_url(reader);
+        let queue_prefix = reader.optional(&QUEUE_PREFIX);
         // The other settings are read even without a URL, so that all mistakes are told at once.
         let read = Self {
             url: url.clone().unwrap_or_else(|| BrokerUrl::new(ANY_URL).expect("the constant is a URL")),
             tls_ca: reader.optional(&TLS_CA).map(PathBuf::from),
             connection_name: connection_name.to_owned(),
-            queue_prefix: reader.text(&QUEUE_PREFIX),
+            queue_prefix: queue_prefix.clone().unwrap_or_else(|| prefix.to_owned()),
             publish_timeout: reader.duration(&PUBLISH_TIMEOUT),
             backoff_min: reader.duration(&BACKOFF_MIN),
             backoff_max: reader.duration(&BACKOFF_MAX),
             delivery_limit: narrow(reader.number(&DELIVERY_LIMIT, 1..=1_000_000)),
             queue_length_max: narrow(reader.number(&QUEUE_LENGTH_MAX, 1..=u64::from(u32::MAX))),
         };
-        reader.check(is_prefix(&read.queue_prefix), &QUEUE_PREFIX, PREFIX_RULE);
+        reader.check(queue_prefix.as_deref().is_none_or(is_prefix), &QUEUE_PREFIX, PREFIX_RULE);
         reader.check(read.is_backoff_ordered(), &BACKOFF_MIN, BACKOFF_RULE);
         reader.check(!read.publish_timeout.is_zero(), &PUBLISH_TIMEOUT, "it must be longer than nothing");
         url.map(|_| read)
@@ -148,7 +150,8 @@ impl RabbitConfig {
 const PREFIX_RULE: &str = "the queue prefix has 1 to 64 characters of A-Z a-z 0-9 _ . -";
 const BACKOFF_RULE: &str = "the shortest pause between tries must be above zero and not above the longest";
 
-fn is_prefix(text: &str) -> bool {
+/// Whether the names of queues, and of keys in the store, may begin so.
+pub fn is_prefix(text: &str) -> bool {
     let is_allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     !text.is_empty() && text.len() <= PREFIX_LENGTH_MAX && text.bytes().all(is_allowed)
 }
@@ -231,7 +234,7 @@ mod tests {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let source = Source::from_pairs(pairs);
         let mut reader = Reader::new(&source);
-        let config = RabbitConfig::read(&mut reader, "test");
+        let config = RabbitConfig::read(&mut reader, "test", "cox");
         reader.finish(config).map_err(|mistakes| mistakes.to_string())
     }
 

@@ -26,4 +26,4 @@ mod subscription;
 mod topology;
 
 pub use adapter::RabbitBroker;
-pub use config::{BrokerUrl, RabbitConfig};
+pub use config::{BrokerUrl, RabbitConfig, is_prefix};

@@ -84,6 +84,7 @@ pub(super) fn unsettled(id: &TaskId, state: TaskState) -> Task {
         payload: None,
         last_failure: None,
         proof: None,
+        handed_back: None,
     }
 }
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 use super::fixture::Fixture;
 use super::make::{self, LONG, SHORT};
 use crate::id::{Fence, RunKey, TaskKey};
-use crate::limits::Limit;
+use crate::limits::{HANDED_BACK_PAUSE, Limit};
 use crate::outcome::{Outcome, OutcomeKind};
 use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::{Cause, NewOrder, StopProof};
 use crate::store::{Claimed, Lease, Release, Released, Renewal, Renewed, Settle, Settled, StopAnswer, Verdict};
-use crate::task::{NewTask, TaskState};
+use crate::task::{HandedBack, NewTask, TaskState};
 
 const DONE: Settled = Settled::Accepted { step_complete: true };
 const NOT_YET: Settled = Settled::Accepted { step_complete: false };
@@ -235,7 +235,7 @@ pub async fn a_failure_that_the_graph_handles_leaves_the_siblings_alone(fixture:
 pub async fn a_task_that_is_handed_back_was_not_tried(fixture: &Fixture) {
     let (key, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
     let lease = fixture.lease(&tasks[0]).await;
-    let back = Released::Accepted { run_ended: false };
+    let back = Released::HandedBack(HandedBack { times: 1, without_order: false });
     assert_eq!(fixture.release(&tasks[0], &lease, Release::HandedBack(Spend::default())).await, back);
     assert_eq!(fixture.release(&tasks[0], &lease, Release::HandedBack(Spend::default())).await, back, "a repeat");
     let found = fixture.task(&tasks[0]).await;
@@ -255,10 +255,39 @@ pub async fn without_an_order_a_stopped_attempt_counts_as_handed_back(fixture: &
     let (key, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
     let lease = fixture.lease(&tasks[0]).await;
     let released = fixture.release(&tasks[0], &lease, Release::Stopped(make::proof())).await;
-    assert_eq!(released, Released::Accepted { run_ended: false });
+    let back = HandedBack { times: 1, without_order: true };
+    assert_eq!(released, Released::HandedBack(back), "and its worker is told");
+    let again = fixture.release(&tasks[0], &lease, Release::Stopped(make::proof())).await;
+    assert_eq!(again, Released::HandedBack(back), "a repeat");
     let found = fixture.task(&tasks[0]).await;
     assert_eq!((found.state, found.attempts, found.outcome, found.proof), (TaskState::Queued, 0, None, None));
+    assert_eq!(found.handed_back, Some(back));
     assert_eq!(fixture.status(&key).await, RunStatus::Running);
+}
+
+pub async fn a_task_that_is_handed_back_again_and_again_waits_and_a_try_ends_that(fixture: &Fixture) {
+    let (key, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
+    let back = async |times| {
+        let lease = fixture.lease(&tasks[0]).await;
+        let released = fixture.release(&tasks[0], &lease, Release::HandedBack(Spend::default())).await;
+        assert_eq!(released, Released::HandedBack(HandedBack { times, without_order: false }));
+        (fixture.task(&tasks[0]).await, fixture.run(&key).await.open_leases)
+    };
+    for times in [1, 2] {
+        let (task, leases) = back(times).await;
+        assert_eq!((task.state, leases), (TaskState::Queued, 0), "at once");
+    }
+    let (task, leases) = back(3).await;
+    assert_eq!((task.state, task.attempts, leases), (TaskState::Delayed, 0, 0));
+    assert_eq!(fixture.claim(make::claim(&tasks[0])).await, Claimed::Stale);
+    assert!(fixture.sweep(&key).await.send.is_empty());
+    fixture.pass(HANDED_BACK_PAUSE).await;
+    assert_eq!(fixture.sweep(&key).await.send.len(), 1);
+    let lease = fixture.lease(&tasks[0]).await;
+    fixture.settle(&tasks[0], &lease, retry(Duration::ZERO)).await;
+    assert_eq!(fixture.task(&tasks[0]).await.handed_back, None);
+    fixture.sweep(&key).await;
+    assert_eq!(back(1).await.0.state, TaskState::Queued, "at once again");
 }
 
 pub async fn a_stopped_attempt_leaves_its_testimony(fixture: &Fixture) {

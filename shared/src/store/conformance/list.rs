@@ -175,6 +175,7 @@ macro_rules! store_conformance {
             a_failure_that_the_graph_handles_leaves_the_siblings_alone
             a_task_that_is_handed_back_was_not_tried
             without_an_order_a_stopped_attempt_counts_as_handed_back
+            a_task_that_is_handed_back_again_and_again_waits_and_a_try_ends_that
             a_stopped_attempt_leaves_its_testimony
             under_an_order_a_task_that_is_handed_back_counts_as_stopped
             counters_follow_a_task_through_its_life

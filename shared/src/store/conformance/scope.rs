@@ -82,7 +82,8 @@ pub async fn a_leased_task_is_told_its_result_refused_and_its_proof_taken(fixtur
     let stop = StopTasks { items: vec![0, 7], ..skip(&key, "a") };
     assert_eq!(fixture.store().stop_tasks(stop.clone()).await.unwrap(), done(0, 1, 0));
     let report = loop {
-        if let Signal::StopTasks { run, tasks: told, report } = signals.recv().await.unwrap() {
+        if let Signal::StopTasks { run, made_at, tasks: told, report } = signals.recv().await.unwrap() {
+            assert_eq!((made_at, lease.run_made_at), (fixture.run(&key).await.created_at, made_at));
             assert_eq!((&run, &told), (&key.id, &vec![tasks[0].task.clone()]));
             break report;
         }

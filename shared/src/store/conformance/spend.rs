@@ -13,6 +13,7 @@ use crate::stop::{Cause, StopProof};
 use crate::store::{
     Advanced, Claimed, Lease, NewRun, Release, Released, Renewal, Renewed, RunSpec, Settle, Settled, Verdict,
 };
+use crate::task::HandedBack;
 
 fn tokens(tokens: u64) -> Spend {
     Spend { input_tokens: tokens, ..Spend::default() }
@@ -103,7 +104,7 @@ pub async fn what_was_spent_before_a_task_is_handed_back_counts(fixture: &Fixtur
     let key = fixture.made(limited("r", 10)).await;
     let tasks = fixture.step(&key, 1, vec![make::task("1:a:0"), make::task("1:b:0")]).await;
     let first = fixture.lease(&tasks[0]).await;
-    let back = Released::Accepted { run_ended: false };
+    let back = Released::HandedBack(HandedBack { times: 1, without_order: false });
     for _ in 0..2 {
         assert_eq!(fixture.release(&tasks[0], &first, Release::HandedBack(tokens(6))).await, back);
         assert_eq!(fixture.run(&key).await.spent, tokens(6), "a call that is repeated spends once");

@@ -135,7 +135,7 @@ pub async fn force_follows_a_graceful_order_once(fixture: &Fixture) {
     loop {
         // The push of the first order may be on its way still.
         match signals.recv().await.unwrap() {
-            Signal::Stop { run, report: pushed } if pushed.forced_at.is_some() => {
+            Signal::Stop { run, report: pushed, .. } if pushed.forced_at.is_some() => {
                 assert_eq!((run, pushed.forced_at), (key.id.clone(), report.forced_at));
                 break;
             }
@@ -210,7 +210,8 @@ pub async fn an_order_is_pushed_where_leases_are_open(fixture: &Fixture) {
     fixture.cancel(&idle).await;
     fixture.cancel(&busy).await;
     loop {
-        if let Signal::Stop { run, report } = signals.recv().await.unwrap() {
+        if let Signal::Stop { run, made_at, report } = signals.recv().await.unwrap() {
+            assert_eq!(made_at, fixture.run(&busy).await.created_at);
             assert_eq!(run, busy.id, "nobody has to hear of a run without leases");
             assert_eq!(*report, fixture.report(&busy).await);
             break;

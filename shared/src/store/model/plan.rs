@@ -224,6 +224,7 @@ fn plan_task(new: NewTask, now: Timestamp) -> TaskRecord {
         payload,
         last_failure: None,
         proof: None,
+        handed_back: None,
     };
     TaskRecord {
         new,
@@ -237,6 +238,7 @@ fn plan_task(new: NewTask, now: Timestamp) -> TaskRecord {
         taken_over: false,
         counted: None,
         answered: None,
+        handed_back_by: None,
         order: None,
     }
 }

@@ -12,7 +12,7 @@ use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::StopReport;
 use crate::store::{AuditEntry, Ends, Event, NewRun, Run, Thread};
-use crate::task::{Group, NewTask, Task, TaskState};
+use crate::task::{Group, HandedBack, NewTask, Task, TaskState};
 use crate::time::Timestamp;
 
 /// A store as a few maps. Its time is set from outside.
@@ -63,6 +63,8 @@ pub(super) struct TaskRecord {
     /// What renewals of a lease have told that it had spent.
     pub(super) counted: Option<(Fence, Spend)>,
     pub(super) answered: Option<Answer>,
+    /// Which lease was handed back last, and what that was answered.
+    pub(super) handed_back_by: Option<(Fence, HandedBack)>,
     pub(super) order: Option<TaskOrder>,
 }
 

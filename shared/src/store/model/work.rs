@@ -12,7 +12,7 @@ use crate::stop::{Cause, NewOrder};
 use crate::store::{
     Claim, Claimed, Lease, Release, Released, Renewal, Renewed, Sending, Settle, Settled, SweepLimits, Swept, Verdict,
 };
-use crate::task::TaskState;
+use crate::task::{HandedBack, TaskState};
 use crate::time::Timestamp;
 
 impl Model {
@@ -90,6 +90,7 @@ impl Model {
             attempt: crate::id::AttemptNumber::new(task.shown.attempts),
             crashes: task.shown.crashes,
             task: task.new.clone(),
+            run_made_at: run.shown.created_at,
             graph_hash: run.shown.graph_hash.clone(),
             thread: run.shown.thread.clone(),
             values,
@@ -225,6 +226,7 @@ impl Model {
         let task = self.task_at(&key.run.id, &key.task);
         task.shown.state = TaskState::Delayed;
         task.shown.last_failure = Some(failure);
+        task.shown.handed_back = None;
         task.due = Some(due);
         false
     }
@@ -255,12 +257,16 @@ impl Model {
     /// `release`.
     pub fn release(&mut self, key: &TaskKey, fence: Fence, release: Release) -> Released {
         if let Some(run_ended) = self.answered(key, fence, true) {
-            return Released::Accepted { run_ended };
+            let back = self.task_at(&key.run.id, &key.task).handed_back_by;
+            return match back.filter(|(by, _)| *by == fence) {
+                Some((_, back)) => Released::HandedBack(back),
+                None => Released::Accepted { run_ended },
+            };
         }
         if !self.is_leased_under(key, fence) {
             return Released::Stale;
         }
-        let (now, id) = (self.now, &key.run.id);
+        let id = &key.run.id;
         self.spend(key, release.spent());
         let is_stopping = self.runs[id].shown.status == RunStatus::Stopping;
         let run_ended = if is_stopping || self.task_at(id, &key.task).shown.state == TaskState::Stopping {
@@ -274,12 +280,32 @@ impl Model {
                 false
             }
         } else {
-            self.task_at(id, &key.task).shown.attempts -= 1;
-            self.queue(id, &key.task, now);
-            false
+            let back = self.hand_back(key, fence, matches!(release, Release::Stopped(_)));
+            self.answer(key, fence, true, false);
+            return Released::HandedBack(back);
         };
         self.answer(key, fence, true, run_ended);
         Released::Accepted { run_ended }
+    }
+
+    /// A leased task goes back: at once at first, later after a pause.
+    fn hand_back(&mut self, key: &TaskKey, fence: Fence, without_order: bool) -> HandedBack {
+        let (now, id) = (self.now, &key.run.id);
+        let task = self.task_at(id, &key.task);
+        let back = HandedBack::after(task.shown.handed_back, without_order);
+        task.shown.handed_back = Some(back);
+        task.handed_back_by = Some((fence, back));
+        task.shown.attempts -= 1;
+        if back.pause().is_zero() {
+            self.queue(id, &key.task, now);
+        } else {
+            let run = &self.runs[id];
+            let due = now.after(back.pause()).min(run.tasks[&key.task].deadline(run));
+            let task = self.task_at(id, &key.task);
+            task.shown.state = TaskState::Delayed;
+            task.due = Some(due);
+        }
+        back
     }
 
     /// `mark_sent`.

@@ -15,7 +15,7 @@ use crate::run::RunStatus;
 use crate::spend::{Cost, Spend};
 use crate::stop::StopReport;
 use crate::store::{AuditEntry, Error, Parent, Run};
-use crate::task::{Task, TaskState};
+use crate::task::{HandedBack, Task, TaskState};
 use crate::time::Timestamp;
 
 /// A record that is a hash, with its key for errors.
@@ -171,7 +171,7 @@ pub(super) fn step_meta(key: &str, text: &str) -> Result<(Timestamp, usize), Err
     read().ok_or_else(|| corrupt(key, format_args!("its field @ is `{text}`")))
 }
 
-/// One task: its record, outcome, payload, last failure and proof come next in the reply.
+/// One task: its record, outcome, payload, last failure, proof and count of hand-backs come next in the reply.
 pub(super) fn task(key: &str, id: TaskId, made: Timestamp, reply: &mut Reply) -> Result<Task, Error> {
     let record = reply.text()?;
     let unreadable = || corrupt(key, format_args!("the task {id} is `{record}`"));
@@ -190,6 +190,7 @@ pub(super) fn task(key: &str, id: TaskId, made: Timestamp, reply: &mut Reply) ->
     };
     let (outcome, payload) = (part("outcome")?, part("payload")?);
     let (failure, proof) = (part("failure")?, part("proof")?);
+    let handed_back = part("count of hand-backs")?;
     Ok(Task {
         state,
         attempts: attempts.parse().map_err(|_| unreadable())?,
@@ -202,8 +203,15 @@ pub(super) fn task(key: &str, id: TaskId, made: Timestamp, reply: &mut Reply) ->
         payload: payload.map(|text| parse(key, "payload", &text)).transpose()?,
         last_failure: failure.map(|text| parse(key, "failure", &text)).transpose()?,
         proof: proof.map(|text| parse(key, "proof", &text)).transpose()?,
+        handed_back: handed_back.map(|text| handed_back_of(&text).ok_or_else(unreadable)).transpose()?,
         id,
     })
+}
+
+/// `TIMES|1`, or `TIMES|0`: how often in a row a task was handed back, and whether without an order the last time.
+fn handed_back_of(text: &str) -> Option<HandedBack> {
+    let (times, without_order) = text.split_once('|')?;
+    Some(HandedBack { times: times.parse().ok()?, without_order: without_order == "1" })
 }
 
 /// The task NODE:ITEM of a step.

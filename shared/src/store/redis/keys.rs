@@ -15,6 +15,8 @@
 //! | `P:{p}:policies`, `P:meter:{POLICY:SUBJECT}:PART` | the operators' policies (`p`: of the thread `policies`), and what they count |
 //! | `P:load:{POOL}` | how a pool is judged, a hash |
 //! | `P:graph:{HASH}`, `P:{workers}:…`, `P:{store}:meta` | graphs, workers, what the database was made with |
+//!
+//! The channels `P:DATABASE:stop` and `P:DATABASE:ready` are no keys.
 
 use std::fmt;
 
@@ -23,20 +25,23 @@ use crate::upstream::UpstreamName;
 
 /// Makes the names under one prefix.
 #[derive(Debug, Clone)]
-pub(super) struct Keys(String);
+pub(super) struct Keys {
+    prefix: String,
+    database: i64,
+}
 
 impl Keys {
-    pub(super) fn new(prefix: &str) -> Self {
-        Self(prefix.to_owned())
+    pub(super) fn new(prefix: &str, database: i64) -> Self {
+        Self { prefix: prefix.to_owned(), database }
     }
 
     pub(super) fn partition(&self, partition: Partition) -> String {
-        format!("{}:{{{partition}}}:", self.0)
+        format!("{}:{{{partition}}}:", self.prefix)
     }
 
     /// A key of a partition, by what comes after its prefix.
     pub(super) fn of(&self, partition: Partition, rest: impl fmt::Display) -> String {
-        format!("{}:{{{partition}}}:{rest}", self.0)
+        format!("{}:{{{partition}}}:{rest}", self.prefix)
     }
 
     pub(super) fn run(&self, run: &RunKey) -> String {
@@ -68,47 +73,52 @@ impl Keys {
     }
 
     pub(super) fn locator(&self, run: &RunId) -> String {
-        format!("{}:loc:{{{run}}}", self.0)
+        format!("{}:loc:{{{run}}}", self.prefix)
     }
 
     pub(super) fn graph(&self, hash: &GraphHash) -> String {
-        format!("{}:graph:{{{hash}}}", self.0)
+        format!("{}:graph:{{{hash}}}", self.prefix)
     }
 
     pub(super) fn workers_seen(&self) -> String {
-        format!("{}:{{workers}}:seen", self.0)
+        format!("{}:{{workers}}:seen", self.prefix)
     }
 
     pub(super) fn worker_records(&self) -> String {
-        format!("{}:{{workers}}:records", self.0)
+        format!("{}:{{workers}}:records", self.prefix)
     }
 
     /// What is kept of an upstream.
     pub(super) fn upstream(&self, upstream: &UpstreamName, what: &str) -> String {
-        format!("{}:up:{{{upstream}}}:{what}", self.0)
+        format!("{}:up:{{{upstream}}}:{what}", self.prefix)
     }
 
     /// What a policy counts of a subject, in parts of so many milliseconds.
     pub(super) fn meter(&self, policy: &PolicyName, subject: &str, part: i64) -> String {
-        format!("{}:meter:{{{policy}:{subject}}}:{part}", self.0)
+        format!("{}:meter:{{{policy}:{subject}}}:{part}", self.prefix)
     }
 
     /// How a pool is judged.
     pub(super) fn load(&self, pool: &PoolName) -> String {
-        format!("{}:load:{{{pool}}}", self.0)
+        format!("{}:load:{{{pool}}}", self.prefix)
     }
 
     pub(super) fn meta(&self) -> String {
-        format!("{}:{{store}}:meta", self.0)
+        format!("{}:{{store}}:meta", self.prefix)
     }
 
-    /// The pub/sub channel of stop orders: `RUN REPORT`.
+    /// The pub/sub channel of stop orders: `RUN MADE-AT REPORT`.
     pub(super) fn stop_channel(&self) -> String {
-        format!("{}:stop", self.0)
+        self.channel("stop")
     }
 
     /// The pub/sub channel of runs that became ready: `PARTITION`.
     pub(super) fn ready_channel(&self) -> String {
-        format!("{}:ready", self.0)
+        self.channel("ready")
+    }
+
+    /// Channels are shared by all databases of a server, unlike keys: so the database is part of the name.
+    fn channel(&self, what: &str) -> String {
+        format!("{}:{}:{what}", self.prefix, self.database)
     }
 }

@@ -14,6 +14,7 @@ use super::words;
 use crate::id::{AttemptNumber, Fence, Partition, TaskKey};
 use crate::outcome::Outcome;
 use crate::store::{Claim, Claimed, Error, Lease, Release, Released, Renewal, Renewed, Settle, Settled, Verdict};
+use crate::task::HandedBack;
 
 /// Leases or tasks of one call.
 const BATCH: usize = 250;
@@ -54,6 +55,7 @@ impl RedisStore {
             taken_over: reply.text()? == "1",
             queued_at: reply.time()?,
             limits_cost: reply.text()? == "1",
+            run_made_at: reply.time()?,
             values: decode::values(&self.keys.values(&task.run), reply.list()?)?,
         })
     }
@@ -116,9 +118,14 @@ impl RedisStore {
         let proof = release.clone().into_proof();
         let outcome = Outcome::stopped(proof.partial.clone());
         call.arg(encode::spent(&proof.spent)).arg(json(&outcome)).arg(json(&proof)).arg(flag(proof.confirmed));
+        call.arg(flag(matches!(release, Release::Stopped(_))));
         let mut reply = self.send(&mut call).await?;
         match reply.text()?.as_str() {
             "accepted" => Ok(Released::Accepted { run_ended: reply.text()? == "1" }),
+            "back" => {
+                let (times, without_order) = (reply.parsed()?, reply.text()? == "1");
+                Ok(Released::HandedBack(HandedBack { times, without_order }))
+            }
             "stale" => Ok(Released::Stale),
             other => Err(reply.corrupt(&format!("the answer `{other}` is unknown"))),
         }

@@ -90,6 +90,11 @@ impl Link {
         &self.client
     }
 
+    /// Which of the server's databases it is.
+    pub(super) fn database(&self) -> i64 {
+        self.client.get_connection_info().redis_settings().db()
+    }
+
     /// Which server, without credentials.
     pub(super) fn place(&self) -> &str {
         &self.place

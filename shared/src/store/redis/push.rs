@@ -17,6 +17,7 @@ use super::link::{Link, fault, unavailable};
 use crate::id::{Partition, RunId};
 use crate::lifecycle::Tasks;
 use crate::store::{Error, Signal};
+use crate::time::Timestamp;
 
 /// How often the connection is tried.
 const PING_EVERY: Duration = Duration::from_secs(5);
@@ -132,16 +133,17 @@ impl Listener {
     }
 }
 
-/// `RUN REPORT`, or `RUN TASK,TASK,… REPORT` where only these tasks of the run were ordered to stop.
+/// `RUN MADE-AT REPORT`, or `RUN MADE-AT TASK,TASK,… REPORT` where only these tasks of the run were ordered to stop.
 fn stop(payload: &[u8]) -> Option<Signal> {
     let (run, rest) = std::str::from_utf8(payload).ok()?.split_once(' ')?;
-    let run = RunId::new(run).ok()?;
+    let (made_at, rest) = rest.split_once(' ')?;
+    let (run, made_at) = (RunId::new(run).ok()?, Timestamp::from_millis(made_at.parse().ok()?));
     if rest.starts_with('{') {
-        return Some(Signal::Stop { run, report: Box::new(serde_json::from_str(rest).ok()?) });
+        return Some(Signal::Stop { run, made_at, report: Box::new(serde_json::from_str(rest).ok()?) });
     }
     let (tasks, report) = rest.split_once(' ')?;
     let tasks = tasks.split(',').map(|task| task.parse().ok()).collect::<Option<_>>()?;
-    Some(Signal::StopTasks { run, tasks, report: Box::new(serde_json::from_str(report).ok()?) })
+    Some(Signal::StopTasks { run, made_at, tasks, report: Box::new(serde_json::from_str(report).ok()?) })
 }
 
 /// `PARTITION`, or `PARTITION due`.
@@ -161,13 +163,13 @@ mod tests {
     fn pushes_read_as_they_are_written_and_garbage_is_dropped() {
         assert_eq!(ready(b"7"), Some(Signal::Ready(Partition::new(7))));
         assert_eq!(ready(b"7 due"), Some(Signal::Due(Partition::new(7))));
-        let report = br#"r1 {"order":{"cause":"cancelled","actor":"a","force":false,"at":5},"leases":1,"released":0,"unconfirmed":0}"#;
+        let report = br#"r1 77 {"order":{"cause":"cancelled","actor":"a","force":false,"at":5},"leases":1,"released":0,"unconfirmed":0}"#;
         assert!(
-            matches!(stop(report), Some(Signal::Stop { run, report }) if run.as_str() == "r1" && report.leases == 1)
+            matches!(stop(report), Some(Signal::Stop { run, made_at, report }) if run.as_str() == "r1" && made_at.as_millis() == 77 && report.leases == 1)
         );
-        let some = [&b"r1 3:ask:0,3:ask:7"[..], &report[2..]].concat();
+        let some = [&b"r1 77 3:ask:0,3:ask:7"[..], &report[5..]].concat();
         assert!(matches!(stop(&some), Some(Signal::StopTasks { tasks, .. }) if tasks[1].item == 7 && tasks.len() == 2));
-        for garbage in [&b""[..], b"x", b"r1 {}", b"r1 x {}", b" due", b"\xff"] {
+        for garbage in [&b""[..], b"x", b"r1 {}", b"r1 77 {}", b"r1 77 x {}", b"r1 x {}", b" due", b"\xff"] {
             assert!(stop(garbage).is_none() && ready(garbage).is_none());
         }
     }

@@ -15,8 +15,8 @@ use crate::time::Timestamp;
 
 /// Fields that one command asks for.
 const FIELDS_AT_ONCE: usize = 500;
-/// The parts of a task that are read: its record, outcome, payload, last failure and proof.
-const TASK_PARTS: [&str; 5] = ["", "|o", "|h", "|f", "|x"];
+/// The parts of a task that are read: its record, outcome, payload, last failure, proof and count of hand-backs.
+const TASK_PARTS: [&str; 6] = ["", "|o", "|h", "|f", "|x", "|b"];
 
 impl RedisStore {
     pub(super) async fn keep_graph(&self, graph: &StoredGraph) -> Result<(), Error> {

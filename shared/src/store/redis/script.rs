@@ -9,7 +9,10 @@ use super::link::{Link, fault};
 use super::reply::Reply;
 use super::{EARLY_KEPT, FORMAT, REFUSED_KEPT, STAGED_KEPT, words};
 use crate::id::{NodeName, RunId};
-use crate::limits::{AUDIT_PER_PARTITION_MAX, EVENTS_PER_RUN_MAX, Limit, THREAD_QUEUE_MAX};
+use crate::limits::{
+    AUDIT_PER_PARTITION_MAX, EVENTS_PER_RUN_MAX, HANDED_BACK_AT_ONCE, HANDED_BACK_PAUSE, HANDED_BACK_PAUSE_MAX, Limit,
+    THREAD_QUEUE_MAX,
+};
 use crate::outcome::{Failure, Outcome};
 use crate::priority::Priority;
 use crate::run::RunStatus;
@@ -169,6 +172,7 @@ impl Call<'_> {
 /// What the scripts are told of the world: the time, limits and formats, as Lua constants.
 fn constants(config: &RedisConfig, keys: &Keys, is_told: bool) -> String {
     let now = if is_told { TOLD_TIME } else { SERVER_TIME };
+    let (back_pause, back_pause_max) = (millis(HANDED_BACK_PAUSE), millis(HANDED_BACK_PAUSE_MAX));
     let head_starts = Priority::ALL.map(|priority| format!("{priority} = {}", millis(priority.head_start())));
     [
         now.to_owned(),
@@ -177,6 +181,7 @@ fn constants(config: &RedisConfig, keys: &Keys, is_told: bool) -> String {
         format!("local EARLY_KEPT, STAGED_KEPT, REFUSED_KEPT = {EARLY_KEPT}, {STAGED_KEPT}, {REFUSED_KEPT}"),
         format!("local QUEUE_MAX, AUDIT_MAX, EVENTS_MAX = {THREAD_QUEUE_MAX}, {AUDIT_PER_PARTITION_MAX}, {EVENTS_PER_RUN_MAX}"),
         format!("local HEAD_START = {{ {} }}", head_starts.join(", ")),
+        format!("local BACK_AT_ONCE, BACK_PAUSE, BACK_PAUSE_MAX = {HANDED_BACK_AT_ONCE}, {back_pause}, {back_pause_max}"),
         format!("local SEND_AFTER, CHUNK = {}, {}", super::SEND_AFTER, encode::CHUNK),
         format!("local CHANNEL_STOP = {}", quote(&keys.stop_channel())),
         format!("local CHANNEL_READY = {}", quote(&keys.ready_channel())),

@@ -65,8 +65,8 @@ impl RedisStore {
 
     async fn open(config: RedisConfig, tasks: &Tasks, clock: Option<Clock>) -> Result<Self, Error> {
         config.check()?;
-        let keys = Keys::new(&config.key_prefix);
         let mut link = Link::open(&config).await?;
+        let keys = Keys::new(&config.key_prefix, link.database());
         let check::Server { persistence, is_cluster } = check::server(&link).await?;
         if is_cluster {
             link.join_cluster(&config).await?;

@@ -104,6 +104,7 @@ fn describe(tx: &mut Tx<'_>, run: &RunRow, task: &TaskRow) -> Result<Lease> {
         fence: task.fence,
         attempt: crate::id::AttemptNumber::new(task.attempts),
         crashes: task.crashes,
+        run_made_at: run.created_at,
         graph_hash: run.graph_hash.clone(),
         thread: run.thread.clone(),
         values: values.unwrap_or_else(Values::new),

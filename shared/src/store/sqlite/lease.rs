@@ -12,7 +12,7 @@ use crate::outcome::{Failure, Outcome};
 use crate::run::RunStatus;
 use crate::stop::{StopProof, StopReport};
 use crate::store::{Release, Released, Renewal, Renewed, Settle, Settled, Verdict};
-use crate::task::{TaskEvent, TaskState};
+use crate::task::{HandedBack, TaskEvent, TaskState};
 use crate::time::Timestamp;
 
 pub(super) fn renew(tx: &mut Tx<'_>, renewals: &[Renewal]) -> Result<Vec<Renewed>> {
@@ -102,6 +102,7 @@ fn retry_later(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, failure: &Failu
     task.take(TaskEvent::Retried);
     task.due_at = Some(tx.now.after(after).min(task.deadline(run)));
     task.last_failure = Some(failure.clone());
+    task.handed_back = None;
     task_row::save(tx.conn, &task)
 }
 
@@ -110,6 +111,9 @@ pub(super) fn release(tx: &mut Tx<'_>, key: &TaskKey, fence: Fence, release: &Re
     if let Some(run_ended) = task.answer_to(How::Released, fence) {
         return Ok(Released::Accepted { run_ended });
     }
+    if let (Some(_), Some(back)) = (task.answer_to(How::HandedBack, fence), task.handed_back) {
+        return Ok(Released::HandedBack(back));
+    }
     if !task.is_leased_under(fence) {
         return Ok(Released::Stale);
     }
@@ -117,20 +121,27 @@ pub(super) fn release(tx: &mut Tx<'_>, key: &TaskKey, fence: Fence, release: &Re
     // What was spent may have stopped the run.
     let run = tx.known(&run.key.id)?.clone();
     if run.life.status != RunStatus::Stopping && task.state != TaskState::Stopping {
-        hand_back(tx, &run, task)?;
-        return Ok(Released::Accepted { run_ended: false });
+        let back = HandedBack::after(task.handed_back, matches!(release, Release::Stopped(_)));
+        hand_back(tx, &run, task, back)?;
+        return Ok(Released::HandedBack(back));
     }
     let run_ended = close(tx, &run, task, release.clone().into_proof())?;
     Ok(Released::Accepted { run_ended })
 }
 
-/// The attempt was no try: the task is queued again at once.
-fn hand_back(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow) -> Result<()> {
+/// The attempt was no try: the task is queued again, at once unless that happens again and again.
+fn hand_back(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, back: HandedBack) -> Result<()> {
     let counts = &mut tx.change(&run.key.id)?.counts;
     counts.open_leases = counts.open_leases.saturating_sub(1);
-    task.answered = Some(Answered { how: How::Released, fence: task.fence, end: false });
+    task.answered = Some(Answered { how: How::HandedBack, fence: task.fence, end: false });
+    task.handed_back = Some(back);
     task.attempts = task.attempts.saturating_sub(1);
-    task.queue(TaskEvent::HandedBack, tx.now);
+    if back.pause().is_zero() {
+        task.queue(TaskEvent::HandedBack, tx.now);
+    } else {
+        task.take(TaskEvent::Retried);
+        task.due_at = Some(tx.now.after(back.pause()).min(task.deadline(run)));
+    }
     task_row::save(tx.conn, &task)
 }
 

@@ -9,7 +9,7 @@ use super::fault::from_sql;
 use crate::store::Error;
 
 /// The version of `schema.sql`.
-pub(super) const SCHEMA_VERSION: u32 = 1;
+pub(super) const SCHEMA_VERSION: u32 = 2;
 
 /// Marks a file as ours: "coxs" in ASCII.
 const APPLICATION_ID: i32 = 0x636f_7873;
@@ -166,6 +166,12 @@ fn check_version(conn: &Connection, place: &str) -> Result<(), Error> {
     let version: u32 = conn.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(refuse)?;
     if tables > 0 && application != APPLICATION_ID {
         return unsuitable("it is the database of another program: name another file".to_owned());
+    }
+    if tables > 0 && version < SCHEMA_VERSION {
+        return unsuitable(format!(
+            "its schema has version {version}, this build knows {SCHEMA_VERSION} alone: go on with the earlier build, or name another \
+             file; to begin anew, remove this one"
+        ));
     }
     if version > SCHEMA_VERSION {
         return unsuitable(format!(

@@ -107,12 +107,14 @@ CREATE TABLE tasks (
     renewed_at     INTEGER,
     settled_at     INTEGER,
     due_at         INTEGER, -- its time on the agenda
-    answered       TEXT,    -- what the last settle or release was: `settled` or `released`
+    answered       TEXT,    -- what the last settle or release was: `settled`, `released` or `handed_back`
     answered_fence INTEGER,
     answered_end   INTEGER, -- whether that completed the step, or ended the run
     outcome        TEXT,    -- JSON
     last_failure   TEXT,    -- JSON
-    proof          TEXT     -- JSON
+    proof          TEXT,    -- JSON
+    handed_back    INTEGER, -- how often in a row it was
+    without_order  INTEGER  -- whether the last time by an order that is not here
 );
 CREATE UNIQUE INDEX tasks_by_place ON tasks (run, step, node, item);
 CREATE INDEX agenda ON tasks (partition, due_at) WHERE due_at IS NOT NULL;

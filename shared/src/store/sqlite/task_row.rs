@@ -13,7 +13,7 @@ use crate::limits::Limit;
 use crate::outcome::{Failure, Outcome};
 use crate::priority::Lane;
 use crate::stop::StopProof;
-use crate::task::{Dispatch, NewTask, Task, TaskEvent, TaskState};
+use crate::task::{Dispatch, HandedBack, NewTask, Task, TaskEvent, TaskState};
 use crate::time::Timestamp;
 
 /// How long a new task may stay unsent before a sweep sends it.
@@ -53,6 +53,7 @@ pub(super) struct TaskRow {
     pub(super) outcome: Option<Outcome>,
     pub(super) last_failure: Option<Failure>,
     pub(super) proof: Option<StopProof>,
+    pub(super) handed_back: Option<HandedBack>,
 }
 
 /// The last settle or release of a task, and what it was answered.
@@ -69,6 +70,7 @@ pub(super) struct Answered {
 pub(super) enum How {
     Settled,
     Released,
+    HandedBack,
 }
 
 impl How {
@@ -76,6 +78,7 @@ impl How {
         match self {
             Self::Settled => "settled",
             Self::Released => "released",
+            Self::HandedBack => "handed_back",
         }
     }
 }
@@ -128,6 +131,7 @@ impl TaskRow {
             outcome,
             last_failure: None,
             proof: None,
+            handed_back: None,
         }
     }
 
@@ -199,6 +203,7 @@ impl TaskRow {
             payload: self.payload,
             last_failure: self.last_failure,
             proof: self.proof,
+            handed_back: self.handed_back,
         }
     }
 }
@@ -209,7 +214,8 @@ macro_rules! select_tasks {
         concat!(
             "SELECT seq, run, step, node, item, pool, child, timeout, queue_timeout, grace, max_crashes, fails_run, ",
             "made_at, payload, state, attempts, crashes, fence, worker, nonce, taken_over, sent, queued_at, started_at, renewed_at, ",
-            "settled_at, due_at, answered, answered_fence, answered_end, outcome, last_failure, proof FROM tasks ",
+            "settled_at, due_at, answered, answered_fence, answered_end, outcome, last_failure, proof, handed_back, without_order ",
+            "FROM tasks ",
             $condition
         )
     };
@@ -249,14 +255,21 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<TaskRow> {
         outcome: columns.take::<Option<Json<Outcome>>>()?.map(|json| json.0),
         last_failure: columns.take::<Option<Json<Failure>>>()?.map(|json| json.0),
         proof: columns.take::<Option<Json<StopProof>>>()?.map(|json| json.0),
+        handed_back: read_handed_back(&mut columns)?,
     })
+}
+
+fn read_handed_back(columns: &mut Columns<'_>) -> rusqlite::Result<Option<HandedBack>> {
+    let (times, without_order): (Option<u32>, Option<bool>) = (columns.take()?, columns.take()?);
+    Ok(times.map(|times| HandedBack { times, without_order: without_order.unwrap_or(false) }))
 }
 
 fn read_answered(columns: &mut Columns<'_>) -> rusqlite::Result<Option<Answered>> {
     let how: Option<String> = columns.take()?;
     let fence: Option<Fence> = columns.take()?;
     let end: Option<bool> = columns.take()?;
-    let how = how.map(|name| if name == How::Settled.name() { How::Settled } else { How::Released });
+    let named = |name: String| [How::Settled, How::HandedBack].into_iter().find(|how| how.name() == name);
+    let how = how.map(|name| named(name).unwrap_or(How::Released));
     Ok(match (how, fence, end) {
         (Some(how), Some(fence), Some(end)) => Some(Answered { how, fence, end }),
         _ => None,
@@ -327,7 +340,8 @@ pub(super) fn save(conn: &Connection, row: &TaskRow) -> Result<()> {
     conn.prepare_cached(
         "UPDATE tasks SET state = ?2, attempts = ?3, crashes = ?4, fence = ?5, worker = ?6, nonce = ?7, sent = ?8, queued_at = ?9, \
             started_at = ?10, renewed_at = ?11, settled_at = ?12, due_at = ?13, answered = ?14, answered_fence = ?15, \
-            answered_end = ?16, outcome = ?17, last_failure = ?18, proof = ?19, taken_over = ?20 WHERE seq = ?1",
+            answered_end = ?16, outcome = ?17, last_failure = ?18, proof = ?19, taken_over = ?20, handed_back = ?21, \
+            without_order = ?22 WHERE seq = ?1",
     )?
     .execute(params![
         row.seq,
@@ -350,6 +364,8 @@ pub(super) fn save(conn: &Connection, row: &TaskRow) -> Result<()> {
         row.last_failure.as_ref().map(Json),
         row.proof.as_ref().map(Json),
         row.taken_over,
+        row.handed_back.map(|back| back.times),
+        row.handed_back.map(|back| back.without_order),
     ])?;
     Ok(())
 }

@@ -114,7 +114,7 @@ async fn a_stop_order_of_another_process_is_pushed_to_this_one() {
     assert!(matches!(answer, StopAnswer::Accepted(_)), "{answer:?}");
     let pushed = tokio::time::timeout(Duration::from_secs(5), async {
         loop {
-            if let Signal::Stop { run, report } = signals.recv().await.unwrap() {
+            if let Signal::Stop { run, report, .. } = signals.recv().await.unwrap() {
                 return (run, report.leases);
             }
         }
@@ -188,9 +188,12 @@ fn a_file_of_a_newer_build_is_refused_with_both_versions() {
     rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 7).unwrap();
     let refused = SqliteStore::open(SqliteConfig::file(&path)).unwrap_err();
     assert!(
-        matches!(&refused, Error::Unsuitable { why, .. } if why.contains("version 7") && why.contains("knows 1")),
+        matches!(&refused, Error::Unsuitable { why, .. } if why.contains("version 7") && why.contains("knows 2")),
         "{refused}"
     );
+    rusqlite::Connection::open(&path).unwrap().pragma_update(None, "user_version", 1).unwrap();
+    let refused = SqliteStore::open(SqliteConfig::file(&path)).unwrap_err().to_string();
+    assert!(refused.contains("version 1") && refused.contains("another file"), "{refused}");
 }
 
 #[tokio::test]

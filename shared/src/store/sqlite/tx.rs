@@ -146,12 +146,12 @@ impl<'c> Tx<'c> {
         let orders = self.stops.iter().filter_map(|id| {
             let row = &self.runs.get(id)?.row;
             let report = row.life.stop.clone().filter(|_| row.counts.open_leases > 0)?;
-            Some(Signal::Stop { run: id.clone(), report: Box::new(report) })
+            Some(Signal::Stop { run: id.clone(), made_at: row.created_at, report: Box::new(report) })
         });
-        let to_tasks = self.tasks.into_iter().map(|(run, task, report)| Signal::StopTasks {
-            run,
-            tasks: vec![task],
-            report: Box::new(report),
+        let to_tasks = self.tasks.iter().filter_map(|(run, task, report)| {
+            let made_at = self.runs.get(run)?.row.created_at;
+            let (run, tasks, report) = (run.clone(), vec![task.clone()], Box::new(report.clone()));
+            Some(Signal::StopTasks { run, made_at, tasks, report })
         });
         let ready = self.ready.iter().map(|partition| Signal::Ready(*partition));
         let due = self.due.iter().map(|partition| Signal::Due(*partition));

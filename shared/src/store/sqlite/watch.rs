@@ -28,10 +28,10 @@ pub(super) struct Watch {
 impl Watch {
     /// Notes what this process pushes by itself.
     pub(super) fn note(&mut self, signal: &Signal) {
-        if let Signal::Stop { run, report } = signal {
+        if let Signal::Stop { run, report, .. } = signal {
             self.pushed.insert(run.clone(), is_forced(report));
         }
-        if let Signal::StopTasks { run, tasks, report } = signal {
+        if let Signal::StopTasks { run, tasks, report, .. } = signal {
             let keys = tasks.iter().map(|task| (run.clone(), task.clone()));
             self.pushed_tasks.extend(keys.map(|key| (key, is_forced(report))));
         }
@@ -56,19 +56,19 @@ impl Watch {
 
     fn orders(&mut self, conn: &Connection) -> rusqlite::Result<Vec<Signal>> {
         let rows = i64::try_from(ORDERS_MAX).unwrap_or(i64::MAX);
-        let open: Vec<(RunId, StopReport)> = conn
+        let open: Vec<(RunId, Timestamp, StopReport)> = conn
             .prepare_cached(
-                "SELECT id, stop FROM runs WHERE status = 'stopping' AND open_leases > 0 AND stop IS NOT NULL LIMIT ?1",
+                "SELECT id, created_at, stop FROM runs WHERE status = 'stopping' AND open_leases > 0 AND stop IS NOT NULL LIMIT ?1",
             )?
-            .query_map(params![rows], |row| Ok((row.get(0)?, row.get::<_, Json<StopReport>>(1)?.0)))?
+            .query_map(params![rows], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, Json<StopReport>>(2)?.0)))?
             .collect::<rusqlite::Result<_>>()?;
         let lost = (open.len() == ORDERS_MAX).then_some(Signal::Lost);
         let mut known = BTreeMap::new();
         let mut signals = Vec::new();
-        for (run, report) in open {
+        for (run, made_at, report) in open {
             let forced = is_forced(&report);
             if self.pushed.get(&run) != Some(&forced) {
-                signals.push(Signal::Stop { run: run.clone(), report: Box::new(report) });
+                signals.push(Signal::Stop { run: run.clone(), made_at, report: Box::new(report) });
             }
             known.insert(run, forced);
         }
@@ -81,11 +81,11 @@ impl Watch {
         let rows = i64::try_from(ORDERS_MAX).unwrap_or(i64::MAX);
         let read = |row: &rusqlite::Row<'_>| {
             let task = TaskId { step: row.get(1)?, node: row.get(2)?, item: row.get(3)? };
-            Ok(((row.get(0)?, task), row.get::<_, Json<TaskOrder>>(4)?.0.report()))
+            Ok(((row.get(0)?, task), row.get(4)?, row.get::<_, Json<TaskOrder>>(5)?.0.report()))
         };
-        let open: Vec<((RunId, TaskId), StopReport)> = conn
+        let open: Vec<((RunId, TaskId), Timestamp, StopReport)> = conn
             .prepare_cached(
-                "SELECT runs.id, tasks.step, node, item, task_orders.json FROM task_orders \
+                "SELECT runs.id, tasks.step, node, item, runs.created_at, task_orders.json FROM task_orders \
                  JOIN tasks ON tasks.seq = task_orders.task JOIN runs ON runs.seq = tasks.run \
                  WHERE tasks.state = 'stopping' LIMIT ?1",
             )?
@@ -93,11 +93,11 @@ impl Watch {
             .collect::<rusqlite::Result<_>>()?;
         let mut known = BTreeMap::new();
         let mut signals = Vec::new();
-        for ((run, task), report) in open {
+        for ((run, task), made_at, report) in open {
             let (key, forced) = ((run, task), is_forced(&report));
             if self.pushed_tasks.get(&key) != Some(&forced) {
                 let (run, tasks) = (key.0.clone(), vec![key.1.clone()]);
-                signals.push(Signal::StopTasks { run, tasks, report: Box::new(report) });
+                signals.push(Signal::StopTasks { run, made_at, tasks, report: Box::new(report) });
             }
             known.insert(key, forced);
         }

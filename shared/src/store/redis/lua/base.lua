@@ -80,7 +80,7 @@ end
 
 -- Tasks: one hash for each step of a run. Per task NODE:ITEM: its record, |p its policy, |d the task as planned,
 -- |r the channels that it reads, |h what a human is shown, |c its child, |o its outcome, |f its last failure,
--- |x the proof of its stop, |s its own stop order (see scope.lua), |a when it got its turn, |m the fence of a lease and
+-- |x the proof of its stop, |b how often it was handed back in a row and whether without an order the last time, |s its own stop order (see scope.lua), |a when it got its turn, |m the fence of a lease and
 -- what its attempt has spent so far, as far as renewals have told it. &N is a group of tasks. @ is when the step was made
 -- and how many tasks it has; #k names its k-th 500 tasks.
 
@@ -142,7 +142,7 @@ local function has_lease(task)
   return task.state == 'leased' or task.state == 'stopping'
 end
 
--- Keeps a further field of a task: o, f, x, s, a or m.
+-- Keeps a further field of a task: o, f, x, b, s, a or m.
 local function attach(task, field, value)
   task.extra[#task.extra + 1] = task.name .. '|' .. field
   task.extra[#task.extra + 1] = value

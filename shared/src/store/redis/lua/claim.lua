@@ -3,12 +3,12 @@
 -- crash what settle writes.
 -- ARGV: run id, task id, worker, nonce, ttl in ms, take over after so many ms of silence or ''.
 -- Returns: stale | stopped | busy WORKER FENCE SILENT | poisoned CRASHES | leased FENCE ATTEMPT CRASHES TASK
--- GRAPH-HASH THREAD NOW TASK-DEADLINE RUN-DEADLINE is-taken-over, QUEUED-AT limits-cost, then { channel@version, value, … }.
+-- GRAPH-HASH THREAD NOW TASK-DEADLINE RUN-DEADLINE is-taken-over QUEUED-AT limits-cost RUN-MADE-AT, then { channel@version, value, … }.
 
 local worker, nonce, ttl, patience = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 
 local run = run_at(ARGV[1],
-  { 'status', 'thread', 'hash', 'vers', 'parent', 'budget', 'step', 'deadline', 'fence', 'leases' }, 6)
+  { 'status', 'thread', 'hash', 'vers', 'parent', 'budget', 'step', 'deadline', 'fence', 'leases', 'created' }, 6)
 local task = run and task_at(run, ARGV[2], '|d', '|r')
 if not task or task.step ~= run.step or (FINAL[run.status] and not run.order) then return done({ 'stale' }) end
 if is_frozen(run) then return done({ 'stopped' }) end
@@ -37,7 +37,7 @@ local function leased()
   if not planned then error('COXCORRUPT ' .. task.key .. ' the task ' .. task.name .. ' has no plan') end
   local values = values_of(run.id, versions_of(run.vers or '', reads))
   return done({ 'leased', task.fence, task.attempts, task.crashes, planned, run.hash, run.thread, now,
-    own_deadline(run, task), run.deadline, task.taken, task.queued, limits_cost(), values })
+    own_deadline(run, task), run.deadline, task.taken, task.queued, limits_cost(), run.created, values })
 end
 
 local function lease(taken)

@@ -157,7 +157,7 @@ local function bear(run, order, at)
 end
 
 local function push_stop(run)
-  if run.leases > 0 then redis.call('PUBLISH', CHANNEL_STOP, run.id .. ' ' .. report(run)) end
+  if run.leases > 0 then redis.call('PUBLISH', CHANNEL_STOP, run.id .. ' ' .. run.created .. ' ' .. report(run)) end
 end
 
 local function cascade(run, order, at)

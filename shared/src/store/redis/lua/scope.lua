@@ -110,7 +110,7 @@ local function halt_all(run, ids, order)
   end
   for first = 1, #told, PUSHED_AT_ONCE do
     local some = table.concat(told, ',', first, math.min(first + PUSHED_AT_ONCE - 1, #told))
-    redis.call('PUBLISH', CHANNEL_STOP, run.id .. ' ' .. some .. ' ' .. report)
+    redis.call('PUBLISH', CHANNEL_STOP, run.id .. ' ' .. run.created .. ' ' .. some .. ' ' .. report)
   end
   return counts.settled, counts.stopping, counts.already
 end

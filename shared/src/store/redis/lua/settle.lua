@@ -23,6 +23,7 @@ if ARGV[5] ~= 'done' then
   put(run, 'leases', run.leases - 1)
   task.state, task.answer = 'delayed', 'settle:' .. fence .. ':0'
   if ARGV[5] == 'putoff' then task.attempts = task.attempts - 1 end
+  attach(task, 'b', '')
   attach(task, 'f', ARGV[6])
   schedule(task, math.min(now + tonumber(ARGV[7]), own_deadline(run, task)))
   note_spent()

@@ -3,7 +3,7 @@
 -- of a run that somebody took before and neither advanced nor gave back: its score has a half. They count for one revision.
 -- ARGV: limit, hold in ms, the bytes after which no further run is taken, the most tasks that come along.
 -- Returns: for each run { id, record as field, value, …; its last checkpoint or ''; values as channel@version,
--- value, …; @ of the step or ''; tasks as name, record, o, h, f, x, …, which are left out if they are too many }.
+-- value, …; @ of the step or ''; tasks as name, record, o, h, f, x, b, …, which are left out if they are too many }.
 
 local limit, hold, bytes_max, tasks_max = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local bytes = 0
@@ -26,7 +26,7 @@ local function tasks_of(id, step)
   if count > tasks_max or not got[2] then return got[1], rows end
   for name in string.gmatch(got[2], '[^\n]+') do
     rows[#rows + 1] = name
-    local row = redis.call('HMGET', key, name, name .. '|o', name .. '|h', name .. '|f', name .. '|x')
+    local row = redis.call('HMGET', key, name, name .. '|o', name .. '|h', name .. '|f', name .. '|x', name .. '|b')
     for _, field in ipairs(row) do rows[#rows + 1] = field or '' end
   end
   return got[1], rows
