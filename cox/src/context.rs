@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use coxswain_shared::backend::{self, Backend, BackendConfig};
 use coxswain_shared::broker;
-use coxswain_shared::config::{Mistakes, Source};
+use coxswain_shared::config::{Mistakes, Source, tell_unknown};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::store::{self, Store};
 use coxswain_shared::telemetry::start_logs;
@@ -44,6 +44,7 @@ impl Context {
     /// Checks all settings of a process that may do the work itself, and starts its log: at `level` unless one is set.
     pub(crate) fn start_logs(&self, works: Works, level: &str) -> Result<(), Failed> {
         start_logs(&settings::check(&self.source_with_default("COX_LOG", level), works)?);
+        tell_unknown(&self.source, &[]);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Parser;
 use coxswain_shared::backend::Backend;
-use coxswain_shared::config::{EXIT_USAGE, Mistakes, Source, list};
+use coxswain_shared::config::{EXIT_USAGE, Mistakes, Source, list, tell_unknown};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::telemetry::{LogConfig, Metrics, report_fatal, report_mistakes, serve, start_logs};
 use coxswain_worker::{EXIT_STUCK, Ended, Worker};
@@ -92,6 +92,7 @@ async fn run(flags: Flags) -> anyhow::Result<Ended> {
         .with_flag("COX_HTTP", flags.http);
     start_logs(&LogConfig::read(&source).unwrap_or_default());
     let settings = Settings::read(&source)?;
+    tell_unknown(&source, &[]);
 
     let (tasks, under, metrics) = (Tasks::new(), Tasks::new(), Metrics::new());
     tasks.listen_to_signals()?;

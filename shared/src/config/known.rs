@@ -5,7 +5,7 @@
 //! names in code and docs (`tests/tests/tidy.rs`).
 
 /// The variables that some program reads, in order.
-pub const NAMES: [&str; 42] = [
+pub const NAMES: [&str; 43] = [
     "COX_ADVANCERS",
     "COX_ADVANCE_BATCH",
     "COX_ADVANCE_HOLD",
@@ -39,6 +39,7 @@ pub const NAMES: [&str; 42] = [
     "COX_SECRETS_DIR",
     "COX_SLOTS",
     "COX_STORE",
+    "COX_STORE_PREFIX",
     "COX_STORE_TLS_CA",
     "COX_STUCK_MAX",
     "COX_SWEEP_BATCH",

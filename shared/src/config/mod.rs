@@ -10,7 +10,7 @@ mod secret;
 mod source;
 
 pub use known::{NAMES, is_known};
-pub use reader::{Mistake, Mistakes, Reader, Variable, check_unknown, list};
+pub use reader::{Mistake, Mistakes, Reader, Variable, check_unknown, list, tell_unknown};
 pub use secret::{Secret, redact_url};
 pub use source::Source;
 

@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::known::is_known;
-use super::source::Source;
+use super::known::{NAMES, is_known};
+use super::source::{PREFIX, Source};
+use crate::closest::closest;
 use crate::duration;
 
 /// A setting, as it is documented.
@@ -154,15 +155,61 @@ pub fn list(variables: &[Variable], out: &mut impl std::io::Write) -> std::io::R
     Ok(())
 }
 
-/// Notes every variable that is set and that nobody knows: a slip of the pen must not pass as a default.
+/// Notes every variable that is set and nearly has the name of a setting: a slip of the pen must not pass as a default. One
+/// of the settings' file that nobody knows is a mistake too. Other variables are for [`tell_unknown`]: an environment has
+/// many authors.
 ///
 /// `own` are variables of a program beside those of Coxswain's programs, which all of them accept.
 pub fn check_unknown(source: &Source, own: &[Variable]) -> Result<(), Mistakes> {
-    let is_known = |name: &str| is_known(name) || own.iter().any(|variable| variable.name == name);
-    let unknown = source.names().filter(|name| !is_known(name));
-    let mistakes: Vec<_> =
-        unknown.map(|name| Mistake::new(name, "there is no such setting; `--settings` lists all".to_owned())).collect();
+    let mistakes: Vec<_> = unknown(source, own).filter_map(|name| slip(source, own, name)).collect();
     if mistakes.is_empty() { Ok(()) } else { Err(Mistakes(mistakes)) }
+}
+
+/// Tells in the log which variables are set and passed over, such as those that Kubernetes adds for each service.
+pub fn tell_unknown(source: &Source, own: &[Variable]) {
+    let names: Vec<_> = unknown(source, own).collect();
+    if !names.is_empty() {
+        let more = names.len().saturating_sub(UNKNOWN_TOLD_MAX);
+        let shown = names[..names.len() - more].join(", ");
+        tracing::warn!(variables = shown, more, "these variables are no settings, and are passed over");
+    }
+}
+
+/// Names that one line of the log tells.
+const UNKNOWN_TOLD_MAX: usize = 20;
+
+fn unknown<'a>(source: &'a Source, own: &'a [Variable]) -> impl Iterator<Item = &'a str> {
+    let is_known = |name: &str| is_known(name) || own.iter().any(|variable| variable.name == name);
+    source.names().filter(move |name| !is_known(name))
+}
+
+fn slip(source: &Source, own: &[Variable], name: &str) -> Option<Mistake> {
+    let is_in_file = source.is_in_file(name);
+    if !is_in_file && is_of_a_service(name, source.get(name).unwrap_or_default()) {
+        return None;
+    }
+    // Without what all names share, which would make strangers look alike.
+    let bare = |name: &'static str| name.strip_prefix(PREFIX).unwrap_or(name);
+    let names = NAMES.into_iter().chain(own.iter().map(|variable| variable.name)).map(bare);
+    match closest(name.strip_prefix(PREFIX).unwrap_or(name), names) {
+        Some(near) => Some(Mistake::new(name, format!("there is no such setting: did you mean {PREFIX}{near}?"))),
+        None if is_in_file => Some(Mistake::new(name, "there is no such setting; `--settings` lists all")),
+        None => None,
+    }
+}
+
+/// Whether a variable is one of those that Kubernetes adds for every service of a namespace, as links of Docker did: they end
+/// with `_SERVICE_HOST`, `_SERVICE_PORT`, `_PORT` (with `tcp://…` as their value), `_PORT_80_TCP`, `_PORT_80_TCP_ADDR` and so on.
+fn is_of_a_service(name: &str, value: &str) -> bool {
+    let is_of_a_port = |rest: &str| {
+        let mut parts = rest.split('_');
+        let number = parts.next().is_some_and(|port| port.parse::<u16>().is_ok());
+        number && matches!(parts.next(), Some("TCP" | "UDP" | "SCTP"))
+    };
+    name.contains("_SERVICE_HOST")
+        || name.contains("_SERVICE_PORT")
+        || (name.ends_with("_PORT") && value.contains("://"))
+        || name.match_indices("_PORT_").any(|(at, port)| is_of_a_port(&name[at + port.len()..]))
 }
 
 #[cfg(test)]
@@ -199,10 +246,41 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_nobody_knows_is_a_mistake() {
-        let own = Variable { name: "COX_MINE", default: "", meaning: "…" };
-        let told = check_unknown(&source(&[("COX_SLOT", "1"), ("COX_SLOTS", "1"), ("COX_MINE", "1")]), &[own]);
-        assert_eq!(told.unwrap_err().0.len(), 1);
+    fn a_variable_that_is_nearly_a_setting_is_a_mistake_and_a_stranger_is_passed_over() {
+        let own = [Variable { name: "COX_MY_FOLDER", default: "", meaning: "…" }];
+        for (name, meant) in [
+            ("COX_SLOT", "COX_SLOTS"),
+            ("COX_LEASE_TLL", "COX_LEASE_TTL"),
+            ("COX_STROE", "COX_STORE"),
+            ("COX_slots", "COX_SLOTS"),
+            ("COX_MY_FOLDR", "COX_MY_FOLDER"),
+        ] {
+            let set = source(&[(name, "1"), ("COX_SLOTS", "1"), ("COX_MY_FOLDER", "/")]);
+            let told = check_unknown(&set, &own).unwrap_err();
+            assert_eq!(told.0.len(), 1, "{told}");
+            assert!(told.to_string().contains(&format!("did you mean {meant}?")), "{told}");
+        }
+        let strangers = [
+            ("COX_API_SERVICE_HOST", "10.0.0.1"),
+            ("COX_API_SERVICE_PORT", "80"),
+            ("COX_API_SERVICE_PORT_HTTP", "80"),
+            ("COX_API_PORT", "tcp://10.0.0.1:80"),
+            ("COX_API_PORT_80_TCP", "tcp://10.0.0.1:80"),
+            ("COX_API_PORT_80_TCP_ADDR", "10.0.0.1"),
+            ("COX_API_PORT_80_TCP_PROTO", "tcp"),
+            ("COX_STORE_PORT", "tcp://10.0.0.1:80"),
+            ("COX_PORT", "tcp://10.0.0.1:80"),
+            ("COX_TEAM", "search"),
+        ];
+        check_unknown(&source(&strangers), &own).unwrap();
+        assert_eq!(unknown(&source(&strangers), &own).count(), strangers.len(), "all are told in the log");
+    }
+
+    #[test]
+    fn whatever_nobody_knows_in_a_file_of_settings_is_a_mistake() {
+        let source = Source::default().over_file("cox.yaml", "slots: 2\nteam: search\nslot: 3\n");
+        let told = check_unknown(&source, &[]).unwrap_err().to_string();
+        assert!(told.contains("2 mistake(s)") && told.contains("COX_TEAM") && told.contains("COX_SLOT:"), "{told}");
     }
 
     #[test]

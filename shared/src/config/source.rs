@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::reader::{Mistake, Variable};
 
 /// The prefix of every variable.
-const PREFIX: &str = "COX_";
+pub(super) const PREFIX: &str = "COX_";
 
 /// The variable that names the file of settings.
 const CONFIG: Variable = Variable {
@@ -24,6 +24,8 @@ pub struct Source {
     values: BTreeMap<String, String>,
     /// Variables whose value came from a flag.
     flags: BTreeSet<String>,
+    /// The variables that the file has.
+    in_file: BTreeSet<String>,
     /// What is wrong with the source itself: each [`Reader`](super::Reader) reports it.
     mistakes: Vec<Mistake>,
     asked: Arc<Mutex<BTreeSet<String>>>,
@@ -86,7 +88,9 @@ impl Source {
                     continue;
                 }
             };
-            self.values.entry(format!("{PREFIX}{}", name.to_uppercase())).or_insert(value);
+            let name = format!("{PREFIX}{}", name.to_uppercase());
+            self.in_file.insert(name.clone());
+            self.values.entry(name).or_insert(value);
         }
         self
     }
@@ -140,6 +144,11 @@ impl Source {
     /// The names that are set.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
+    }
+
+    /// Whether the file has this variable, so that somebody has written it.
+    pub(super) fn is_in_file(&self, name: &str) -> bool {
+        self.in_file.contains(name)
     }
 
     /// A variable that is not ours, such as `HOSTNAME` or `PATH`.
