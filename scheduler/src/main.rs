@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use coxswain_scheduler::Scheduler;
 use coxswain_shared::backend::Backend;
-use coxswain_shared::config::{EXIT_USAGE, Mistakes, Source, list};
+use coxswain_shared::config::{EXIT_USAGE, Mistakes, Source, list, tell_unknown};
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::telemetry::{Health, LogConfig, Metrics, report_fatal, report_mistakes, serve, start_logs};
 
@@ -77,13 +77,14 @@ async fn run(flags: Flags) -> anyhow::Result<()> {
         .with_flag("COX_HTTP", flags.http);
     start_logs(&LogConfig::read(&source).unwrap_or_default());
     let settings = Settings::read(&source)?;
+    tell_unknown(&source, &[]);
     let (tasks, under, metrics) = (Tasks::new(), Tasks::new(), Metrics::new());
     tasks.listen_to_signals()?;
     let backend = Backend::connect(&settings.backend, &under).await?;
     let broker = backend.broker.clone().context("the settings were read with a broker")?;
 
     let probed = Arc::clone(&broker);
-    let ready = move || if probed.is_ready() { Ok(()) } else { Err("not connected, or blocked".to_owned()) };
+    let ready = move || probed.complaint().map_or(Ok(()), |complaint| Err(complaint.why));
     let health = Health::default().with("broker", Arc::new(ready)).with("store", backend.probe(&under));
     let address = serve(settings.http.address, metrics.clone(), health, &under).await?;
     tracing::info!(%address, version = env!("CARGO_PKG_VERSION"), "the scheduler runs");

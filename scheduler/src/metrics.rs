@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use coxswain_shared::broker::Hindrance;
 use coxswain_shared::load::PoolLoad;
 use coxswain_shared::priority::{Lane, Priority};
 use coxswain_shared::run::RunStatus;
@@ -26,6 +27,7 @@ pub struct SchedulerMetrics {
     queue_age: IntGaugeVec,
     shed: IntCounterVec,
     broker_reconnects: IntGauge,
+    broker_hindered: IntGaugeVec,
     store_errors: IntCounter,
 }
 
@@ -68,6 +70,11 @@ impl SchedulerMetrics {
             ),
             broker_reconnects: metrics
                 .gauge("cox_scheduler_broker_reconnects", "Broker connections that were restored."),
+            broker_hindered: metrics.gauges(
+                "cox_scheduler_broker_hindered",
+                "Whether this is in the way of sending task messages (1) or not (0).",
+                &["by"],
+            ),
             store_errors: metrics.counter("cox_scheduler_store_errors_total", "Store calls that failed."),
         }
     }
@@ -137,6 +144,13 @@ impl SchedulerMetrics {
 
     pub(crate) fn broker_reconnects(&self, count: u64) {
         self.broker_reconnects.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Shows what is in the way of sending, if anything is.
+    pub(crate) fn hindered(&self, by: Option<Hindrance>) {
+        for hindrance in Hindrance::ALL {
+            self.broker_hindered.with_label_values(&[hindrance.name()]).set(i64::from(by == Some(hindrance)));
+        }
     }
 
     pub(crate) fn store_failed(&self) {

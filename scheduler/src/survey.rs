@@ -92,6 +92,7 @@ impl Surveyor {
     }
 
     async fn look(&mut self) {
+        self.metrics.hindered(self.broker.complaint().map(|complaint| complaint.hindrance));
         match self.store.ends().await {
             Ok(ends) => self.metrics.ends(&ends),
             Err(error) => {

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use coxswain_shared::broker::conformance::{lane, task};
-use coxswain_shared::broker::{Consumer, Error, LocalBroker};
+use coxswain_shared::broker::{Complaint, Consumer, Error, LocalBroker};
 use coxswain_shared::priority::Lane;
 use coxswain_shared::store::sqlite::{SqliteConfig, SqliteStore};
 use coxswain_shared::telemetry::Metrics;
@@ -48,8 +48,8 @@ impl Broker for Gate {
         self.inner.bury(payload, reason).await
     }
 
-    fn is_ready(&self) -> bool {
-        true
+    fn complaint(&self) -> Option<Complaint> {
+        None
     }
 
     fn reconnects(&self) -> u64 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Broker, Consumer, Delivery, Error};
+use super::{Broker, Complaint, Consumer, Delivery, Error};
 use crate::fault::{Fault, Faults};
 use crate::id::TaskKey;
 use crate::priority::Lane;
@@ -71,8 +71,8 @@ impl Broker for FaultyBroker {
         self.through("bury", self.inner.bury(payload, reason)).await
     }
 
-    fn is_ready(&self) -> bool {
-        self.inner.is_ready()
+    fn complaint(&self) -> Option<Complaint> {
+        self.inner.complaint()
     }
 
     fn reconnects(&self) -> u64 {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use super::{Broker, Consumer, Delivery, Error};
+use super::{Broker, Complaint, Consumer, Delivery, Error, Hindrance};
 use crate::id::{PoolName, TaskKey};
 use crate::limits::{MESSAGE_BYTES_MAX, TEXT_BYTES_MAX};
 use crate::priority::{Lane, Priority};
@@ -89,8 +89,9 @@ impl Broker for LocalBroker {
         Ok(())
     }
 
-    fn is_ready(&self) -> bool {
-        !self.0.closed.is_cancelled()
+    fn complaint(&self) -> Option<Complaint> {
+        let why = || Complaint { hindrance: Hindrance::NoConnection, why: "it has been closed".to_owned() };
+        self.0.closed.is_cancelled().then(why)
     }
 
     fn reconnects(&self) -> u64 {

@@ -11,5 +11,5 @@ mod port;
 mod rabbitmq;
 
 pub use local::{DeadLetter, LOCAL_DEAD_LETTERS_MAX, LOCAL_POOLS_MAX, LOCAL_QUEUE_MAX, LocalBroker};
-pub use port::{Broker, Consumer, Delivery, Error};
+pub use port::{Broker, Complaint, Consumer, Delivery, Error, Hindrance};
 pub use rabbitmq::{BrokerUrl, RabbitBroker, RabbitConfig, is_prefix};

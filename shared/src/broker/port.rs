@@ -35,6 +35,46 @@ pub enum Error {
     },
 }
 
+/// Why nothing can be sent now, as a metric names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hindrance {
+    /// There is no connection.
+    NoConnection,
+    /// An alarm of the broker blocks all that publish.
+    Blocked,
+    /// The broker refuses it to the user, or refuses the settings.
+    Refused,
+    /// What was sent found no queue, and none could be made.
+    Unroutable,
+    /// What was sent was not confirmed in time.
+    Unconfirmed,
+}
+
+impl Hindrance {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::NoConnection, Self::Blocked, Self::Refused, Self::Unroutable, Self::Unconfirmed];
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoConnection => "no_connection",
+            Self::Blocked => "blocked",
+            Self::Refused => "refused",
+            Self::Unroutable => "unroutable",
+            Self::Unconfirmed => "unconfirmed",
+        }
+    }
+}
+
+/// Why a broker is not ready.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complaint {
+    /// What is in the way.
+    pub hindrance: Hindrance,
+    /// The same in words, with the remedy where there is one.
+    pub why: String,
+}
+
 /// Carries task messages.
 #[async_trait]
 pub trait Broker: Send + Sync + std::fmt::Debug + 'static {
@@ -51,8 +91,13 @@ pub trait Broker: Send + Sync + std::fmt::Debug + 'static {
     /// Puts a message on the dead letters, with the reason.
     async fn bury(&self, payload: &[u8], reason: &str) -> Result<(), Error>;
 
-    /// Whether it is reachable and not blocked, for readiness.
-    fn is_ready(&self) -> bool;
+    /// What is in the way of sending and receiving now, for readiness; nothing if it works as far as is known.
+    fn complaint(&self) -> Option<Complaint>;
+
+    /// Whether nothing is in the way.
+    fn is_ready(&self) -> bool {
+        self.complaint().is_none()
+    }
 
     /// How often a lost connection, channel or subscription has been restored.
     fn reconnects(&self) -> u64;

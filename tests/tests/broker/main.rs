@@ -4,6 +4,7 @@
 
 mod conformance;
 mod faults;
+mod permissions;
 mod refusals;
 mod rig;
 mod subscriptions;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use coxswain_shared::broker::{Broker, Consumer, Error};
+use coxswain_shared::broker::{Broker, Complaint, Consumer, Error};
 use coxswain_shared::id::TaskKey;
 use coxswain_shared::priority::Lane;
 
@@ -51,8 +51,8 @@ impl Broker for Counted {
         self.inner.bury(payload, reason).await
     }
 
-    fn is_ready(&self) -> bool {
-        self.inner.is_ready()
+    fn complaint(&self) -> Option<Complaint> {
+        self.inner.complaint()
     }
 
     fn reconnects(&self) -> u64 {

@@ -1,8 +1,8 @@
 //! The adapter itself: the port's calls, put together from links, publisher and subscriptions.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -20,7 +20,7 @@ use super::link::Link;
 use super::publisher::{Fate, Outgoing, Publisher};
 use super::subscription::{Inbox, Subscription};
 use super::topology::Topology;
-use crate::broker::{Broker, Consumer, Error};
+use crate::broker::{Broker, Complaint, Consumer, Error, Hindrance};
 use crate::id::TaskKey;
 use crate::lifecycle::Tasks;
 use crate::limits::{MESSAGE_BYTES_MAX, TEXT_BYTES_MAX};
@@ -33,6 +33,12 @@ const WINDOW: usize = 1_000;
 /// The pauses before messages that the broker would not take are sent again.
 const REFUSED_PAUSES: [Duration; 3] =
     [Duration::from_millis(20), Duration::from_millis(80), Duration::from_millis(200)];
+
+/// How often it is tried whether anything can be published.
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+
+/// How long what was in the way of messages counts, if none was sent since: longer than their sweep takes to send them again.
+const COMPLAINT_KEPT: Duration = Duration::from_mins(1);
 
 /// How long the connections may take to close.
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
@@ -54,6 +60,14 @@ pub(super) struct Shared {
     publisher: Publisher,
     tasks: Tasks,
     reconnects: Arc<AtomicU64>,
+    /// What was in the way of the last messages, and of the last probe.
+    sending: Mutex<Sending>,
+}
+
+#[derive(Debug, Default)]
+struct Sending {
+    messages: Option<(Complaint, Instant)>,
+    probe: Option<Complaint>,
 }
 
 impl RabbitBroker {
@@ -66,7 +80,7 @@ impl RabbitBroker {
         let link = |role| Link::start(Arc::clone(&config), role, &tasks, Arc::clone(&reconnects));
         let publish_link = Arc::new(link("publish"));
         let consume_link = link("consume");
-        Ok(Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             place: config.url.to_string(),
             topology: Topology::new(&config),
             publisher: Publisher::new(Arc::clone(&publish_link)),
@@ -75,7 +89,10 @@ impl RabbitBroker {
             config,
             tasks,
             reconnects,
-        })))
+            sending: Mutex::default(),
+        });
+        shared.tasks.spawn(probe_always(Arc::downgrade(&shared), shared.tasks.clone()));
+        Ok(Self(shared))
     }
 
     /// Waits until both connections are there; if they are not in time, says why.
@@ -113,6 +130,7 @@ impl Broker for RabbitBroker {
                 continue;
             }
             let fates = self.0.publish_window(window).await;
+            self.0.note_sent(&fates);
             // A window that got nothing through would be followed by others that wait as long for nothing.
             if let Some(Fate::Unsure(failure)) = fates.iter().all(|fate| *fate != Fate::Confirmed).then(|| &fates[0]) {
                 gone = Some(failure.clone());
@@ -134,7 +152,7 @@ impl Broker for RabbitBroker {
         match told.await {
             Ok(Ok(())) => Ok(Box::new(consumer)),
             Ok(Err(failure)) => Err(shared.fail(failure)),
-            Err(_) => Err(shared.fail(Failure::passing("it has been closed"))),
+            Err(_) => Err(shared.fail(Failure::apart("it has been closed"))),
         }
     }
 
@@ -147,8 +165,13 @@ impl Broker for RabbitBroker {
         self.0.bury(payload, reason).await
     }
 
-    fn is_ready(&self) -> bool {
-        self.0.publish_link.is_ready() && self.0.consume_link.is_ready()
+    fn complaint(&self) -> Option<Complaint> {
+        let shared = &self.0;
+        shared
+            .publish_link
+            .complaint()
+            .or_else(|| shared.consume_link.complaint())
+            .or_else(|| shared.sending_complaint())
     }
 
     fn reconnects(&self) -> u64 {
@@ -180,6 +203,45 @@ impl Shared {
 
     pub(super) async fn draining(&self) {
         self.tasks.draining().await;
+    }
+
+    /// Notes whether messages get through.
+    fn note_sent(&self, fates: &[Fate]) {
+        let complaint = match fates.first() {
+            _ if fates.contains(&Fate::Confirmed) => None,
+            Some(Fate::Unsure(failure)) => Some(failure.clone().into_complaint()),
+            Some(Fate::Returned) => Some(Complaint {
+                hindrance: Hindrance::Unroutable,
+                why: "what was sent found no queue, and none could be made".to_owned(),
+            }),
+            // A queue that is full says nothing about others.
+            Some(Fate::Refused | Fate::Confirmed) | None => return,
+        };
+        self.sending().messages = complaint.map(|complaint| (complaint, Instant::now()));
+    }
+
+    fn sending_complaint(&self) -> Option<Complaint> {
+        let sending = self.sending();
+        let recent = sending.messages.as_ref().filter(|(_, at)| at.elapsed() < COMPLAINT_KEPT);
+        recent.map(|(complaint, _)| complaint).or(sending.probe.as_ref()).cloned()
+    }
+
+    fn sending(&self) -> MutexGuard<'_, Sending> {
+        self.sending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a message to a queue that nobody makes: it comes back if the user may publish, and leaves nothing behind.
+    async fn probe(&self) {
+        let nothing = Outgoing { queue: self.topology.nowhere(), message_id: None, headers: None, payload: Vec::new() };
+        let fate = self.publisher.publish(std::slice::from_ref(&nothing), self.deadline()).await.pop();
+        let complaint = match fate {
+            Some(Fate::Unsure(failure)) => Some(failure.into_complaint()),
+            Some(Fate::Returned | Fate::Confirmed | Fate::Refused) | None => None,
+        };
+        let before = std::mem::replace(&mut self.sending().probe, complaint.clone());
+        if let Some(complaint) = complaint.filter(|complaint| before.as_ref() != Some(complaint)) {
+            tracing::warn!(broker = %self.place, why = complaint.why, "nothing can be published now");
+        }
     }
 
     /// Puts a message on the dead letters; they are declared if they are not there.
@@ -304,6 +366,22 @@ impl Shared {
 
     fn fail(&self, failure: Failure) -> Error {
         failure.at(&self.place)
+    }
+}
+
+/// Probes for as long as the broker is held.
+async fn probe_always(shared: Weak<Shared>, tasks: Tasks) {
+    loop {
+        let Some(held) = shared.upgrade() else { return };
+        tokio::select! {
+            () = tasks.draining() => return,
+            () = held.probe() => {}
+        }
+        drop(held);
+        tokio::select! {
+            () = tasks.draining() => return,
+            () = tokio::time::sleep(PROBE_EVERY) => {}
+        }
     }
 }
 

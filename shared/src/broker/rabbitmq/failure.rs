@@ -2,7 +2,7 @@
 
 use lapin::ErrorKind;
 
-use crate::broker::Error;
+use crate::broker::{Complaint, Error, Hindrance};
 
 const ACCESS_REFUSED: u16 = 403;
 const PRECONDITION_FAILED: u16 = 406;
@@ -13,16 +13,33 @@ const NOT_ALLOWED: u16 = 530;
 pub(super) struct Failure {
     /// Whether an operator must act before it can work.
     pub(super) is_lasting: bool,
+    pub(super) hindrance: Hindrance,
     pub(super) why: String,
 }
 
 impl Failure {
     pub(super) fn passing(why: impl Into<String>) -> Self {
-        Self { is_lasting: false, why: why.into() }
+        Self { is_lasting: false, hindrance: Hindrance::Unconfirmed, why: why.into() }
+    }
+
+    /// There is no connection, for now.
+    pub(super) fn apart(why: impl Into<String>) -> Self {
+        Self { hindrance: Hindrance::NoConnection, ..Self::passing(why) }
+    }
+
+    /// An alarm is on.
+    pub(super) fn blocked() -> Self {
+        let why = "an alarm (memory or disk) of the broker blocks all that publish: give it memory or disk";
+        Self { hindrance: Hindrance::Blocked, ..Self::passing(why) }
     }
 
     fn lasting(why: String) -> Self {
-        Self { is_lasting: true, why }
+        Self { is_lasting: true, hindrance: Hindrance::Refused, why }
+    }
+
+    /// The same, for readiness.
+    pub(super) fn into_complaint(self) -> Complaint {
+        Complaint { hindrance: self.hindrance, why: self.why }
     }
 
     /// A try to connect failed.
@@ -40,7 +57,7 @@ impl Failure {
                      for this host from an authority of the system or of COX_BROKER_TLS_CA"
                 ))
             }
-            _ => Self::passing(format!("no connection: {error}")),
+            _ => Self::apart(format!("no connection: {error}")),
         }
     }
 
@@ -51,11 +68,27 @@ impl Failure {
                 "the queue {queue} exists with other settings ({error}): delete it, its tasks are sent again; or set another \
                  COX_BROKER_QUEUE_PREFIX for the whole fleet"
             )),
+            Some(ACCESS_REFUSED) if error.to_string().contains("exchange '") => Self::of_exchange(error),
             Some(ACCESS_REFUSED) => Self::lasting(format!(
-                "the user may not use the queue {queue} ({error}): grant configure, write and read on it"
+                "the user may not use the queue {queue} ({error}): grant configure and read on it"
             )),
             _ => Self::passing(format!("the queue {queue} cannot be used: {error}")),
         }
+    }
+
+    /// Something could not be published.
+    pub(super) fn of_publishing(error: &lapin::Error) -> Self {
+        match code(error) {
+            Some(ACCESS_REFUSED) => Self::of_exchange(error),
+            _ => Self::of(error),
+        }
+    }
+
+    /// What every message goes through. It has no name; in permissions it is called `amq.default`.
+    fn of_exchange(error: &lapin::Error) -> Self {
+        Self::lasting(format!(
+            "the user may not publish ({error}): grant write on `amq.default`, as permissions call the default exchange"
+        ))
     }
 
     /// Anything else.

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::RabbitConfig;
 use super::backoff::Backoff;
 use super::failure::Failure;
+use crate::broker::Complaint;
 use crate::lifecycle::Tasks;
 
 /// How long one try to connect may take. It doubles while tries come to nothing: the library cannot call a try off, so
@@ -56,20 +57,24 @@ impl Link {
         tasks: &Tasks,
         reconnects: Arc<AtomicU64>,
     ) -> Self {
-        let (sender, state) = watch::channel(State::Down(Failure::passing("it is connecting for the first time")));
+        let (sender, state) = watch::channel(State::Down(Failure::apart("it is connecting for the first time")));
         let supervisor = Supervisor { config, role, tasks: tasks.clone(), reconnects, state: sender };
         tasks.spawn(supervisor.run());
         Self { state }
     }
 
-    /// Whether there is a connection that is not blocked.
-    pub(super) fn is_ready(&self) -> bool {
-        match &*self.state.borrow() {
-            State::Up { connection, is_blocked } => {
-                !is_blocked && connection.status().connected() && !connection.status().blocked()
+    /// Why there is no connection that is not blocked, if there is none.
+    pub(super) fn complaint(&self) -> Option<Complaint> {
+        let failure = match &*self.state.borrow() {
+            State::Up { connection, .. } if !connection.status().connected() => {
+                Failure::apart("the connection has just been lost")
             }
-            State::Down(_) | State::Closed => false,
-        }
+            State::Up { connection, is_blocked } if *is_blocked || connection.status().blocked() => Failure::blocked(),
+            State::Up { .. } => return None,
+            State::Down(failure) => failure.clone(),
+            State::Closed => Failure::apart("it has been closed"),
+        };
+        Some(failure.into_complaint())
     }
 
     /// The connection; waits for it until the deadline.
@@ -102,12 +107,10 @@ impl Link {
             State::Up { connection, is_blocked } if is_wanted(is_blocked) && connection.status().connected() => {
                 Ok(connection)
             }
-            State::Up { is_blocked: true, .. } => {
-                Err(Failure::passing("an alarm (memory or disk) blocks all that publish"))
-            }
-            State::Up { .. } => Err(Failure::passing("the connection has just been lost")),
+            State::Up { is_blocked: true, .. } => Err(Failure::blocked()),
+            State::Up { .. } => Err(Failure::apart("the connection has just been lost")),
             State::Down(failure) => Err(failure),
-            State::Closed => Err(Failure::passing("it has been closed")),
+            State::Closed => Err(Failure::apart("it has been closed")),
         }
     }
 }
@@ -167,7 +170,7 @@ impl Supervisor {
         let runtime = lapin::runtime::default_runtime().map_err(|error| Failure::of(&error))?;
         match timeout(patience, Connection::connect_uri_with_config(uri, properties, tls, runtime)).await {
             Ok(connected) => connected.map_err(|error| Failure::of_connecting(&error, config.url.is_tls())),
-            Err(_) => Err(Failure::passing(format!("no connection came about within {patience:?}"))),
+            Err(_) => Err(Failure::apart(format!("no connection came about within {patience:?}"))),
         }
     }
 
@@ -193,7 +196,7 @@ impl Supervisor {
             }
             let status = connection.status();
             if !status.connected() {
-                return Some(last_error.unwrap_or_else(|| Failure::passing("the connection was closed")));
+                return Some(last_error.unwrap_or_else(|| Failure::apart("the connection was closed")));
             }
             self.note_blocked(status.blocked());
         }
@@ -237,7 +240,7 @@ impl Supervisor {
 /// What an error says of the end of a connection. One of a channel says nothing: asking about a queue that nobody has
 /// made is such an error, and would be told as the reason long afterwards.
 fn why_lost(error: &lapin::Error) -> Option<Failure> {
-    (!error.is_amqp_soft_error()).then(|| Failure::of(error))
+    (!error.is_amqp_soft_error()).then(|| Failure::apart(error.to_string()))
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ async fn send(channel: &Channel, batch: &[Outgoing], deadline: Instant) -> Vec<F
             }
             Ok(Confirmation::Nack(_)) => Fate::Refused,
             Ok(Confirmation::NotRequested) => unreachable!("every channel of ours asks for confirms"),
-            Err(error) => Fate::Unsure(Failure::of(&error)),
+            Err(error) => Fate::Unsure(Failure::of_publishing(&error)),
         };
     }
     drop(confirms);

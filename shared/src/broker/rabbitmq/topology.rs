@@ -39,6 +39,11 @@ impl Topology {
         format!("{}.dead", self.prefix).into()
     }
 
+    /// The name of a queue that nobody makes.
+    pub(super) fn nowhere(&self) -> ShortString {
+        format!("{}.probe", self.prefix).into()
+    }
+
     /// Declares a queue of tasks, and the dead letters before it: what the one drops must have a place to go.
     pub(super) async fn declare_tasks(&self, channel: &Channel, queue: &ShortString) -> Result<(), Failure> {
         self.declare_dead(channel).await?;
