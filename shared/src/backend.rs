@@ -1,8 +1,7 @@
 //! Chooses and connects the adapters that the settings name: the store, and the broker if there is one.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::broker::{self, Broker, RabbitBroker, RabbitConfig, is_prefix};
@@ -13,7 +12,7 @@ use crate::store::sqlite::{SqliteConfig, SqliteStore};
 use crate::store::{self, Store};
 use crate::telemetry::Probe;
 
-/// How often the store is asked for its time, for readiness.
+/// How often the store is probed, for readiness.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// How long a process that starts waits for its broker; readiness tells about it later on.
 const CONNECT_WITHIN: Duration = Duration::from_secs(30);
@@ -156,18 +155,18 @@ impl Backend {
         Ok(Self { store, broker, place, is_embedded })
     }
 
-    /// A probe that says whether the store answers. It asks every second for as long as the tasks run.
+    /// A probe that says whether the store can be worked with, and else why not. It asks every second for as long as the tasks run.
     pub fn probe(&self, tasks: &Tasks) -> Probe {
-        let answers = Arc::new(AtomicBool::new(true));
-        let (noted, store) = (Arc::clone(&answers), Arc::clone(&self.store));
+        let found: Arc<Mutex<Option<String>>> = Arc::default();
+        let (noted, store) = (Arc::clone(&found), Arc::clone(&self.store));
         tasks.spawn(async move {
             loop {
-                noted.store(store.now().await.is_ok(), Ordering::Relaxed);
+                let complaint = store.probe().await.err().map(|error| error.to_string());
+                *noted.lock().unwrap_or_else(PoisonError::into_inner) = complaint;
                 tokio::time::sleep(PROBE_EVERY).await;
             }
         });
-        let place = self.place.clone();
-        Arc::new(move || if answers.load(Ordering::Relaxed) { Ok(()) } else { Err(format!("{place} does not answer")) })
+        Arc::new(move || found.lock().unwrap_or_else(PoisonError::into_inner).clone().map_or(Ok(()), Err))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod installed;
 pub mod ports;
 pub mod process;
 pub mod proxy;
+mod refuser;
 pub mod servers;
 pub mod wait;
 pub mod web;
@@ -16,6 +17,7 @@ pub mod web;
 pub use nix::sys::signal::Signal;
 pub use process::{Cox, Output};
 pub use proxy::{Direction, Mode, Proxy};
+pub use refuser::Refuser;
 pub use servers::{
     Asked, ChromaServer, LlamaServer, MockModel, PrometheusServer, RabbitServer, RedisCluster, RedisOptions,
     RedisServer,

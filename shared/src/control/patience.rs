@@ -26,7 +26,7 @@ mod tests {
     use super::*;
 
     fn unavailable() -> store::Error {
-        store::Error::Unavailable { place: "here".to_owned(), source: "gone".into() }
+        store::Error::Unavailable { place: "here".to_owned(), why: "gone".into() }
     }
 
     #[tokio::test(start_paused = true)]

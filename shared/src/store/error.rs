@@ -3,14 +3,14 @@
 /// Why a store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// It could not be reached, or did not answer in time. The call may or may not have been applied: repeat it.
-    #[error("the store at {place} is unavailable")]
+    /// It could not be reached, did not answer in time, or does not serve now. The call may or may not have been applied:
+    /// repeat it. The text has all that is known of the cause, so that no log leaves it out.
+    #[error("the store at {place} is unavailable: {}", whole(why.as_ref()))]
     Unavailable {
         /// Which store, without credentials.
         place: String,
-        /// What the client library said.
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        /// What the server, the file or the client library said, with the remedy where there is one.
+        why: Box<dyn std::error::Error + Send + Sync>,
     },
     /// It refuses to work as it is set up.
     #[error("the store at {place} cannot be used: {why}")]
@@ -54,6 +54,20 @@ pub enum Error {
         /// The text, shortened to 64 characters.
         text: String,
     },
+}
+
+/// An error with what lay under it, each said once.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(inner) = next {
+        let said = inner.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        next = inner.source();
+    }
+    text
 }
 
 impl Error {

@@ -64,6 +64,7 @@ pub const METHODS: &[&str] = &[
     "set_policy",
     "meter",
     "now",
+    "probe",
 ];
 
 /// Signals that a receiver may be behind by, before it is told that it has missed some.
@@ -257,6 +258,10 @@ impl Store for FaultyStore {
         self.through("now", self.inner.now()).await
     }
 
+    async fn probe(&self) -> Result<Timestamp, Error> {
+        self.through("probe", self.inner.probe()).await
+    }
+
     fn partitions(&self) -> u16 {
         self.inner.partitions()
     }
@@ -285,7 +290,7 @@ async fn hand_on(mut from: SignalReceiver, to: broadcast::Sender<Signal>, faults
 
 fn failed(method: &str, fault: Fault) -> Error {
     let why = format!("{method}, on purpose: {fault:?}");
-    Error::Unavailable { place: "a faulty store".to_owned(), source: why.into() }
+    Error::Unavailable { place: "a faulty store".to_owned(), why: why.into() }
 }
 
 #[cfg(test)]

@@ -173,6 +173,10 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The store's time.
     async fn now(&self) -> Result<Timestamp, Error>;
 
+    /// The store's time, by a call that also writes: what answers it can be worked with. A store that only reads, such as one
+    /// that a failover has left behind, or a full disk, does not.
+    async fn probe(&self) -> Result<Timestamp, Error>;
+
     /// Subscribes to what is pushed.
     fn signals(&self) -> SignalReceiver;
 }

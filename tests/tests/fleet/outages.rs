@@ -5,7 +5,7 @@ use std::time::Duration;
 use coxswain_shared::graph::Graph;
 use coxswain_shared::id::RunId;
 use coxswain_tests::fleet::{Fleet, SOON};
-use coxswain_tests::wait_for;
+use coxswain_tests::{Refuser, ports, wait_for, web};
 
 /// Runs in flight while a server dies.
 const RUNS: usize = 20;
@@ -90,4 +90,38 @@ async fn a_broker_with_a_memory_alarm_delays_runs_and_loses_none() {
     fleet.rabbit().set_memory_alarm(false).await;
     runs.extend(delayed);
     all_end_well(&fleet, &runs).await;
+}
+
+/// As in a failover: for some seconds the store answers, and does nothing. What has ended meanwhile is written when it serves.
+#[tokio::test]
+async fn a_store_that_refuses_for_a_while_loses_no_result_and_buries_no_message() {
+    let mut fleet = Fleet::start(0, 0).await;
+    let refuser = Refuser::start(fleet.redis.port()).await;
+    let pages = [ports::free(), ports::free()].map(|port| format!("127.0.0.1:{port}"));
+    let url = refuser.url("");
+    fleet.add_scheduler(&[("COX_STORE", &url), ("COX_HTTP", &pages[0])]).await;
+    fleet.add_worker(&[("COX_STORE", &url), ("COX_HTTP", &pages[1]), ("COX_LEASE_TTL", "2m")]).await;
+    let until_go = fleet.script("note start; while [ ! -e \"$EFFECTS.go\" ]; do sleep 0.02; done; finish");
+    let run = fleet.submit(&fleet.chain([until_go, fleet.script("note start; finish")])).await;
+    fleet.noted(&run, "start", 1, SOON).await;
+    refuser.refuse("READONLY You can't write against a read only replica.");
+    fleet.open("go");
+    fleet.noted(&run, "done", 1, SOON).await;
+    for page in &pages {
+        wait_for("the page to say that the store does not serve", SOON, async || {
+            let text = web::page(&format!("http://{page}/readyz")).await.map_err(|error| error.to_string())?;
+            if text.contains("store: ") && text.contains("READONLY") { Ok(()) } else { Err(text) }
+        })
+        .await;
+    }
+    let log = fleet.workers[0].stderr() + &fleet.workers[0].stdout();
+    assert!(log.contains("READONLY") && log.contains("let the URL name the primary"), "{log}");
+    refuser.serve();
+    fleet.succeeded(&run, SOON).await;
+    let starts = fleet.effects(&run).into_iter().filter(|effect| effect.word == "start").count();
+    assert_eq!(starts, 2, "each node once");
+    let dead = fleet.queue().replace("tasks.default", "dead");
+    let listed = fleet.rabbit().ctl(&["list_queues", "name", "messages"]).await;
+    assert!(listed.lines().any(|line| line == format!("{dead}\t0")), "{listed}");
+    fleet.verdict(&[run]).await;
 }

@@ -48,7 +48,7 @@ impl Encrypted {
 async fn refusal(config: RedisConfig) -> String {
     match RedisStore::connect(config, &Tasks::new()).await {
         Err(Error::Unsuitable { why, .. }) => why,
-        Err(Error::Unavailable { source, .. }) => source.to_string(),
+        Err(Error::Unavailable { why, .. }) => why.to_string(),
         other => panic!("{other:?}"),
     }
 }

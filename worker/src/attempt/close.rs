@@ -302,7 +302,8 @@ impl Closing<'_> {
     }
 
     /// Repeats a call until the store answers it, or the lease is lost; then a few times more, since a lease also
-    /// reads as lost when an earlier call was carried out and its reply was not heard. The fence makes that harmless.
+    /// reads as lost when an earlier call was carried out and its reply was not heard, and an outcome until its task's time
+    /// is up. The fence makes that harmless.
     async fn persist<T, F>(&self, call: impl Fn() -> F) -> Result<T, store::Error>
     where
         F: Future<Output = Result<T, store::Error>>,
@@ -314,7 +315,8 @@ impl Closing<'_> {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if self.switch.notice().is_some_and(|notice| notice.reason == EndReason::LeaseLost) {
+            let is_lost = self.switch.notice().is_some_and(|notice| notice.reason == EndReason::LeaseLost);
+            if is_lost && !self.may_still_be_taken() {
                 calls_left -= 1;
             }
             if !error.is_retryable() || calls_left == 0 {
@@ -324,6 +326,14 @@ impl Closing<'_> {
             }
             pause.wait().await;
         }
+    }
+
+    /// Whether the attempt came to its own end, and its task's time is not up: then its outcome is worth more calls, since a store
+    /// that was away for longer than a lease lives takes it as long as nobody else has the task.
+    fn may_still_be_taken(&self) -> bool {
+        let Some(ctx) = self.ctx.as_ref().filter(|_| self.report.notice.is_none()) else { return false };
+        let (now, deadline) = (Instant::now(), ctx.assignment().lease.task_deadline);
+        now < self.shared.clock.instant_of(deadline, now)
     }
 
     fn proof(&self, refused_result: bool, confirmed: bool) -> StopProof {

@@ -50,6 +50,9 @@ pub(super) async fn run_heartbeat(shared: Arc<Shared>, report: Report) {
                 if answer.is_ok() {
                     report.store_answered();
                 }
+                if let Err(error) = &answer {
+                    report.store_failed(error);
+                }
                 failing = take_answer(&shared, beat, answer, failing);
             }
         }

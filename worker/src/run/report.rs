@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use coxswain_shared::store::WorkerRecord;
+use coxswain_shared::store::{Error, WorkerRecord};
 use coxswain_shared::telemetry::Health;
 use coxswain_shared::time::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -28,6 +28,8 @@ pub(super) struct Report(Arc<Mutex<Seen>>);
 struct Seen {
     is_subscribed: bool,
     store_answered: Option<Instant>,
+    /// What the store said when it last failed, since it answered.
+    store_error: Option<String>,
 }
 
 impl Report {
@@ -40,7 +42,13 @@ impl Report {
     }
 
     pub(super) fn store_answered(&self) {
-        self.seen().store_answered = Some(Instant::now());
+        let mut seen = self.seen();
+        seen.store_answered = Some(Instant::now());
+        seen.store_error = None;
+    }
+
+    pub(super) fn store_failed(&self, error: &Error) {
+        self.seen().store_error = Some(error.to_string());
     }
 
     /// Whether the store has not answered for too long. Not before it has answered at all.
@@ -63,10 +71,14 @@ impl Report {
             )
             .with(
                 "store",
-                Arc::new(move || match for_store.seen().store_answered {
-                    Some(at) if at.elapsed() <= ANSWER_AGE_MAX => Ok(()),
-                    Some(at) => Err(format!("no answer for {} s", at.elapsed().as_secs())),
-                    None => Err("no answer yet".to_owned()),
+                Arc::new(move || {
+                    let seen = for_store.seen();
+                    let why = || seen.store_error.as_ref().map_or_else(String::new, |error| format!(": {error}"));
+                    match seen.store_answered {
+                        Some(at) if at.elapsed() <= ANSWER_AGE_MAX => Ok(()),
+                        Some(at) => Err(format!("no answer for {} s{}", at.elapsed().as_secs(), why())),
+                        None => Err(format!("no answer yet{}", why())),
+                    }
                 }),
             )
     }
@@ -94,13 +106,16 @@ pub(super) async fn run_report(shared: Arc<Shared>, config: Config, report: Repo
         };
         match tokio::time::timeout(PATIENCE, tell(&shared, record)).await {
             Ok(Ok(())) => report.store_answered(),
-            Ok(Err(error)) => tracing::debug!(%error, "a report was not taken"),
+            Ok(Err(error)) => {
+                report.store_failed(&error);
+                tracing::debug!(%error, "a report was not taken");
+            }
             Err(_) => tracing::debug!("a report was not taken in time"),
         }
     }
 }
 
-async fn tell(shared: &Shared, record: WorkerRecord) -> Result<(), coxswain_shared::store::Error> {
+async fn tell(shared: &Shared, record: WorkerRecord) -> Result<(), Error> {
     let sent = Instant::now();
     let now = shared.store.now().await?;
     shared.clock.observe(sent, Instant::now(), now);

@@ -56,12 +56,13 @@ impl Servers {
         let mut pause = Pause::new();
         loop {
             let sent = Instant::now();
-            match self.store.now().await {
+            match self.store.probe().await {
                 Ok(now) => {
                     self.report.store_answered();
                     return Ok(StoreClock::new(sent, Instant::now(), now));
                 }
                 Err(error) if error.is_retryable() => {
+                    self.report.store_failed(&error);
                     tracing::warn!(%error, "waiting for the store");
                     pause.wait().await;
                 }

@@ -166,20 +166,40 @@ async fn a_lost_lease_ends_the_attempt_and_writes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outcome_that_cannot_be_written_is_given_up_with_the_lease() {
+async fn an_outcome_is_written_once_the_store_takes_it_though_the_lease_was_lost_meanwhile() {
     let (bench, gate) = (Bench::new(), Gate::new());
     let running = bench.start(gate.handler()(Worker::builder(Bench::brief())));
     let run = bench.begin(rust(json!({}))).await;
     gate.started.notified().await;
     bench.faults.everywhere(Rates { refused: 1.0, reply_lost: 0.0 });
     gate.go_on.notify_one();
+    bench.metric_reaches("cox_leases_lost_total", 1).await;
+    let before = bench.faults.counts("settle").refused;
+    wait_for(|| async {
+        let refused = bench.faults.counts("settle").refused;
+        if refused > before + 4 { Ok(()) } else { Err(format!("{refused} calls")) }
+    })
+    .await;
+    bench.faults.switch(false);
+    succeeded(bench.settled(&run).await.outcome.as_ref());
+    assert_eq!(gate.runs.load(Ordering::SeqCst), 1, "nothing was done twice");
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outcome_that_cannot_be_written_is_given_up_when_its_tasks_time_is_up() {
+    let (bench, gate) = (Bench::new(), Gate::new());
+    let running = bench.start(gate.handler()(Worker::builder(Bench::brief())));
+    let run = bench.begin(rust(json!({"timeout": "5s"}))).await;
+    gate.started.notified().await;
+    bench.faults.everywhere(Rates { refused: 1.0, reply_lost: 0.0 });
+    gate.go_on.notify_one();
     bench.metric_reaches(r#"cox_attempts_total{end="abandoned",kind="rust"}"#, 1).await;
     assert!(bench.faults.counts("settle").refused > 1, "it was tried more than once");
     bench.faults.switch(false);
-    // The message was given back; the lease is its own worker's no more, and silent, so it is taken over.
-    gate.started.notified().await;
-    gate.go_on.notify_one();
-    succeeded(bench.settled(&run).await.outcome.as_ref());
+    // The message was given back; the lease is its own worker's no more, and silent, so it is found that its time is up.
+    let outcome = bench.settled(&run).await.outcome;
+    assert!(matches!(outcome, Some(Outcome::TimedOut { .. })), "{outcome:?}");
     running.drain().await;
 }
 
@@ -193,7 +213,7 @@ async fn a_worker_that_is_cut_off_from_the_store_leaves_its_queue_to_others_and_
         if workers.is_empty() { Err("it has not reported itself".to_owned()) } else { Ok(()) }
     })
     .await;
-    for method in ["now", "report_worker", "claim"] {
+    for method in ["now", "probe", "report_worker", "claim"] {
         bench.faults.at(method, Rates { refused: 1.0, reply_lost: 0.0 });
     }
     let run = bench.begin(rust(json!({}))).await;

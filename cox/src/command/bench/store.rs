@@ -236,6 +236,10 @@ impl Store for Watched {
         self.timed("now", self.inner.now()).await
     }
 
+    async fn probe(&self) -> Result<Timestamp, Error> {
+        self.timed("probe", self.inner.probe()).await
+    }
+
     fn partitions(&self) -> u16 {
         self.inner.partitions()
     }

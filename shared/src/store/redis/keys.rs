@@ -107,6 +107,11 @@ impl Keys {
         format!("{}:{{store}}:meta", self.prefix)
     }
 
+    /// What a probe writes.
+    pub(super) fn probe(&self) -> String {
+        format!("{}:{{store}}:probe", self.prefix)
+    }
+
     /// The pub/sub channel of stop orders: `RUN MADE-AT REPORT`.
     pub(super) fn stop_channel(&self) -> String {
         self.channel("stop")

@@ -3,6 +3,10 @@
 //!
 //! A call whose connection fails is sent again a few times within two seconds, since every call is safe to repeat; then
 //! it is `Unavailable`. A call that times out is not sent again: the server may be busy with it.
+//!
+//! A server that answers and does not serve (see `refusal`) may be one that a failover has left behind: the address leads to
+//! another by now, while the connections that are kept lead to it still. So then all of them are left: those of calls, of the
+//! pool, and of pushes. A small write every second finds that out where nothing else is written.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,16 +14,18 @@ use std::time::Duration;
 
 use deadpool_redis::{Manager, Pool, Runtime, Timeouts};
 use futures_util::future::try_join_all;
-use redis::aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig};
+use redis::aio::ConnectionLike;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, Cmd, ErrorKind, Pipeline, RedisError, ServerErrorKind, TlsCertificates, Value, cmd,
 };
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::RedisConfig;
-use super::reply::short;
+use super::kept::Kept;
+use super::refusal::{Refusal, Refused};
 use crate::store::Error;
 
 /// How often a call is sent at most.
@@ -30,6 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Commands that may wait to be written on one connection before their callers wait.
 const BUFFERED: usize = 1_024;
+/// How often all connections are left at most: a server that refuses for long must not be worn down by new ones.
+const LEAVE_EVERY: Duration = Duration::from_secs(1);
+/// How long what a probe writes is kept, in ms.
+const PROBE_KEPT: u64 = 60_000;
+/// Bytes of a server's answer that an error repeats.
+const ANSWER_SHOWN: usize = 240;
 
 /// The ways to a server.
 pub(super) struct Link {
@@ -38,11 +50,13 @@ pub(super) struct Link {
     shared: Shared,
     turn: AtomicUsize,
     pool: Pool,
+    /// How often all connections were left, and when that was last.
+    left: watch::Sender<(u64, Option<Instant>)>,
     round_trips: AtomicU64,
 }
 
 enum Shared {
-    Server(Vec<ConnectionManager>),
+    Server(Vec<Kept>),
     Cluster(ClusterConnection),
 }
 
@@ -59,12 +73,13 @@ impl Link {
         let client = open_client(config)?;
         let mut shared = Vec::with_capacity(config.connections);
         for _ in 0..config.connections {
-            let connecting = ConnectionManager::new_with_config(client.clone(), shared_config(config));
+            let connecting = Kept::open(client.clone(), shared_config(config));
             shared.push(connecting.await.map_err(|error| fault_of_connecting(config, error))?);
         }
         let pool = pool(config, &client).map_err(|error| unavailable(&place, error))?;
         let shared = Shared::Server(shared);
-        Ok(Self { client, place, shared, turn: AtomicUsize::new(0), pool, round_trips: AtomicU64::new(0) })
+        let left = watch::Sender::new((0, None));
+        Ok(Self { client, place, shared, turn: AtomicUsize::new(0), pool, left, round_trips: AtomicU64::new(0) })
     }
 
     /// Goes over to the cluster that the server is part of: each call goes to the node that serves its slot.
@@ -156,16 +171,65 @@ impl Link {
         unreachable!("the last try returns")
     }
 
+    /// Writes next to nothing: whether the server does what it is asked to, and is no replica that a failover has left behind.
+    pub(super) async fn probe(&self, key: &str) -> Result<(), Error> {
+        let mut write = cmd("SET");
+        write.arg(key).arg(std::process::id()).arg("PX").arg(PROBE_KEPT);
+        let mut answer = self.send_once(&write).await;
+        if answer.as_ref().is_err_and(|error| error.kind() == ErrorKind::Io && !error.is_timeout()) {
+            // The connection broke, which says nothing about a new one.
+            answer = self.send_once(&write).await;
+        }
+        answer.map(drop).map_err(|error| fault(&self.place, error))
+    }
+
+    /// Changes whenever all connections are left.
+    pub(super) fn leavings(&self) -> watch::Receiver<(u64, Option<Instant>)> {
+        self.left.subscribe()
+    }
+
+    /// Leaves all connections if the server refuses to serve, but not again and again.
+    fn leave_if_refused(&self, error: &RedisError) {
+        if Refusal::of(error).is_none() {
+            return;
+        }
+        let is_due = self.left.send_if_modified(|(times, last)| {
+            let is_due = last.is_none_or(|at| at.elapsed() >= LEAVE_EVERY);
+            if is_due {
+                (*times, *last) = (*times + 1, Some(Instant::now()));
+            }
+            is_due
+        });
+        if is_due {
+            if let Shared::Server(connections) = &self.shared {
+                connections.iter().for_each(Kept::leave);
+            }
+            self.pool.retain(|_, _| false);
+        }
+    }
+
     async fn read_once(&self, pipeline: &Pipeline, count: usize) -> Result<Vec<Value>, Attempt> {
+        let left_before = self.left.borrow().0;
         let mut connection = match self.pool.get().await {
             Ok(connection) => connection,
-            Err(error @ (deadpool_redis::PoolError::Backend(_) | deadpool_redis::PoolError::Timeout(_))) => {
+            Err(deadpool_redis::PoolError::Backend(error)) => {
+                self.leave_if_refused(&error);
+                return Err(Attempt::Passing(fault(&self.place, error)));
+            }
+            Err(error @ deadpool_redis::PoolError::Timeout(_)) => {
                 return Err(Attempt::Passing(unavailable(&self.place, error)));
             }
             Err(error) => return Err(Attempt::Final(unavailable(&self.place, error))),
         };
         self.round_trips.fetch_add(1, Ordering::Relaxed);
         let answer = connection.req_packed_commands(pipeline, 0, count).await.and_then(extract);
+        if let Err(error) = &answer {
+            self.leave_if_refused(error);
+        }
+        if self.left.borrow().0 != left_before {
+            // It leads to where all others were left.
+            drop(deadpool_redis::Connection::take(connection));
+        }
         answer.map_err(|error| {
             let is_passing = is_passing(&error);
             let error = fault(&self.place, error);
@@ -174,13 +238,17 @@ impl Link {
     }
 
     async fn send_once(&self, command: &Cmd) -> Result<Value, RedisError> {
-        match &self.shared {
+        let answer = match &self.shared {
             Shared::Server(connections) => {
                 let turn = self.turn.fetch_add(1, Ordering::Relaxed) % connections.len();
-                command.query_async(&mut connections[turn].clone()).await
+                connections[turn].call(command).await
             }
             Shared::Cluster(connection) => command.query_async(&mut connection.clone()).await,
+        };
+        if let Err(error) = &answer {
+            self.leave_if_refused(error);
         }
+        answer
     }
 }
 
@@ -236,13 +304,10 @@ fn fault_of_connecting(config: &RedisConfig, error: RedisError) -> Error {
     Error::Unsuitable { place: config.place(), why }
 }
 
-fn shared_config(config: &RedisConfig) -> ConnectionManagerConfig {
-    ConnectionManagerConfig::new()
+fn shared_config(config: &RedisConfig) -> AsyncConnectionConfig {
+    AsyncConnectionConfig::new()
         .set_response_timeout(Some(config.response_timeout))
         .set_connection_timeout(Some(config.connect_timeout))
-        .set_number_of_retries(2)
-        .set_min_delay(PAUSE)
-        .set_max_delay(Duration::from_millis(500))
         .set_pipeline_buffer_size(BUFFERED)
 }
 
@@ -267,14 +332,7 @@ fn pool(config: &RedisConfig, client: &Client) -> Result<Pool, Box<dyn std::erro
 fn is_passing(error: &RedisError) -> bool {
     match error.kind() {
         ErrorKind::Io => !error.is_timeout(),
-        ErrorKind::Server(kind) => matches!(
-            kind,
-            ServerErrorKind::BusyLoading
-                | ServerErrorKind::TryAgain
-                | ServerErrorKind::ClusterDown
-                | ServerErrorKind::MasterDown
-        ),
-        _ => false,
+        _ => Refusal::of(error).is_some_and(Refusal::is_brief),
     }
 }
 
@@ -293,14 +351,31 @@ pub(super) fn fault(place: &str, error: RedisError) -> Error {
         ErrorKind::Server(ServerErrorKind::ResponseError) if text.contains("WRONGTYPE") => {
             Error::Corrupt { key: place.to_owned(), why: "a key has a type of another program's".to_owned() }
         }
-        ErrorKind::Server(ServerErrorKind::NoPerm) | ErrorKind::AuthenticationFailed => {
-            let why = format!("it refuses the user: {}; give the URL a user who may run scripts", short(&text));
-            Error::Unsuitable { place: place.to_owned(), why }
-        }
-        _ => unavailable(place, error),
+        _ => match Refusal::of(&error) {
+            Some(refusal) => {
+                let words = match (error.code(), error.detail()) {
+                    (Some(code), Some(detail)) => format!("{code} {detail}"),
+                    _ => text,
+                };
+                let words = words.chars().take(ANSWER_SHOWN).collect();
+                unavailable(place, Refused { refusal, words })
+            }
+            None => unavailable(place, error),
+        },
+    }
+}
+
+/// The same for a program that starts: a user that is refused is a mistake in its settings then. Later, it may be put right, and
+/// is waited for.
+pub(super) fn at_the_start(error: Error) -> Error {
+    let Error::Unavailable { place, why } = error else { return error };
+    match why.downcast::<Refused>() {
+        Ok(refused) if refused.refusal.is_of_the_user() => Error::Unsuitable { place, why: refused.to_string() },
+        Ok(refused) => Error::Unavailable { place, why: refused },
+        Err(why) => Error::Unavailable { place, why },
     }
 }
 
 pub(super) fn unavailable(place: &str, error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
-    Error::Unavailable { place: place.to_owned(), source: error.into() }
+    Error::Unavailable { place: place.to_owned(), why: error.into() }
 }

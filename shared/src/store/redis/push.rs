@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use redis::aio::{PubSub, PubSubSink, PubSubStream};
 use redis::{Client, Msg};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::RedisConfig;
@@ -32,6 +32,8 @@ struct Listener {
     stop_channel: String,
     connect_timeout: Duration,
     signals: broadcast::Sender<Signal>,
+    /// Tells that all connections are left, this one too.
+    leavings: watch::Receiver<(u64, Option<Instant>)>,
 }
 
 /// Subscribes, and goes on listening in the background.
@@ -53,6 +55,7 @@ pub(super) async fn listen(
         stop_channel: keys.stop_channel(),
         connect_timeout: config.connect_timeout,
         signals,
+        leavings: link.leavings(),
     };
     let subscribed = listener.subscribe().await?;
     tasks.spawn(listener.run(subscribed));
@@ -73,7 +76,7 @@ impl Listener {
         }
     }
 
-    async fn run(self, mut subscribed: PubSub) {
+    async fn run(mut self, mut subscribed: PubSub) {
         loop {
             let (sink, stream) = subscribed.split();
             self.forward(sink, stream).await;
@@ -83,11 +86,17 @@ impl Listener {
         }
     }
 
-    /// Passes on what comes, until the connection breaks.
-    async fn forward(&self, mut sink: PubSubSink, mut stream: PubSubStream) {
+    /// Passes on what comes, until the connection breaks or is left.
+    async fn forward(&mut self, mut sink: PubSubSink, mut stream: PubSubStream) {
         let mut next_ping = Instant::now() + PING_EVERY;
+        let mut leavings = self.leavings.clone();
         loop {
             tokio::select! {
+                left = leavings.changed() => {
+                    self.leavings = leavings;
+                    // Without the link nobody needs the pushes: the store ends.
+                    return if left.is_err() { std::future::pending().await } else { sleep(PAUSE).await };
+                },
                 message = stream.next() => match message {
                     Some(message) => self.pass_on(&message),
                     None => return,

@@ -1,5 +1,6 @@
 //! The store itself: its parts, and the port's methods, each handed to the file that carries it out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,7 +9,7 @@ use tokio::sync::broadcast;
 use super::RedisConfig;
 use super::check;
 use super::keys::Keys;
-use super::link::Link;
+use super::link::{Link, at_the_start};
 use super::push;
 use super::reply::Reply;
 use super::script::{Call, Script, Scripts};
@@ -30,13 +31,15 @@ use crate::upstream::{Admission, Rate, UpstreamName};
 
 pub use super::check::Persistence;
 
+/// How often the server is probed.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Signals that a receiver may be behind before it lags.
 const SIGNALS_BUFFERED: usize = 4_096;
 
 /// The store port on a Redis server.
 #[derive(Debug)]
 pub struct RedisStore {
-    pub(super) link: Link,
+    pub(super) link: Arc<Link>,
     pub(super) keys: Keys,
     pub(super) scripts: Scripts,
     partitions: u16,
@@ -54,13 +57,13 @@ impl RedisStore {
     /// A server that would evict records, that is too old, or whose database has another number of partitions, is
     /// `Unsuitable`.
     pub async fn connect(config: RedisConfig, tasks: &Tasks) -> Result<Self, Error> {
-        Self::open(config, tasks, None).await
+        Self::open(config, tasks, None).await.map_err(at_the_start)
     }
 
     /// The same for tests: its time is the clock's. What expires by itself in the server still goes by the server's.
     #[cfg(any(test, feature = "testing"))]
     pub async fn connect_with_clock(config: RedisConfig, tasks: &Tasks, clock: Clock) -> Result<Self, Error> {
-        Self::open(config, tasks, Some(clock)).await
+        Self::open(config, tasks, Some(clock)).await.map_err(at_the_start)
     }
 
     async fn open(config: RedisConfig, tasks: &Tasks, clock: Option<Clock>) -> Result<Self, Error> {
@@ -75,6 +78,8 @@ impl RedisStore {
         let (signals, _) = broadcast::channel(SIGNALS_BUFFERED);
         let tasks = tasks.child();
         push::listen(&link, &config, &keys, signals.clone(), &tasks).await?;
+        let link = Arc::new(link);
+        tasks.spawn(probe_always(Arc::clone(&link), keys.probe()));
         let scripts = Scripts::new(&config, &keys, clock.is_some());
         let partitions = config.partitions;
         Ok(Self { link, keys, scripts, partitions, persistence, signals, clock, tasks })
@@ -117,6 +122,16 @@ impl RedisStore {
     pub(super) fn partition_of(&self, thread: &str) -> Partition {
         let thread = ThreadId::new(thread).expect("run ids and thread ids are names alike");
         Partition::of(&thread, self.partitions)
+    }
+}
+
+/// Probes the server for as long as it lives: that leaves connections which lead to a server that does not serve any more.
+async fn probe_always(link: Arc<Link>, key: String) {
+    loop {
+        tokio::time::sleep(PROBE_EVERY).await;
+        if let Err(error) = link.probe(&key).await {
+            tracing::debug!(%error, "a probe of the store failed");
+        }
     }
 }
 
@@ -293,6 +308,11 @@ impl Store for RedisStore {
     }
 
     async fn now(&self) -> Result<Timestamp, Error> {
+        self.read_time().await
+    }
+
+    async fn probe(&self) -> Result<Timestamp, Error> {
+        self.link.probe(&self.keys.probe()).await?;
         self.read_time().await
     }
 

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 use tokio::sync::broadcast;
 
-use super::fault::{Fault, Result, from_sql};
+use super::fault::{Fault, Result, from_sql, told};
 use super::tx::{Setting, Tx};
 use super::watch::Watch;
 use crate::store::{Error, Signal};
@@ -31,7 +31,7 @@ pub(super) trait Job: Send {
 impl Engine {
     /// Runs one call in a transaction of its own.
     pub(super) fn one<T>(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> std::result::Result<T, Error> {
-        self.begin().map_err(|error| from_sql(error, &self.place))?;
+        self.begin().map_err(|error| from_sql(&error, &self.place))?;
         let done = self.apart(work);
         let done = match done {
             Ok((answer, signals)) => self.commit().map(|()| (answer, signals)).map_err(Fault::Sql),
@@ -135,11 +135,11 @@ impl Engine {
 
     fn refuse(&self, jobs: Vec<Box<dyn Job>>, error: &rusqlite::Error) {
         for job in jobs {
-            job.answer(Some(self.unavailable(&error.to_string())));
+            job.answer(Some(self.unavailable(&told(error))));
         }
     }
 
     fn unavailable(&self, why: &str) -> Error {
-        Error::Unavailable { place: self.place.clone(), source: why.into() }
+        Error::Unavailable { place: self.place.clone(), why: why.into() }
     }
 }

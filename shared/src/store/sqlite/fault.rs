@@ -40,7 +40,7 @@ impl Fault {
     pub(super) fn into_error(self, place: &str) -> Error {
         match self {
             Self::Store(error) => error,
-            Self::Sql(error) => from_sql(error, place),
+            Self::Sql(error) => from_sql(&error, place),
         }
     }
 }
@@ -67,9 +67,10 @@ const fn is_of_content(error: &rusqlite::Error) -> bool {
     )
 }
 
-pub(super) fn from_sql(error: rusqlite::Error, place: &str) -> Error {
+/// What an error of a file in use means. All but damage is passing: an operator can mend it, and the same call succeeds then.
+pub(super) fn from_sql(error: &rusqlite::Error, place: &str) -> Error {
     let place = place.to_owned();
-    if is_of_content(&error) {
+    if is_of_content(error) {
         return Error::Corrupt { key: place, why: error.to_string() };
     }
     match error.sqlite_error_code() {
@@ -77,11 +78,60 @@ pub(super) fn from_sql(error: rusqlite::Error, place: &str) -> Error {
             place,
             why: "it is no SQLite database: name another file, or remove this one".to_owned(),
         },
-        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => Error::Unsuitable {
-            place,
-            why: format!("{error}: check that its folder exists and that both can be written"),
-        },
         Some(ErrorCode::DatabaseCorrupt) => Error::Corrupt { key: place, why: error.to_string() },
-        _ => Error::Unavailable { place, source: Box::new(error) },
+        _ => Error::Unavailable { place, why: told(error).into() },
+    }
+}
+
+/// The same for a file that is opened: one that cannot be written is a mistake in the settings then.
+pub(super) fn from_sql_at_the_start(error: &rusqlite::Error, place: &str) -> Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            Error::Unsuitable { place: place.to_owned(), why: told(error) }
+        }
+        _ => from_sql(error, place),
+    }
+}
+
+/// The library's words, and the remedy where there is one.
+pub(super) fn told(error: &rusqlite::Error) -> String {
+    let remedy = match error.sqlite_error_code() {
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+            "check that its folder exists and that both can be written"
+        }
+        Some(ErrorCode::DiskFull) => "the disk is full: make room on it",
+        Some(ErrorCode::SystemIoFailure) => "its disk fails, or the file is gone: look at the system's log",
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            "another process keeps it locked: see which one has it open, and whether that hangs"
+        }
+        _ => return error.to_string(),
+    };
+    format!("{error} ({remedy})")
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn what_befalls_a_file_in_use_is_passing_and_told_with_its_remedy() {
+        let cases = [
+            (ffi::SQLITE_FULL, "make room"),
+            (ffi::SQLITE_IOERR, "its disk fails"),
+            (ffi::SQLITE_BUSY, "another process"),
+            (ffi::SQLITE_LOCKED, "another process"),
+            (ffi::SQLITE_READONLY, "can be written"),
+            (ffi::SQLITE_CANTOPEN, "can be written"),
+        ];
+        for (code, remedy) in cases {
+            let failed = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let (in_use, at_the_start) = (from_sql(&failed, "here"), from_sql_at_the_start(&failed, "here"));
+            assert!(in_use.is_retryable() && in_use.to_string().contains(remedy), "{in_use}");
+            let is_of_the_settings = matches!(code, ffi::SQLITE_READONLY | ffi::SQLITE_CANTOPEN);
+            assert_eq!(at_the_start.is_retryable(), !is_of_the_settings, "{at_the_start}");
+            assert!(at_the_start.to_string().contains(remedy), "{at_the_start}");
+        }
     }
 }

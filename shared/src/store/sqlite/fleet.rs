@@ -40,6 +40,14 @@ fn oldest(now: Timestamp) -> i64 {
     now.as_millis().saturating_sub(millis(SHOWN_FOR))
 }
 
+/// Writes next to nothing, and answers the time.
+pub(super) fn probe(tx: &Tx<'_>) -> Result<Timestamp> {
+    tx.conn
+        .prepare_cached("INSERT OR REPLACE INTO settings (name, value) VALUES ('probed', ?1)")?
+        .execute([tx.now.as_millis().to_string()])?;
+    Ok(tx.now)
+}
+
 pub(super) fn put_graph(tx: &Tx<'_>, graph: &StoredGraph) -> Result<()> {
     tx.conn
         .prepare_cached("INSERT OR IGNORE INTO graphs (hash, name, json) VALUES (?1, ?2, ?3)")?

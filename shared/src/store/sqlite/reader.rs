@@ -38,7 +38,7 @@ impl Readers {
             std::thread::Builder::new()
                 .name(format!("store-reader-{number}"))
                 .spawn(move || read_until_done(conn, &reads))
-                .map_err(|error| Error::Unavailable { place: place.clone(), source: Box::new(error) })?;
+                .map_err(|error| Error::Unavailable { place: place.clone(), why: Box::new(error) })?;
         }
         Ok(Self { queue, places: Arc::new(Semaphore::new(queue_max)), place })
     }
@@ -49,7 +49,7 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T> + Send + 'static,
     {
-        let gone = || Error::Unavailable { place: self.place.clone(), source: "its readers have ended".into() };
+        let gone = || Error::Unavailable { place: self.place.clone(), why: "its readers have ended".into() };
         let permit = Arc::clone(&self.places).acquire_owned().await.map_err(|_| gone())?;
         let (reply, answer) = oneshot::channel();
         let place = self.place.clone();

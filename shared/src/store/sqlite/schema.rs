@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::config::SqliteConfig;
-use super::fault::from_sql;
+use super::fault::from_sql_at_the_start;
 use crate::store::Error;
 
 /// The version of `schema.sql`.
@@ -120,11 +120,11 @@ pub(super) fn open_reader(config: &SqliteConfig, path: &Path) -> Result<Connecti
         tune(&conn, config)?;
         Ok(conn)
     };
-    open().map_err(|error| from_sql(error, &config.place()))
+    open().map_err(|error| from_sql_at_the_start(&error, &config.place()))
 }
 
 fn set_up(config: &SqliteConfig, place: &str) -> Result<(Connection, u16), Error> {
-    let refuse = |error| from_sql(error, place);
+    let refuse = |error| from_sql_at_the_start(&error, place);
     let mut conn = match &config.path {
         Some(path) => Connection::open(path),
         None => Connection::open_in_memory(),
@@ -159,7 +159,7 @@ fn check_kind(path: &Path, place: &str) -> Result<(), Error> {
 
 /// Refuses a file of another program, and one of a newer version of this one.
 fn check_version(conn: &Connection, place: &str) -> Result<(), Error> {
-    let refuse = |error| from_sql(error, place);
+    let refuse = |error| from_sql_at_the_start(&error, place);
     let unsuitable = |why: String| Err(Error::Unsuitable { place: place.to_owned(), why });
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(refuse)?;
     let application: i32 = conn.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(refuse)?;

@@ -321,6 +321,10 @@ impl Store for SqliteStore {
         Ok(self.0.clock.now())
     }
 
+    async fn probe(&self) -> Result<Timestamp, Error> {
+        self.write(|tx| fleet::probe(tx)).await
+    }
+
     fn signals(&self) -> SignalReceiver {
         self.0.signals.subscribe()
     }

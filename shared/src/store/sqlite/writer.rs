@@ -37,7 +37,7 @@ impl Writer {
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || write_until_done(engine, &calls, batch_max.max(1)))
-            .map_err(|error| Error::Unavailable { place: place.clone(), source: Box::new(error) })?;
+            .map_err(|error| Error::Unavailable { place: place.clone(), why: Box::new(error) })?;
         Ok(Self { queue, places: Arc::new(Semaphore::new(queue_max.max(1))), place })
     }
 
@@ -48,7 +48,7 @@ impl Writer {
         T: Send + 'static,
         F: FnOnce(&mut Tx<'_>) -> Result<T> + Send + 'static,
     {
-        let gone = || Error::Unavailable { place: self.place.clone(), source: "its writer has ended".into() };
+        let gone = || Error::Unavailable { place: self.place.clone(), why: "its writer has ended".into() };
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| gone())?;
         let (reply, answer) = oneshot::channel();
         let job = Box::new(Call { work: Some(work), done: None, reply });
