@@ -1,20 +1,24 @@
 //! Stays with a run until its end: shows what happens, and turns Ctrl-C into a stop order, then force, then leaving.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use coxswain_shared::control::{self, Follow, Progress, cancel};
-use coxswain_shared::id::{RunId, Step};
+use coxswain_shared::id::{ChannelName, NodeName, RunId, Step};
 use coxswain_shared::run::RunStatus;
-use coxswain_shared::stop::{Cause, NewOrder};
+use coxswain_shared::stop::{Cause, NewOrder, StopReport};
 use coxswain_shared::store::{Run, Store};
-use serde_json::json;
+use coxswain_shared::time::in_text;
+use futures_util::future::LocalBoxFuture;
+use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Interval;
 
 use crate::context::Context;
 use crate::exit::Exit;
-use crate::failure::{Failed, whole};
+use crate::failure::Failed;
+use crate::trouble::Troubles;
 use crate::view::View;
 
 /// How often the live line is drawn.
@@ -72,6 +76,7 @@ pub(crate) async fn attach(
     from: Step,
     on_interrupt: OnInterrupt,
 ) -> Result<Attached, Failed> {
+    let fan_outs = fan_outs_of(store.as_ref(), run).await;
     let mut session = Session {
         context,
         store,
@@ -79,12 +84,24 @@ pub(crate) async fn attach(
         on_interrupt,
         interrupts: Interrupts::listen()?,
         ticks: tokio::time::interval(TICK),
-        view: View::new(&context.output),
+        view: View::new(&context.output, fan_outs),
+        troubles: Troubles::watch(&context.output, store),
+        ordering: None,
+        refused: None,
     };
     let mut follow = Follow::new(Arc::clone(store), run.clone()).from_step(from);
     let attached = session.stay(&mut follow).await;
     session.view.close();
     attached
+}
+
+/// The nodes of the run that are fanned out; none where the graph cannot be read now, since it is only for what is shown.
+pub(crate) async fn fan_outs_of(store: &dyn Store, run: &RunId) -> BTreeSet<NodeName> {
+    let found = async {
+        let run = control::find(store, run).await?;
+        control::graph_of(store, &run.graph_hash).await
+    };
+    found.await.map(|graph| control::fan_outs(&graph)).unwrap_or_default()
 }
 
 /// A user who stays with a run.
@@ -96,6 +113,18 @@ struct Session<'a> {
     interrupts: Interrupts,
     ticks: Interval,
     view: View<'a>,
+    troubles: Troubles,
+    /// A stop order on its way. A signal that comes meanwhile is heeded all the same.
+    ordering: Option<LocalBoxFuture<'static, Result<(), Failed>>>,
+    /// Why the last stop order did not get through.
+    refused: Option<Failed>,
+}
+
+/// What a session wakes up for, beside what it waits for.
+enum Event {
+    Tick,
+    Heard(u32),
+    Ordered(Result<(), Failed>),
 }
 
 impl Session<'_> {
@@ -105,7 +134,7 @@ impl Session<'_> {
             if is_waiting && !follow.has_more() {
                 return Ok(Attached::Ended(Box::new(control::find(self.store.as_ref(), self.run).await?)));
             }
-            let Some(progress) = self.unless_left(follow.next()).await else { return Ok(Attached::Left) };
+            let Some(progress) = self.unless_left(follow.next()).await? else { return Ok(Attached::Left) };
             let Some(progress) = progress? else { return Ok(Attached::Left) };
             self.view.show(&progress);
             match progress {
@@ -121,52 +150,104 @@ impl Session<'_> {
         }
     }
 
-    /// Waits for something while it keeps the view alive and heeds Ctrl-C; nothing if the user leaves.
-    async fn unless_left<T>(&mut self, awaited: impl Future<Output = T>) -> Option<T> {
+    /// Waits for something while it keeps the view alive and heeds Ctrl-C; nothing if the user leaves. With a store that does
+    /// not do its work, the second signal leaves: a stop order would not get through.
+    async fn unless_left<T>(&mut self, awaited: impl Future<Output = T>) -> Result<Option<T>, Failed> {
         let mut awaited = std::pin::pin!(awaited);
         loop {
-            let heard = tokio::select! {
-                result = &mut awaited => return Some(result),
-                _ = self.ticks.tick() => None,
-                heard = self.interrupts.next() => Some(heard),
+            let event = tokio::select! {
+                result = &mut awaited => return Ok(Some(result)),
+                _ = self.ticks.tick() => Event::Tick,
+                heard = self.interrupts.next() => Event::Heard(heard),
+                ordered = answer_of(&mut self.ordering) => Event::Ordered(ordered),
             };
-            match heard {
-                None => self.view.tick(),
-                Some(heard) if self.on_interrupt == OnInterrupt::Leave || heard > 2 => {
-                    self.context.output.note(format!("left; run {} goes on", self.run));
-                    return None;
+            match event {
+                Event::Tick => {
+                    self.view.tick();
+                    if let Some(failed) = self.troubles.outlasted() {
+                        return Err(self.left_as_it_is(failed));
+                    }
                 }
-                Some(heard) => order(self.context, self.store, self.run, heard == 2).await,
+                Event::Heard(heard) if self.on_interrupt == OnInterrupt::Leave || heard > 1 => {
+                    let refused = self.troubles.failed().or_else(|| self.refused.take());
+                    if let Some(failed) = refused.filter(|_| self.on_interrupt == OnInterrupt::StopTheRun) {
+                        return Err(self.left_as_it_is(failed));
+                    }
+                    if self.on_interrupt == OnInterrupt::Leave || heard > 2 {
+                        self.context.output.note(format!("left; run {} goes on", self.run));
+                        return Ok(None);
+                    }
+                    self.order(true);
+                }
+                Event::Heard(_) => self.order(false),
+                Event::Ordered(Ok(())) => (self.ordering, self.refused) = (None, None),
+                Event::Ordered(Err(failed)) => {
+                    self.ordering = None;
+                    let message =
+                        format!("the stop order did not get through: {}; Ctrl-C leaves the run", failed.message);
+                    self.context.output.failure(&Failed { message, exit: failed.exit, remedy: failed.remedy.clone() });
+                    self.refused = Some(failed);
+                }
             }
         }
     }
+
+    /// Orders the run to stop.
+    fn order(&mut self, force: bool) {
+        let is_troubled = self.troubles.failed().is_some();
+        let hint = match (force, is_troubled) {
+            (true, _) | (false, true) => "once more leaves it",
+            (false, false) => "once more forces it, a third time leaves it",
+        };
+        let run = self.run;
+        let how = if force { " by force" } else { "" };
+        self.context.output.note(format!("stopping run {run}{how}; Ctrl-C {hint}"));
+        let order = NewOrder {
+            cause: Cause::Cancelled,
+            reason: Some("Ctrl-C".to_owned()),
+            actor: Context::actor(None),
+            grace: None,
+            force,
+        };
+        let (store, run) = (Arc::clone(self.store), run.clone());
+        self.ordering =
+            Some(Box::pin(
+                async move { cancel::one(store.as_ref(), &run, &order).await.map(drop).map_err(Failed::from) },
+            ));
+    }
+
+    fn left_as_it_is(&self, failed: Failed) -> Failed {
+        Failed { message: format!("run {} is left as it is: {}", self.run, failed.message), ..failed }
+    }
 }
 
-/// Orders the run to stop. That it could not be asked is told, and the user may try again.
-async fn order(context: &Context, store: &Arc<dyn Store>, run: &RunId, force: bool) {
-    let hint = if force { "once more leaves it" } else { "once more forces it, a third time leaves it" };
-    context.output.note(format!("stopping run {run}{}; Ctrl-C {hint}", if force { " by force" } else { "" }));
-    let order = NewOrder {
-        cause: Cause::Cancelled,
-        reason: Some("Ctrl-C".to_owned()),
-        actor: Context::actor(None),
-        grace: None,
-        force,
-    };
-    if let Err(error) = cancel::one(store.as_ref(), run, &order).await {
-        context.output.note(format!("the stop order did not get through: {}", whole(&error)));
+async fn answer_of(ordering: &mut Option<LocalBoxFuture<'static, Result<(), Failed>>>) -> Result<(), Failed> {
+    match ordering {
+        Some(ordering) => ordering.await,
+        None => std::future::pending().await,
     }
 }
 
 /// Tells how a run ended: its state as the result, and the exit code.
-pub(crate) async fn conclude(context: &Context, store: &dyn Store, run: &Run) -> Result<Exit, Failed> {
+/// Of an `output`, only that channel's value: a text as it is.
+pub(crate) async fn conclude(
+    context: &Context,
+    store: &dyn Store,
+    run: &Run,
+    output: Option<&ChannelName>,
+) -> Result<Exit, Failed> {
     let last = control::last_checkpoint(store, run).await?;
     let values = match last {
         Some(last) => store.values(&run.key, last.checkpoint.step).await?.unwrap_or_default(),
         None => coxswain_shared::checkpoint::Values::new(),
     };
     if context.output.is_json() {
-        let stop = run.stop.as_ref().map(|report| json!({"report": report, "confirmed": report.is_confirmed()}));
+        let told = |report: &StopReport| json!({"report": report, "confirmed": report.is_confirmed()});
+        let stop = in_text(|| run.stop.as_ref().map(told));
+        let values = match output {
+            Some(channel) => values.into_iter().filter(|(name, _)| name == channel).collect(),
+            None => values,
+        };
         context.output.json_line(&json!({
             "progress": "result",
             "run": run.key.id,
@@ -176,6 +257,12 @@ pub(crate) async fn conclude(context: &Context, store: &dyn Store, run: &Run) ->
             "failure": run.failure,
             "stop": stop,
         }));
+    } else if let Some(channel) = output {
+        match values.get(channel) {
+            Some(Value::String(text)) => context.output.text(text),
+            Some(value) => context.output.document(value),
+            None => context.output.note(format!("the run has no value of `{channel}`")),
+        }
     } else {
         context.output.document(&values);
     }

@@ -20,6 +20,9 @@ use crate::failure::{Failed, whole};
 /// How long both may take to end beyond the worker's own grace.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// How long both may take to end with a store that does not do its work: what they would write is not taken.
+const ABANDON_WITHIN: Duration = Duration::from_secs(2);
+
 /// A scheduler and a worker that run until their tasks drain.
 #[derive(Debug)]
 pub(crate) struct Embedded {
@@ -83,6 +86,12 @@ impl Embedded {
     pub(crate) async fn finish(self) {
         self.tasks.start_drain();
         self.services.join(self.patience).await;
+    }
+
+    /// Ends both without waiting for what they would still write: the store does not take it.
+    pub(crate) async fn abandon(self) {
+        self.tasks.start_drain();
+        self.services.join(ABANDON_WITHIN).await;
     }
 
     fn reason(ended: Option<Result<Ended, coxswain_worker::Error>>) -> Failed {

@@ -84,7 +84,7 @@ impl Exit {
             Self::Interrupted => "the run waits for a human: see `cox resume`",
             Self::StillStopping => "runs have not stopped within the time given to `--wait`",
             Self::Usage => "flags, input, graph or configuration are mistaken",
-            Self::Unavailable => "the store or the broker cannot be reached",
+            Self::Unavailable => "the store or the broker cannot be reached, or does not do its work",
             Self::Internal => "something is damaged, or too new for this version",
             Self::Overloaded => "the fleet has too much to do, and takes no runs of low priority now",
             Self::Left => "left by Ctrl-C; what was asked for goes on",

@@ -38,6 +38,11 @@ impl From<control::Error> for Failed {
             ErrorKind::Unavailable => Exit::Unavailable,
             ErrorKind::Internal => Exit::Internal,
         };
+        // What the store's library said, and what helps, are told apart.
+        if let control::Error::Store(unavailable @ store::Error::Unavailable { .. }) = &error {
+            let store::Trouble { why, remedy } = store::Trouble::of(unavailable);
+            return Self { exit, message: why, remedy: Some(remedy) };
+        }
         Self { exit, message: whole(&error), remedy: error.remedy() }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use coxswain_shared::control;
 use coxswain_shared::id::PoolName;
 use coxswain_shared::store::Store;
 
@@ -10,10 +11,8 @@ use crate::failure::Failed;
 
 /// Notes the pools that no worker was seen on within the last minute, with the remedy.
 pub(crate) async fn note(context: &Context, store: &dyn Store, needed: &BTreeSet<PoolName>) -> Result<(), Failed> {
-    let workers = store.workers().await?;
-    let served: BTreeSet<_> =
-        workers.iter().filter(|worker| !worker.draining).flat_map(|worker| &worker.pools).collect();
-    let idle: Vec<_> = needed.iter().filter(|pool| !served.contains(pool)).map(PoolName::as_str).collect();
+    let served = control::served(store).await?;
+    let idle: Vec<_> = needed.iter().filter(|pool| !served.contains(*pool)).map(PoolName::as_str).collect();
     if !idle.is_empty() {
         let pools = idle.join(", ");
         context.output.note(format!(

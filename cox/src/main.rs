@@ -17,6 +17,8 @@ mod measure;
 mod output;
 mod paint;
 mod settings;
+mod stream;
+mod trouble;
 mod view;
 
 use std::process::ExitCode;

@@ -33,6 +33,11 @@ pub(crate) fn cut(text: &str, width: usize) -> String {
     format!("{kept}…")
 }
 
+/// A text for the last cell of a line: cut at a width, its lines one after another.
+pub(crate) fn one_line(text: &str, width: usize) -> String {
+    cut(&text.lines().collect::<Vec<_>>().join(" "), width)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +62,6 @@ mod tests {
         assert_eq!(cut("abc", 3), "abc");
         assert_eq!(cut("abcd", 3), "ab…");
         assert_eq!(cut("a\nb", 9), "a…");
+        assert_eq!(one_line("a\nb", usize::MAX), "a b", "nothing is lost where there is room");
     }
 }

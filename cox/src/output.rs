@@ -7,6 +7,8 @@ use std::sync::Mutex;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use coxswain_shared::config::Source;
+use coxswain_shared::store::Trouble;
+use coxswain_shared::time::in_text;
 use serde::Serialize;
 use serde_json::json;
 
@@ -64,12 +66,14 @@ impl Output {
 
     /// Writes a JSON document on several lines.
     pub(crate) fn document(&self, document: &impl Serialize) {
-        self.text(&serde_json::to_string_pretty(document).expect("what is shown is plain data with texts as keys"));
+        let text = in_text(|| serde_json::to_string_pretty(document));
+        self.text(&text.expect("what is shown is plain data with texts as keys"));
     }
 
     /// Writes a JSON document on a line of its own.
     pub(crate) fn json_line(&self, document: &impl Serialize) {
-        self.text(&serde_json::to_string(document).expect("what is shown is plain data with texts as keys"));
+        let text = in_text(|| serde_json::to_string(document));
+        self.text(&text.expect("what is shown is plain data with texts as keys"));
     }
 
     /// Writes a result as text.
@@ -92,6 +96,17 @@ impl Output {
         let mut shown = self.live.lock().expect("nothing panics while it holds this lock");
         *shown = (!line.is_empty()).then(|| line.to_owned());
         write(io::stderr().lock(), &format!("\r\x1b[2K{line}"));
+    }
+
+    /// Tells what is wrong with the store, while the command goes on.
+    pub(crate) fn trouble(&self, trouble: &Trouble) {
+        if self.json {
+            let document = json!({"trouble": {"message": trouble.why, "remedy": trouble.remedy}});
+            return write_line(io::stderr().lock(), &document.to_string());
+        }
+        let (word, help) = (self.paint_err.bad("error:"), self.paint_err.strong("help:"));
+        let text = format!("{word} {}\n  {help} {}", trouble.why, trouble.remedy);
+        self.below_nothing(|| write_line(io::stderr().lock(), &text));
     }
 
     /// Tells why the command failed.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use coxswain_shared::checkpoint::{Ran, Source, StoredCheckpoint};
 use coxswain_shared::control::{Progress, TaskChange};
-use coxswain_shared::id::{ChannelName, Step, TaskId};
+use coxswain_shared::id::{ChannelName, NodeName, Step, TaskId};
 use coxswain_shared::outcome::{Failure, Outcome, OutcomeKind};
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::{StopProof, StopReport};
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::measure::{between, brief, cut};
 use crate::output::{self, Output};
+use crate::stream::{Said, Streams, piece};
 
 /// The longest value of an event or a question on a line.
 const VALUE_WIDTH: usize = 160;
@@ -34,11 +35,15 @@ pub(crate) struct View<'a> {
     report: Option<StopReport>,
     step: Step,
     frame: usize,
+    /// The nodes that are fanned out.
+    fan_outs: BTreeSet<NodeName>,
+    /// What items have said in pieces, until a line of it is whole.
+    streams: Streams,
 }
 
 impl<'a> View<'a> {
     /// A view that has seen nothing.
-    pub(crate) const fn new(output: &'a Output) -> Self {
+    pub(crate) fn new(output: &'a Output, fan_outs: BTreeSet<NodeName>) -> Self {
         Self {
             output,
             open: BTreeMap::new(),
@@ -48,6 +53,8 @@ impl<'a> View<'a> {
             report: None,
             step: Step::new(0),
             frame: 0,
+            fan_outs,
+            streams: Streams::default(),
         }
     }
 
@@ -66,7 +73,8 @@ impl<'a> View<'a> {
             Progress::Event(event) => self.show_event(event),
             Progress::Stop(report) => self.show_stop(report),
             Progress::HeldUp { why } => self.output.note(format!("{}: {why}", self.output.paint_err.odd("held up"))),
-            Progress::Unavailable { why } => self.output.note(format!("{why}; asking again")),
+            // What is wrong with the store is told by the one who watches it, with the remedy.
+            Progress::Unavailable { .. } => {}
             Progress::Ended(run) => self.show_end(run),
         }
     }
@@ -77,7 +85,8 @@ impl<'a> View<'a> {
             return;
         }
         self.frame = (self.frame + 1) % FRAMES.len();
-        let work = self.open.iter().map(|(task, since)| format!("{} {}", place(task), brief(since.elapsed())));
+        let work =
+            self.open.iter().map(|(task, since)| format!("{} {}", place(task, &self.fan_outs), brief(since.elapsed())));
         let work: Vec<_> = work.take(4).collect();
         let more = self.open.len().saturating_sub(work.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -87,7 +96,10 @@ impl<'a> View<'a> {
     }
 
     /// Takes the live line away.
-    pub(crate) fn close(&self) {
+    pub(crate) fn close(&mut self) {
+        for task in self.streams.open() {
+            self.show_rest(&task);
+        }
         self.output.live("");
     }
 
@@ -98,6 +110,7 @@ impl<'a> View<'a> {
             self.output.note(format!("  goes on from step {step} of run {run}"));
         }
         for ran in &checkpoint.ran {
+            self.show_rest(&ran.task);
             self.open.remove(&ran.task);
             if !self.told.remove(&ran.task) {
                 self.output.note(self.row(ran));
@@ -107,6 +120,7 @@ impl<'a> View<'a> {
 
     fn show_task(&mut self, change: TaskChange, task: &Task) {
         self.step = task.id.step;
+        self.show_rest(&task.id);
         match change {
             TaskChange::Started => {
                 self.open.entry(task.id.clone()).or_insert_with(Instant::now);
@@ -173,9 +187,25 @@ impl<'a> View<'a> {
         format!("{}  {}", self.output.paint_err.outcome(OutcomeKind::Stopped), text.join(", "))
     }
 
-    fn show_event(&self, event: &Event) {
-        let text = format!("{}  {}", event.event.kind, shorten(&event.event.value));
-        self.line(&event.event.task, &self.output.paint_err.faint(&text));
+    fn show_event(&mut self, event: &Event) {
+        let (task, kind) = (&event.event.task, &event.event.kind);
+        for said in self.streams.take(event) {
+            self.said(task, &said);
+        }
+        if piece(&event.event).is_none() {
+            self.line(task, &self.output.paint_err.faint(&format!("{kind}  {}", shorten(&event.event.value))));
+        }
+    }
+
+    /// Shows what a task has said in pieces and not shown yet, since it says nothing more.
+    fn show_rest(&mut self, task: &TaskId) {
+        for said in self.streams.end(task) {
+            self.said(task, &said);
+        }
+    }
+
+    fn said(&self, task: &TaskId, said: &Said) {
+        self.line(task, &self.output.paint_err.faint(&format!("{}  {}", said.kind, said.text)));
     }
 
     fn show_stop(&mut self, report: &StopReport) {
@@ -227,11 +257,11 @@ impl<'a> View<'a> {
         let why = |failure: &Failure| cut(&Failure { node: None, ..failure.clone() }.to_string(), VALUE_WIDTH);
         parts.extend(ran.failure.as_ref().map(why));
         parts.extend(ran.handled.as_ref().map(|handled| format!("({handled})")));
-        line(&ran.task, &parts.join("  "))
+        line(&ran.task, &self.fan_outs, &parts.join("  "))
     }
 
     fn line(&self, task: &TaskId, text: &str) {
-        self.output.note(line(task, text));
+        self.output.note(line(task, &self.fan_outs, text));
     }
 }
 
@@ -254,13 +284,14 @@ fn started(task: &Task) -> String {
     }
 }
 
-fn line(task: &TaskId, text: &str) -> String {
-    format!("  {:>4}  {:<16}  {text}", task.step, place(task))
+fn line(task: &TaskId, fan_outs: &BTreeSet<NodeName>, text: &str) -> String {
+    format!("  {:>4}  {:<16}  {text}", task.step, place(task, fan_outs))
 }
 
-/// The node, with the item of a fan-out where there is more than the first.
-pub(crate) fn place(task: &TaskId) -> String {
-    if task.item == 0 { task.node.to_string() } else { format!("{}[{}]", task.node, task.item) }
+/// The node, with the item where it is one of those that are fanned out.
+pub(crate) fn place(task: &TaskId, fan_outs: &BTreeSet<NodeName>) -> String {
+    let is_item = task.item > 0 || fan_outs.contains(&task.node);
+    if is_item { format!("{}[{}]", task.node, task.item) } else { task.node.to_string() }
 }
 
 /// Names in a list.

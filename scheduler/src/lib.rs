@@ -22,6 +22,7 @@ mod metrics;
 mod outbox;
 mod overload;
 mod planner;
+mod report;
 mod scheduler;
 mod survey;
 mod sweep;

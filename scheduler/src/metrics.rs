@@ -1,8 +1,10 @@
 //! The scheduler's figures.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use coxswain_shared::broker::Hindrance;
+use coxswain_shared::id::PoolName;
 use coxswain_shared::load::PoolLoad;
 use coxswain_shared::priority::{Lane, Priority};
 use coxswain_shared::run::RunStatus;
@@ -25,6 +27,7 @@ pub struct SchedulerMetrics {
     backlog: IntGaugeVec,
     overloaded: IntGaugeVec,
     queue_age: IntGaugeVec,
+    pool_workers: IntGaugeVec,
     shed: IntCounterVec,
     broker_reconnects: IntGauge,
     broker_hindered: IntGaugeVec,
@@ -48,8 +51,14 @@ impl SchedulerMetrics {
             ),
             sent: metrics.counters("cox_tasks_sent_total", "Task messages, by what became of them.", &["result"]),
             leases_expired: metrics.counter("cox_leases_expired_total", "Leases that were found expired."),
-            poisoned: metrics.counter("cox_tasks_poisoned_total", "Tasks that ended as crashed."),
-            queue_timeouts: metrics.counter("cox_queue_timeouts_total", "Tasks that no worker took in time."),
+            poisoned: metrics.counter(
+                "cox_tasks_poisoned_total",
+                "Tasks that were given up as crashed since the store was made, whoever found the last crash: the same figure in every scheduler.",
+            ),
+            queue_timeouts: metrics.counter(
+                "cox_queue_timeouts_total",
+                "Tasks that no worker took in time since the store was made, whoever found it: the same figure in every scheduler.",
+            ),
             runs_overdue: metrics.counter("cox_runs_overdue_total", "Runs that were stopped at their deadline."),
             plan_seconds: metrics.histograms("cox_plan_seconds", "The time to plan a step.", &[], plan_buckets),
             backlog: metrics.gauges("cox_backlog", "Messages that wait on the queue of a pool for runs of a priority.", &["pool", "priority"]),
@@ -57,6 +66,11 @@ impl SchedulerMetrics {
                 "cox_overloaded",
                 "Whether a pool is over this bound of its own (1) or not (0), where bounds are set.",
                 &["pool", "bound"],
+            ),
+            pool_workers: metrics.gauges(
+                "cox_pool_workers",
+                "Workers that take tasks of a pool, of the pools that workers serve or that this scheduler has sent to.",
+                &["pool"],
             ),
             queue_age: metrics.gauges(
                 "cox_queue_age_seconds",
@@ -89,13 +103,10 @@ impl SchedulerMetrics {
         let stopped = Cause::ALL.map(|cause| (cause.end(), Some(cause)));
         for (status, cause) in by_itself.into_iter().chain(stopped) {
             let counter = self.runs_ended.with_label_values(&[status.name(), cause.map_or("none", Cause::name)]);
-            let (count, shown) = (ends.get(&(status, cause)).copied().unwrap_or_default(), counter.get());
-            if count < shown {
-                // The store was made anew; Prometheus knows what it means that a counter starts again.
-                counter.reset();
-            }
-            counter.inc_by(count - counter.get());
+            show(&counter, ends.runs.get(&(status, cause)).copied().unwrap_or_default());
         }
+        show(&self.poisoned, ends.tasks_crashed);
+        show(&self.queue_timeouts, ends.queue_timeouts);
     }
 
     pub(crate) fn sent(&self, result: &'static str, count: usize) {
@@ -104,8 +115,6 @@ impl SchedulerMetrics {
 
     pub(crate) fn swept(&self, swept: &Swept) {
         self.leases_expired.inc_by(u64::from(swept.expired));
-        self.poisoned.inc_by(swept.poisoned.len() as u64);
-        self.queue_timeouts.inc_by(u64::from(swept.queue_timeouts));
         self.runs_overdue.inc_by(swept.overdue.len() as u64);
     }
 
@@ -117,6 +126,18 @@ impl SchedulerMetrics {
         self.backlog
             .with_label_values(&[lane.pool.as_str(), lane.priority.name()])
             .set(i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+
+    /// Shows how many workers each pool has.
+    pub(crate) fn workers(&self, pools: &BTreeMap<PoolName, i64>) {
+        self.pool_workers.reset();
+        for (pool, workers) in pools {
+            self.pool_workers.with_label_values(&[pool.as_str()]).set(*workers);
+        }
+    }
+
+    pub(crate) fn workers_unknown(&self) {
+        self.pool_workers.reset();
     }
 
     pub(crate) fn backlogs_unknown(&self) {
@@ -158,6 +179,15 @@ impl SchedulerMetrics {
     }
 }
 
+/// Shows a count that is kept elsewhere.
+fn show(counter: &IntCounter, count: u64) {
+    if count < counter.get() {
+        // The store was made anew; Prometheus knows what it means that a counter starts again.
+        counter.reset();
+    }
+    counter.inc_by(count - counter.get());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,7 +199,8 @@ mod tests {
         assert!(!metrics.render().contains("cox_store_runs_ended_total{"), "nothing is said before it is known");
         let cancelled = (RunStatus::Cancelled, Some(Cause::Policy));
         for count in [7, 9, 9, 2] {
-            figures.ends(&[(cancelled, count), ((RunStatus::Succeeded, None), 1)].into());
+            let runs = [(cancelled, count), ((RunStatus::Succeeded, None), 1)].into();
+            figures.ends(&Ends { runs, tasks_crashed: count, queue_timeouts: 1 });
             let text = metrics.render();
             for line in [
                 format!(r#"cox_store_runs_ended_total{{cause="policy",status="cancelled"}} {count}"#),

@@ -83,6 +83,7 @@ impl Scheduler {
             metrics: self.metrics.clone(),
         };
         parts.spawn(surveyor.run(parts.clone()));
+        parts.spawn(crate::report::run(Arc::clone(&self.store), parts.clone()));
         parts.spawn(sweeper.run(Arc::clone(&due), parts.clone()));
         // The parts have their own: the outbox ends with the last of them.
         drop(outbox);

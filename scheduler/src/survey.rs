@@ -10,7 +10,7 @@ use coxswain_shared::broker::Broker;
 use coxswain_shared::id::PoolName;
 use coxswain_shared::lifecycle::Tasks;
 use coxswain_shared::priority::{Lane, Priority};
-use coxswain_shared::store::Store;
+use coxswain_shared::store::{Error, Standing, Store};
 use tokio::time::Instant;
 
 use crate::metrics::SchedulerMetrics;
@@ -52,6 +52,11 @@ impl Lanes {
         let known = self.lock();
         let lanes = known.pools.iter().flat_map(|pool| Priority::ALL.map(|priority| Lane::new(pool.clone(), priority)));
         lanes.filter(|lane| known.absent.get(lane).is_none_or(|seen| seen.elapsed() >= ABSENT_EVERY)).collect()
+    }
+
+    /// The pools.
+    fn pools(&self) -> BTreeSet<PoolName> {
+        self.lock().pools.clone()
     }
 
     /// Notes that a lane has no queue.
@@ -100,6 +105,7 @@ impl Surveyor {
                 tracing::debug!(%error, "how many runs have ended is not known now");
             }
         }
+        self.look_at_workers().await;
         let mut waiting = Waiting::new();
         for lane in self.lanes.to_look_at() {
             match self.broker.backlog(&lane).await {
@@ -119,6 +125,28 @@ impl Surveyor {
             }
         }
         self.overseer.look(waiting).await;
+    }
+}
+
+impl Surveyor {
+    /// How many workers take tasks of each pool: none of a pool that is sent to is what nobody would see.
+    async fn look_at_workers(&self) {
+        let seen = async { Ok::<_, Error>((self.store.workers().await?, self.store.now().await?)) };
+        let (workers, now) = match seen.await {
+            Ok(seen) => seen,
+            Err(error) => {
+                tracing::debug!(%error, "which pools are served is not known now");
+                return self.metrics.workers_unknown();
+            }
+        };
+        let mut pools: BTreeMap<PoolName, i64> = self.lanes.pools().into_iter().map(|pool| (pool, 0)).collect();
+        let taking = workers.iter().filter(|worker| worker.standing(now) == Standing::TakingWork);
+        for pool in taking.flat_map(|worker| &worker.pools) {
+            if pools.len() < POOLS_MAX || pools.contains_key(pool) {
+                *pools.entry(pool.clone()).or_default() += 1;
+            }
+        }
+        self.metrics.workers(&pools);
     }
 }
 

@@ -162,6 +162,12 @@ impl WorkerId {
         let unique = Uuid::now_v7().simple().to_string();
         Self(Arc::from(format!("w{host}-{}", &unique[20..])))
     }
+
+    /// Makes a fresh id of a scheduler, which reports itself as workers do: `shost-xxxxxxxx`.
+    pub fn fresh_of_scheduler(host: &str) -> Self {
+        let worker = Self::fresh(host);
+        Self(Arc::from(format!("s{}", &worker.as_str()[1..])))
+    }
 }
 
 impl PoolName {

@@ -112,6 +112,9 @@ impl fmt::Display for Limit {
     }
 }
 
+/// How often programs of the fleet report themselves: the store forgets those that it has not seen for a minute.
+pub const REPORT_EVERY: Duration = Duration::from_secs(2);
+
 /// How long a lease lives without a heartbeat.
 pub const LEASE_TTL: Duration = Duration::from_secs(10);
 /// How often a worker renews its leases.

@@ -3,6 +3,7 @@
 //! Leases and deadlines are judged by the store's clock, never by a worker's; a `Clock` is for what is shown or
 //! logged, and for tests. Durations inside a process use `tokio::time`.
 
+use std::cell::Cell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,10 +11,33 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Milliseconds since 1970-01-01 UTC.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// Milliseconds since 1970-01-01 UTC. Stored as a number; shown to users as RFC 3339, see [`in_text`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(transparent)]
 pub struct Timestamp(i64);
+
+thread_local! {
+    static IN_TEXT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does something in which times are serialized as users read them: RFC 3339 in UTC with milliseconds. For what a program
+/// prints, and never for what is stored. It holds on this thread, until `work` is done.
+pub fn in_text<T>(work: impl FnOnce() -> T) -> T {
+    struct Back(bool);
+    impl Drop for Back {
+        fn drop(&mut self) {
+            IN_TEXT.set(self.0);
+        }
+    }
+    let _back = Back(IN_TEXT.replace(true));
+    work()
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if IN_TEXT.get() { serializer.collect_str(self) } else { serializer.serialize_i64(self.0) }
+    }
+}
 
 impl Timestamp {
     /// Wraps a number of milliseconds since 1970-01-01 UTC.
@@ -102,6 +126,15 @@ fn system_now() -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_stored_as_a_number_and_shown_as_text() {
+        let time = Timestamp::from_millis(1_700_000_000_123);
+        let shown = || in_text(|| serde_json::to_string(&[time]).unwrap());
+        assert_eq!(serde_json::to_string(&[time]).unwrap(), "[1700000000123]");
+        assert_eq!(in_text(shown), r#"["2023-11-14T22:13:20.123Z"]"#);
+        assert_eq!(serde_json::to_string(&[time]).unwrap(), "[1700000000123]", "it is over with what was done in it");
+    }
 
     #[test]
     fn a_manual_clock_moves_only_when_told() {

@@ -42,6 +42,30 @@ nodes: { work: { kind: exec, command: [sleep, '3600'], attempt_timeout: 300ms, r
 edges: [START -> work -> END]
 ";
 
+/// The first crash of its one task is the last that is allowed.
+const POISON: &str = "
+name: poison
+nodes: { work: { kind: exec, command: [sleep, '3600'], attempt_timeout: 1h, timeout: 1h, max_crashes: 1 } }
+edges: [START -> work -> END]
+";
+
+/// Five thousand tasks that take no time.
+const MANY: &str = "
+name: many
+state: { items: { default: [] }, n: add }
+nodes:
+  fill: { kind: set, set: { items: \"range(4999) | list\" } }
+  work: { kind: set, set: { n: 1 } }
+edges: [START -> fill, { from: fill, to: work, for_each: items }, work -> END]
+";
+
+/// For a pool that nobody serves.
+const UNSERVED: &str = "
+name: unserved
+nodes: { work: { kind: exec, command: ['true'], pool: nobody, queue_timeout: 1s } }
+edges: [START -> work -> END]
+";
+
 /// A scheduler, a worker and their servers.
 struct Fleet {
     scheduler: Cox,
@@ -189,6 +213,11 @@ async fn a_worker_that_hangs_shows_as_an_expired_and_then_a_lost_lease() {
     is_seen(&prometheus, "cox_leases_expired_total", 1.0).await;
     fleet.worker.kill(Signal::SIGCONT);
     is_seen(&prometheus, "cox_leases_lost_total", 1.0).await;
+    let told = fleet.worker.stderr();
+    let line = told.lines().find(|line| line.contains("a lease was lost")).expect("a lost lease is logged");
+    for part in ["run.id=", "node.name=work", "cause="] {
+        assert!(line.contains(part), "{part} is missing in: {line}");
+    }
 }
 
 #[tokio::test]
@@ -204,6 +233,64 @@ async fn a_killed_workers_lease_is_taken_over_and_counted() {
     fleet.worker.kill(Signal::SIGKILL);
     is_seen(&prometheus, r#"cox_leases_taken_over_total{job="other"}"#, 1.0).await;
     is_seen(&prometheus, r#"cox_slots{job="other",state="busy"}"#, 1.0).await;
+}
+
+#[tokio::test]
+async fn a_task_that_the_next_workers_claim_gives_up_is_counted_and_a_killed_worker_loses_no_lease() {
+    let mut fleet = Fleet::start(&[]).await;
+    let prometheus = PrometheusServer::start(&fleet.pages).await;
+    let scheduler = r#"{job="scheduler"}"#;
+    is_seen(&prometheus, &format!("cox_tasks_poisoned_total{scheduler}"), 0.0).await;
+    let run = fleet.submit(POISON, None).await;
+    fleet.wait_until_running(&prometheus).await;
+    // The next worker is there already: it gets the message when the first one's connection closes, and its claim gives up.
+    let other = launch("cox-worker", free_address(), &fleet.redis, &fleet.rabbit).start();
+    wait_for("the other worker", SOON, async || {
+        let workers = fleet.store.workers().await?;
+        ensure!(workers.len() == 2, "{workers:?}");
+        anyhow::Ok(())
+    })
+    .await;
+    fleet.worker.kill(Signal::SIGKILL);
+    fleet.wait_until_ended(&run, RunStatus::Failed).await;
+    is_seen(&prometheus, &format!("cox_tasks_poisoned_total{scheduler}"), 1.0).await;
+    is_seen(&prometheus, &format!("cox_leases_expired_total{scheduler}"), 0.0).await;
+    drop(other);
+}
+
+#[tokio::test]
+async fn ten_thousand_short_tasks_raise_no_figure_that_an_alert_watches() {
+    // Heartbeats as often as may be, so that they cross as many ends of attempts as may be.
+    let fleet = Fleet::start(&[("COX_HEARTBEAT", "10ms"), ("COX_SLOTS", "64")]).await;
+    let prometheus = PrometheusServer::start(&fleet.pages).await;
+    let runs = [fleet.submit(MANY, None).await, fleet.submit(MANY, None).await];
+    for run in &runs {
+        fleet.wait_until_ended(run, RunStatus::Succeeded).await;
+    }
+    is_seen(&prometheus, r#"cox_attempts_total{job="worker",kind="set",end="succeeded"}"#, 10_000.0).await;
+    for quiet in [
+        r#"cox_leases_lost_total{job="worker"}"#,
+        r#"cox_leases_taken_over_total{job="worker"}"#,
+        r#"cox_heartbeats_failed_total{job="worker"}"#,
+        r#"cox_stops_by_heartbeat_total{job="worker"}"#,
+        r#"cox_leases_expired_total{job="scheduler"}"#,
+        r#"cox_tasks_poisoned_total{job="scheduler"}"#,
+        r#"cox_queue_timeouts_total{job="scheduler"}"#,
+        r#"cox_scheduler_store_errors_total{job="scheduler"}"#,
+    ] {
+        is_seen(&prometheus, quiet, 0.0).await;
+    }
+    assert!(!fleet.worker.stderr().contains("a lease was lost"), "{}", fleet.tails());
+}
+
+#[tokio::test]
+async fn a_task_that_nobody_takes_in_time_is_counted() {
+    let fleet = Fleet::start(&[]).await;
+    let prometheus = PrometheusServer::start(&fleet.pages).await;
+    is_seen(&prometheus, r#"cox_queue_timeouts_total{job="scheduler"}"#, 0.0).await;
+    let run = fleet.submit(UNSERVED, None).await;
+    fleet.wait_until_ended(&run, RunStatus::Failed).await;
+    is_seen(&prometheus, r#"cox_queue_timeouts_total{job="scheduler"}"#, 1.0).await;
 }
 
 /// Waits until Prometheus answers the expression with one series of this value.

@@ -4,7 +4,7 @@
 //! forgotten with it. An order is believed only for the run that it was given to: one of the same id that was made at
 //! another time, such as in another database of the same server, is another run.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -20,6 +20,9 @@ use crate::attempt::{Meter, Switch};
 /// Stop orders that are kept for one claim under way. What is pushed beyond is told by the next heartbeat.
 const ORDERS_KEPT: usize = 8;
 
+/// Orders of heartbeats that wait for their push; of more of them it is not told whether a push came.
+const UNPUSHED_KEPT: usize = 256;
+
 /// The table of leases. Shared by the attempts, the heartbeat and the listener for pushes.
 #[derive(Debug, Default)]
 pub(crate) struct Leases(Mutex<Table>);
@@ -31,6 +34,8 @@ struct Table {
     last_claim: u64,
     /// Set once the worker shuts down: whether at once. A claim may be answered later than that.
     shutdown: Option<bool>,
+    /// Orders that a heartbeat brought, and that no push has told yet: one may be on its way.
+    unpushed: VecDeque<(TaskKey, Timestamp, Instant)>,
 }
 
 /// An order that was pushed: to a whole run, or to some tasks of it.
@@ -68,15 +73,44 @@ struct Held {
     meter: Meter,
     /// What the store has heard that the attempt has spent.
     told: Spend,
+    /// Its end is being written: that the store knows the lease no more says nothing until that is answered.
+    is_closing: bool,
+}
+
+/// A lease that was lost while its attempt ran.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lost {
+    pub(crate) task: TaskKey,
+    pub(crate) fence: Fence,
+    pub(crate) cause: LossCause,
+}
+
+/// How the loss of a lease was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LossCause {
+    /// A heartbeat was answered so: it ran out, or another worker has the task.
+    Refused,
+    /// No heartbeat was answered for as long as it lives.
+    Silence,
+    /// What became of the attempt was refused as that of an earlier one.
+    Stale,
+}
+
+impl LossCause {
+    pub(crate) const fn text(self) -> &'static str {
+        match self {
+            Self::Refused => "the store answered a heartbeat that it ran out, or that another worker has the task",
+            Self::Silence => "no heartbeat was answered for as long as it lives",
+            Self::Stale => "the attempt's end was refused: the lease had run out, or another worker has the task",
+        }
+    }
 }
 
 /// What the answers to a heartbeat brought.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Leases that were lost.
-    pub(crate) lost: u64,
-    /// Stop orders that no push had told before.
-    pub(crate) stops: u64,
+    pub(crate) lost: Vec<Lost>,
 }
 
 impl Leases {
@@ -106,8 +140,8 @@ impl Leases {
         if let Some(at_once) = table.shutdown {
             switch.give(EndReason::Shutdown, at_once);
         }
-        let meter = Meter::default();
-        let held = Held { run_made_at, switch, renewed: claim.sent, meter: meter.clone(), told: Spend::default() };
+        let (renewed, meter, told) = (claim.sent, Meter::default(), Spend::default());
+        let held = Held { run_made_at, switch, renewed, meter: meter.clone(), told, is_closing: false };
         table.held.insert((task.clone(), fence), held);
         drop(table);
         Hold { leases: Arc::clone(self), key: (task, fence), meter }
@@ -135,9 +169,11 @@ impl Leases {
     /// Takes the answers to a heartbeat that was sent at `sent`. Leases that have closed since are passed over.
     pub(crate) fn answer(&self, renewals: Vec<Renewal>, answers: Vec<Renewed>, sent: Instant) -> Tally {
         let mut table = self.table();
+        let table = &mut *table;
         let mut tally = Tally::default();
         for (renewal, answer) in renewals.into_iter().zip(answers) {
-            let Some(held) = table.held.get_mut(&(renewal.task, renewal.fence)) else { continue };
+            let (task, fence) = (renewal.task, renewal.fence);
+            let Some(held) = table.held.get_mut(&(task.clone(), fence)) else { continue };
             if answer != Renewed::Lost && !renewal.spent.is_nothing() {
                 held.told = renewal.spent;
             }
@@ -146,16 +182,30 @@ impl Leases {
                 Renewed::Stop(report) => {
                     held.renewed = sent;
                     let known = held.switch.notice().is_some_and(|n| matches!(n.reason, EndReason::StopOrdered(_)));
-                    tally.stops += u64::from(!known);
                     held.switch.give_order(&report);
+                    if !known && table.unpushed.len() < UNPUSHED_KEPT {
+                        table.unpushed.push_back((task, held.run_made_at, Instant::now()));
+                    }
                 }
+                // The heartbeat and the end of the attempt have crossed: the end's own answer tells which it is.
+                Renewed::Lost if held.is_closing => {}
                 Renewed::Lost => {
                     // It stays in the table while its attempt cleans up, and every heartbeat is told the same.
-                    tally.lost += u64::from(held.switch.lose());
+                    if held.switch.lose() {
+                        tally.lost.push(Lost { task, fence, cause: LossCause::Refused });
+                    }
                 }
             }
         }
         tally
+    }
+
+    /// How many stop orders a heartbeat has brought `within` or longer ago, and no push has told since. Each is counted once.
+    pub(crate) fn never_pushed(&self, within: Duration) -> u64 {
+        let unpushed = &mut self.table().unpushed;
+        let before = unpushed.len();
+        unpushed.retain(|(_, _, brought)| brought.elapsed() < within);
+        (before - unpushed.len()) as u64
     }
 
     /// Ends the attempts at a run, or at some of its tasks, as a push has ordered.
@@ -170,14 +220,15 @@ impl Leases {
         for claim in claims.filter(|claim| claim.orders.len() < ORDERS_KEPT) {
             claim.orders.push(order.clone());
         }
+        table.unpushed.retain(|(task, made_at, _)| !order.is_to(task, *made_at));
     }
 
-    /// Treats leases as lost that were not renewed for `patience`; says how many.
-    pub(crate) fn expire(&self, now: Instant, patience: Duration) -> u64 {
-        let mut lost = 0;
-        for held in self.table().held.values() {
-            if now.saturating_duration_since(held.renewed) >= patience {
-                lost += u64::from(held.switch.lose());
+    /// Treats leases as lost that were not renewed for `patience`; says which.
+    pub(crate) fn expire(&self, now: Instant, patience: Duration) -> Vec<Lost> {
+        let mut lost = Vec::new();
+        for ((task, fence), held) in &self.table().held {
+            if now.saturating_duration_since(held.renewed) >= patience && held.switch.lose() {
+                lost.push(Lost { task: task.clone(), fence: *fence, cause: LossCause::Silence });
             }
         }
         lost
@@ -218,6 +269,13 @@ pub(crate) struct Hold {
 }
 
 impl Hold {
+    /// Notes that the attempt's end is about to be written.
+    pub(crate) fn is_closing(&self) {
+        if let Some(held) = self.leases.table().held.get_mut(&self.key) {
+            held.is_closing = true;
+        }
+    }
+
     /// What counts what the attempt spends.
     pub(crate) fn meter(&self) -> Meter {
         self.meter.clone()
@@ -357,19 +415,51 @@ mod tests {
         leases.carry_out(&order("r2", None));
         let sent = Instant::now();
         tokio::time::advance(5 * SECOND).await;
-        assert_eq!(leases.expire(Instant::now(), 4 * SECOND), 2);
+        assert_eq!(leases.expire(Instant::now(), 4 * SECOND).len(), 2);
         assert_eq!((reason(&hung), reason(&stopped)), (Some("lease_lost"), Some("lease_lost")));
         let beat = leases.renewals(5 * SECOND);
-        assert_eq!(leases.answer(beat, vec![Renewed::Lost; 2], sent).lost, 0, "its worker had noticed it before");
-        assert_eq!(leases.expire(Instant::now(), 4 * SECOND), 0);
+        assert_eq!(leases.answer(beat, vec![Renewed::Lost; 2], sent).lost, [], "its worker had noticed it before");
+        assert_eq!(leases.expire(Instant::now(), 4 * SECOND), []);
 
         let lost = Switch::new();
         let _c = hold(&leases, task("r3"), 1, &lost);
         for expected in [1, 0] {
             let beat = leases.renewals(5 * SECOND);
-            assert_eq!(leases.answer(beat, vec![Renewed::Lost; 3], sent).lost, expected);
+            assert_eq!(leases.answer(beat, vec![Renewed::Lost; 3], sent).lost.len(), expected);
         }
         assert!(!lost.lose(), "the attempt's own end finds it too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_whose_end_is_being_written_is_not_lost_by_the_heartbeat_that_crosses_it() {
+        let leases = Arc::new(Leases::default());
+        let (closing, running) = (Switch::new(), Switch::new());
+        let held = hold(&leases, task("r1"), 1, &closing);
+        let _other = hold(&leases, task("r2"), 1, &running);
+        let beat = leases.renewals(SECOND);
+        held.is_closing();
+        let lost = leases.answer(beat, vec![Renewed::Lost; 2], Instant::now()).lost;
+        assert_eq!(lost, [Lost { task: task("r2"), fence: Fence::new(1), cause: LossCause::Refused }]);
+        assert_eq!((reason(&closing), reason(&running)), (None, Some("lease_lost")));
+        tokio::time::advance(9 * SECOND).await;
+        assert_eq!(leases.expire(Instant::now(), 9 * SECOND).len(), 1, "its end was not answered for too long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_order_that_a_heartbeat_brings_a_moment_before_its_push_is_pushed_all_the_same() {
+        let leases = Arc::new(Leases::default());
+        let _a = hold(&leases, task("r1"), 1, &Switch::new());
+        let _b = hold(&leases, task("r2"), 1, &Switch::new());
+        let stops = || vec![Renewed::Stop(Box::new(report())); 2];
+        let beat = || drop(leases.answer(leases.renewals(SECOND), stops(), Instant::now()));
+        beat();
+        assert_eq!(leases.never_pushed(SECOND), 0, "the pushes may be on their way");
+        leases.carry_out(&order("r1", None));
+        tokio::time::advance(SECOND).await;
+        beat();
+        assert_eq!(leases.never_pushed(SECOND), 1, "that of the other run is lost");
+        tokio::time::advance(SECOND).await;
+        assert_eq!(leases.never_pushed(SECOND), 0);
     }
 
     #[tokio::test(start_paused = true)]
@@ -400,12 +490,13 @@ mod tests {
         renewals.sort_by(|a, b| a.task.cmp(&b.task));
         let answers = vec![Renewed::Held, Renewed::Stop(Box::new(report())), Renewed::Lost];
         let tally = leases.answer(renewals, answers, start + SECOND);
-        assert_eq!(tally, Tally { lost: 1, stops: 1 });
+        let refused = Lost { task: task("r2"), fence: Fence::new(1), cause: LossCause::Refused };
+        assert_eq!(tally, Tally { lost: vec![refused] });
         let reasons: Vec<_> = switches.iter().map(reason).collect();
         assert_eq!(reasons, [None, Some("stop_ordered"), Some("lease_lost")]);
 
-        assert_eq!(leases.expire(start + SECOND * 9, SECOND * 9), 0, "both were renewed a second after the start");
-        assert_eq!(leases.expire(start + SECOND * 10, SECOND * 9), 2);
+        assert_eq!(leases.expire(start + SECOND * 9, SECOND * 9), [], "both were renewed a second after the start");
+        assert_eq!(leases.expire(start + SECOND * 10, SECOND * 9).len(), 2);
         assert_eq!(reason(&switches[0]), Some("lease_lost"));
         drop(holds);
         assert_eq!(leases.len(), 0);

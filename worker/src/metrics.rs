@@ -148,7 +148,7 @@ impl Metrics {
             heartbeats_failed: registry
                 .counter("cox_heartbeats_failed_total", "Heartbeats that the store did not answer."),
             stops_by_heartbeat: registry
-                .counter("cox_stops_by_heartbeat_total", "Stop orders that a heartbeat brought before any push did."),
+                .counter("cox_stops_by_heartbeat_total", "Stop orders that a heartbeat brought, and no push within the next heartbeat."),
             stops_without_order: registry.counter(
                 "cox_stops_without_order_total",
                 "Attempts that were ended by a stop order that the store does not have; their tasks are tried again.",

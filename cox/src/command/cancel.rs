@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failed;
 use crate::measure::brief;
+use crate::trouble::Troubles;
 use crate::view::closing;
 
 /// Up to so many runs, each is told by itself; beyond it only their number is.
@@ -124,6 +125,7 @@ impl Args {
         if self.dry_run {
             return dry_run(context, store.as_ref(), meant).await;
         }
+        let _troubles = orders.wait.map(|_| Troubles::watch(&context.output, &store));
         let (told, summary) = order(context, store.as_ref(), meant, &orders).await?;
         show(context, &told, &summary);
         let is_late = orders.wait.is_some() && summary.stopping > 0;
@@ -144,6 +146,7 @@ impl Args {
         };
         let stop = StopTasks { run, node, items: self.only.item, skip: self.only.skip, order };
         let store = context.store().await?;
+        let _troubles = self.wait.map(|_| Troubles::watch(&context.output, &store));
         let halted = scope::tasks(store.as_ref(), &stop, self.wait).await?;
         let document = serde_json::json!({"run": stop.run, "node": stop.node, "tasks": halted});
         context.output.result(&document, || tell_tasks(&stop, &halted));

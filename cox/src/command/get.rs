@@ -7,14 +7,18 @@ use coxswain_shared::plan::child_run_id;
 use coxswain_shared::stop::StopReport;
 use coxswain_shared::store::{Run, Start};
 use coxswain_shared::task::{Task, TaskState};
+use coxswain_shared::time::Timestamp;
 
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failed;
-use crate::measure::{between, cut};
-use crate::output::{draw, table};
+use crate::measure::{between, cut, one_line};
+use crate::output::{draw, table, width};
 use crate::paint::Paint;
-use crate::view::{closing, place, tries};
+use crate::view::{closing, names, place, tries};
+
+/// The longest note of a task on a terminal.
+const NOTE_WIDTH: usize = 60;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,12 +40,13 @@ impl Args {
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failed> {
         let store = context.store().await?;
         let described = control::describe(store.as_ref(), &self.run).await?;
-        context.output.result(&described, || text(&described, context.output.paint));
+        let now = store.now().await?;
+        context.output.result(&described, || text(&described, now, context.output.paint));
         Ok(Exit::Ok)
     }
 }
 
-fn text(described: &Described, paint: Paint) -> String {
+fn text(described: &Described, now: Timestamp, paint: Paint) -> String {
     let run = &described.run;
     let mut lines = vec![
         row("run", run.key.id.as_str()),
@@ -50,6 +55,10 @@ fn text(described: &Described, paint: Paint) -> String {
     ];
     if let Some(why) = &described.held_up {
         lines.push(row("held up", why));
+    }
+    if !described.unserved.is_empty() {
+        let pools = names(&described.unserved);
+        lines.push(row("waits for", &format!("a worker of the pool {pools}: none takes tasks of it now")));
     }
     if let Some(failure) = &run.failure {
         lines.push(row("failure", &failure.to_string()));
@@ -76,7 +85,7 @@ fn text(described: &Described, paint: Paint) -> String {
     }
     if !described.tasks.is_empty() {
         lines.push(String::new());
-        lines.push(tasks(&run.key.id, &described.tasks));
+        lines.push(tasks(described, now));
     }
     lines.join("\n")
 }
@@ -126,18 +135,22 @@ fn stop(report: &StopReport) -> Vec<String> {
     lines
 }
 
-fn tasks(run: &RunId, tasks: &[Task]) -> String {
+fn tasks(described: &Described, now: Timestamp) -> String {
+    let run = &described.run.key.id;
+    // Only a terminal is too narrow for a note.
+    let width = if width() == usize::MAX { usize::MAX } else { NOTE_WIDTH };
+    let under_way = |task: &Task| if task.state.has_lease() { Some(now) } else { None };
     let mut table = table(&["task", "state", "outcome", "tries", "took", "worker", "note"]);
-    for task in tasks {
+    for task in &described.tasks {
         let outcome = task.outcome.as_ref().map_or("", |outcome| outcome.kind().name());
         table.add_row([
-            place(&task.id),
+            place(&task.id, &described.fan_outs),
             task.state.name().to_owned(),
             outcome.to_owned(),
             tries(task.attempts, task.crashes),
-            between(task.started_at, task.settled_at).unwrap_or_default(),
+            between(task.started_at, task.settled_at.or_else(|| under_way(task))).unwrap_or_default(),
             task.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
-            cut(&note(run, task), 60),
+            one_line(&note(run, task), width),
         ]);
     }
     draw(&table)

@@ -1,11 +1,15 @@
 //! `cox history`: shows each checkpoint of a run with its step, what ran, what it wrote and who is next.
 
+use std::collections::BTreeSet;
+
 use coxswain_shared::checkpoint::{Due, Ran, Source, StoredCheckpoint};
 use coxswain_shared::control;
-use coxswain_shared::id::{RunId, Step};
+use coxswain_shared::id::{NodeName, RunId, Step};
 use coxswain_shared::store::Run;
+use coxswain_shared::time::in_text;
 use serde_json::json;
 
+use crate::attach::fan_outs_of;
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failed;
@@ -41,7 +45,9 @@ impl Args {
         let store = context.store().await?;
         let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
         let (run, checkpoints) = control::history(store.as_ref(), &self.run, Step::new(self.from), limit).await?;
-        context.output.result(&json!({"run": run, "checkpoints": checkpoints}), || text(&run, &checkpoints));
+        let fan_outs = fan_outs_of(store.as_ref(), &self.run).await;
+        let document = in_text(|| json!({"run": run, "checkpoints": checkpoints}));
+        context.output.result(&document, || text(&run, &checkpoints, &fan_outs));
         if checkpoints.len() >= limit {
             let next = checkpoints.last().map_or(self.from, |last| last.checkpoint.step.next().get());
             context.output.note(format!("there may be more: --from {next}"));
@@ -50,11 +56,11 @@ impl Args {
     }
 }
 
-fn text(run: &Run, checkpoints: &[StoredCheckpoint]) -> String {
+fn text(run: &Run, checkpoints: &[StoredCheckpoint], fan_outs: &BTreeSet<NodeName>) -> String {
     let mut table = table(&["step", "after", "ran", "outcome", "tries", "took", "wrote", "next"]);
     for stored in checkpoints {
         let checkpoint = &stored.checkpoint;
-        let mut what = checkpoint.ran.iter().map(row).collect::<Vec<_>>();
+        let mut what = checkpoint.ran.iter().map(|ran| row(ran, fan_outs)).collect::<Vec<_>>();
         if what.is_empty() {
             what.push([source(&checkpoint.source), String::new(), String::new(), String::new(), written(stored)]);
         }
@@ -69,11 +75,11 @@ fn text(run: &Run, checkpoints: &[StoredCheckpoint]) -> String {
     draw(&table)
 }
 
-fn row(ran: &Ran) -> [String; 5] {
+fn row(ran: &Ran, fan_outs: &BTreeSet<NodeName>) -> [String; 5] {
     let failure = ran.failure.as_ref().map(|failure| format!(": {}", cut(&failure.message, 60))).unwrap_or_default();
     let handled = ran.handled.as_ref().map(|handled| format!(" ({handled})")).unwrap_or_default();
     [
-        place(&ran.task),
+        place(&ran.task, fan_outs),
         format!("{}{failure}{handled}", ran.outcome.name()),
         tries(ran.attempts, ran.crashes),
         ran.took().map(brief).unwrap_or_default(),

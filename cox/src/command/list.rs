@@ -1,9 +1,11 @@
 //! `cox list`: lists runs. Also holds the conditions that `list` and `cancel` share.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use coxswain_shared::control;
 use coxswain_shared::duration;
-use coxswain_shared::id::{GraphName, ThreadId};
+use coxswain_shared::id::{GraphName, PoolName, RunId, ThreadId};
 use coxswain_shared::limits::PAGE_MAX;
 use coxswain_shared::priority::Priority;
 use coxswain_shared::run::RunStatus;
@@ -17,6 +19,7 @@ use crate::failure::Failed;
 use crate::input;
 use crate::measure::{between, brief, cut};
 use crate::output::{draw, table};
+use crate::view::names;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -112,7 +115,9 @@ impl Args {
         let filter = self.filter.resolve(store.as_ref()).await?;
         let page = page(store.as_ref(), &filter, self.cursor, usize::from(self.limit)).await?;
         let now = store.now().await?;
-        context.output.result(&page, || text(&page.rows, now));
+        let unserved = control::unserved_of(store.as_ref(), &page.rows).await?;
+        let listed = Listed { page: &page, unserved: &unserved };
+        context.output.result(&listed, || with_pools(&page.rows, now, &unserved));
         if let Some(next) = &page.next {
             context.output.note(format!("there may be more: --cursor {next}"));
         }
@@ -139,15 +144,35 @@ async fn page(
     }
 }
 
+/// A page of runs, with what holds some of them up.
+#[derive(serde::Serialize)]
+struct Listed<'a> {
+    #[serde(flatten)]
+    page: &'a Page<Run>,
+    /// By run, the pools that its queued tasks wait for and that no worker serves.
+    #[serde(skip_serializing_if = "Unserved::is_empty")]
+    unserved: &'a Unserved,
+}
+
+type Unserved = BTreeMap<RunId, Vec<PoolName>>;
+
 /// Runs as a table.
 pub(crate) fn text(runs: &[Run], now: Timestamp) -> String {
+    with_pools(runs, now, &Unserved::new())
+}
+
+fn with_pools(runs: &[Run], now: Timestamp, unserved: &Unserved) -> String {
+    let status = |run: &Run| match unserved.get(&run.key.id) {
+        Some(pools) => format!("{}, no worker for pool {}", run.status, names(pools)),
+        None => run.status.to_string(),
+    };
     let mut table = table(&["run", "graph", "status", "priority", "step", "age", "took", "thread", "labels"]);
     for run in runs {
         let is_own = run.thread.as_str() == run.key.id.as_str();
         table.add_row([
             run.key.id.to_string(),
             run.graph.to_string(),
-            run.status.to_string(),
+            status(run),
             if run.spec.priority.is_normal() { String::new() } else { run.spec.priority.to_string() },
             run.step.to_string(),
             brief(now.since(run.created_at)),

@@ -83,7 +83,7 @@ impl Args {
         let is_watched = self.watch;
         let wish = self.wish()?;
         if is_watched {
-            return work_and_watch(context, async |store| {
+            return work_and_watch(context, None, async |store| {
                 let resumed = control::resume(store, wish).await?;
                 tell(context, &resumed);
                 Ok((resumed.run().clone(), needed(store, &resumed).await?))

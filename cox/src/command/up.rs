@@ -10,6 +10,7 @@ use crate::embedded::{Embedded, Purpose};
 use crate::exit::Exit;
 use crate::failure::Failed;
 use crate::settings::Works;
+use crate::trouble::Troubles;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -48,10 +49,12 @@ impl Args {
             context.output.note(format!("metrics at http://{bound}/metrics"));
         }
         context.output.note(format!("working on {}; SIGTERM or Ctrl-C ends it", backend.place));
+        let troubles = Troubles::watch(&context.output, &backend.store);
         let ended = embedded.ended().await;
         context.output.note("ending: what is in hand is finished or handed back");
         embedded.finish().await;
         pages.abort();
-        ended.map(|()| Exit::Ok)
+        ended?;
+        troubles.failed().map_or(Ok(Exit::Ok), Err)
     }
 }

@@ -37,7 +37,7 @@ impl Args {
         };
         context.output.note(format!("run {} of {}", self.run, run.graph));
         match attach(context, &store, &self.run, from, OnInterrupt::Leave).await? {
-            Attached::Ended(run) => conclude(context, store.as_ref(), &run).await,
+            Attached::Ended(run) => conclude(context, store.as_ref(), &run, None).await,
             Attached::Left => Ok(Exit::Left),
         }
     }

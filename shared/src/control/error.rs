@@ -297,9 +297,7 @@ impl Error {
     /// What can be done about it, in a sentence; absent where the message says it already.
     pub fn remedy(&self) -> Option<String> {
         match self {
-            Self::Store(store::Error::Unavailable { .. }) => {
-                Some("see that it runs and can be reached from here, then ask again: repeating is safe".to_owned())
-            }
+            Self::Store(error) => error.remedy().map(str::to_owned),
             Self::RunNotFound(_) => Some("list the runs there are; finished ones are kept for 7 days".to_owned()),
             Self::NoSuchStep { last, .. } => Some(format!("its last checkpoint is of step {last}")),
             Self::NoCheckpoint { .. } => {
@@ -337,8 +335,7 @@ impl Error {
             ),
             Self::Changed(_) => Some("look at it again".to_owned()),
             Self::NoFilter => Some("name runs or conditions, or say explicitly that all are meant".to_owned()),
-            Self::Store(_)
-            | Self::ThreadNotFound(_)
+            Self::ThreadNotFound(_)
             | Self::GraphMissing(_)
             | Self::GraphUnreadable { .. }
             | Self::BadValue(_)

@@ -18,14 +18,14 @@ use crate::outcome::FailureKind;
 use crate::policing;
 use crate::run::RunStatus;
 use crate::stop::StopReport;
-use crate::store::{Event, Run, Signal, SignalReceiver, Store, tasks_where};
+use crate::store::{Event, Run, Signal, SignalReceiver, Store, Trouble, tasks_where};
 use crate::task::{Task, TaskState};
 
 /// The shortest and longest pause between two looks: below what an eye can follow, above what would load a store.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(200));
 
 /// How long a store may stay away before following it is given up.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub const FOLLOW_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Checkpoints and events of one look; more of them come with the next.
 const PAGE: usize = 200;
@@ -66,6 +66,8 @@ pub enum Progress {
     Unavailable {
         /// What it said.
         why: String,
+        /// What can be done about it.
+        remedy: String,
     },
     /// It has ended. Nothing follows.
     Ended(Box<Run>),
@@ -113,6 +115,8 @@ struct Seen {
     /// Where the tasks of the next look begin, in this step.
     tasks_from: (Step, usize),
     last_event: u64,
+    /// Events of earlier steps are passed over.
+    events_from: Step,
     stop: Option<StopReport>,
     is_held_up: bool,
     has_ended: bool,
@@ -142,6 +146,7 @@ impl Follow {
     #[must_use]
     pub const fn from_step(mut self, step: Step) -> Self {
         self.seen.next_checkpoint = step;
+        self.seen.events_from = step;
         self
     }
 
@@ -166,7 +171,8 @@ impl Follow {
                     self.pause_for(PAUSES.1);
                     if self.away_since.is_none() {
                         self.away_since = Some(Instant::now());
-                        self.told.push_back(Progress::Unavailable { why: error.to_string() });
+                        let Trouble { why, remedy } = Trouble::of(&error);
+                        self.told.push_back(Progress::Unavailable { why, remedy });
                     }
                 }
                 Err(error) => return Err(error),
@@ -175,7 +181,7 @@ impl Follow {
     }
 
     fn is_patient(&self) -> bool {
-        self.away_since.is_none_or(|since| since.elapsed() < PATIENCE)
+        self.away_since.is_none_or(|since| since.elapsed() < FOLLOW_PATIENCE)
     }
 
     fn tell(&mut self, look: Look) {
@@ -274,7 +280,9 @@ impl Seen {
         news.extend(self.observe_tasks(run.step, tasks));
         for event in events {
             self.last_event = event.seq;
-            news.push(Progress::Event(event));
+            if event.event.task.step >= self.events_from {
+                news.push(Progress::Event(event));
+            }
         }
         // When there is room changes from look to look; that there is none is told once.
         let was_held_up = std::mem::replace(&mut self.is_held_up, held_up.is_some());

@@ -24,7 +24,8 @@ pub async fn graph_of(store: &dyn Store, hash: &GraphHash) -> Result<Graph, Erro
     from_stored(&stored.json).map_err(|source| Error::GraphUnreadable { hash: hash.clone(), source })
 }
 
-pub(super) fn check_channel(graph: &Graph, channel: &ChannelName) -> Result<(), Error> {
+/// Refuses a name that is no channel of the graph, with the one that was probably meant.
+pub fn check_channel(graph: &Graph, channel: &ChannelName) -> Result<(), Error> {
     if graph.state.contains_key(channel) {
         return Ok(());
     }

@@ -1,18 +1,21 @@
 //! Looks at a run: where it stands, what it did, and the state it had.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use super::patience::patiently;
+use super::unserved::{fan_outs, served, unserved};
 use super::{Error, graph_of};
 use crate::checkpoint::{Checkpoint, Due, StoredCheckpoint, Values};
-use crate::id::{RunId, RunKey, Step};
+use crate::id::{NodeName, PoolName, RunId, RunKey, Step};
 use crate::limits::PAGE_MAX;
 use crate::outcome::OutcomeKind;
 use crate::plan::{self, Incomplete};
 use crate::policing;
 use crate::sandbox::{Evaluations, Sandbox};
 use crate::store::{Run, Store, Thread, tasks_where, values_of_children};
-use crate::task::Task;
+use crate::task::{Task, TaskState};
 use crate::time::Timestamp;
 
 /// A run with the tasks of its step in flight.
@@ -28,6 +31,12 @@ pub struct Described {
     /// The policy that it waits for, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_up: Option<String>,
+    /// The pools that its queued tasks wait for and that no worker serves.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unserved: Vec<PoolName>,
+    /// Its nodes that are fanned out.
+    #[serde(skip)]
+    pub fan_outs: BTreeSet<NodeName>,
 }
 
 /// The state of a run after a step.
@@ -73,7 +82,14 @@ pub async fn describe(store: &dyn Store, run: &RunId) -> Result<Described, Error
     let tasks = patiently(async || store.tasks(&run.key, run.step, 0, PAGE_MAX).await).await?;
     let thread = patiently(async || store.thread(&run.thread).await).await?;
     let halt = patiently(async || policing::held_up(store, &run).await).await?;
-    Ok(Described { run, tasks, thread, held_up: halt.map(|halt| halt.reached.to_string()) })
+    let graph = graph_of(store, &run.graph_hash).await?;
+    let unserved = if tasks.iter().any(|task| task.state == TaskState::Queued) {
+        unserved(&graph, &tasks, &served(store).await?)
+    } else {
+        Vec::new()
+    };
+    let held_up = halt.map(|halt| halt.reached.to_string());
+    Ok(Described { run, tasks, thread, held_up, unserved, fan_outs: fan_outs(&graph) })
 }
 
 /// Checkpoints of a run from step `from` on, oldest first, at most `limit`.

@@ -14,13 +14,15 @@ pub mod policies;
 mod resume;
 pub mod scope;
 mod submit;
+mod unserved;
 
 pub use error::{Error, ErrorKind};
-pub use follow::{Follow, Progress, TaskChange};
-pub use graphs::{deploy, graph_of};
+pub use follow::{FOLLOW_PATIENCE, Follow, Progress, TaskChange};
+pub use graphs::{check_channel, deploy, graph_of};
 pub use look::{Described, SoFar, StateAt, describe, find, history, last_checkpoint, state};
 pub use resume::{Answers, ResumedAs, Resumption, resume};
 pub use submit::{Submission, Submitted, create, submit};
+pub use unserved::{fan_outs, served, unserved_of};
 
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,10 @@ use crate::state;
 use crate::store::{NewRun, OnConflict, Resume, Resumed, Run, RunSpec, Start, Store, tasks_where};
 use crate::task::{Task, TaskState};
 
+/// Characters of an answer, and answers of a resume, that the audit trail keeps.
+const ANSWER_SHOWN_MAX: usize = 80;
+const ANSWERS_SHOWN_MAX: usize = 8;
+
 /// Answers for the tasks that wait for a human.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Answers {
@@ -135,15 +139,35 @@ async fn answer(store: &dyn Store, run: Run, wish: Resumption) -> Result<Resumed
     }
     let graph = graph_of(store, &run.graph_hash).await?;
     let waiting = waiting(store, &run).await?;
+    let said = answered_in_words(&wish.answers, &waiting);
     let answers = outcomes(&graph, &run.key.id, &waiting, wish.answers)?;
-    let resume =
-        Resume { run: run.key.clone(), nonce: Nonce::fresh(), answers, actor: wish.actor, reason: wish.reason };
+    // The trail tells who answered what; the reason beside it, if there is one.
+    let reason = [wish.reason, said].into_iter().flatten().reduce(|reason, said| format!("{reason}; {said}"));
+    let resume = Resume { run: run.key.clone(), nonce: Nonce::fresh(), answers, actor: wish.actor, reason };
     match patiently(async || store.resume(resume.clone()).await).await? {
         Resumed::Ok => Ok(ResumedAs::Itself { run: run.key.id }),
         Resumed::NotInterrupted(status) => Err(Error::InFlight { run: run.key.id, status }),
         Resumed::UnknownTask | Resumed::MissingAnswer => Err(Error::Changed(run.key.id)),
         Resumed::NotFound => Err(Error::RunNotFound(run.key.id)),
     }
+}
+
+/// What was answered, for the audit trail: each node with its answer, cut where that is long.
+fn answered_in_words(answers: &Answers, waiting: &[TaskId]) -> Option<String> {
+    let short = |value: &Value| {
+        let text = value.to_string();
+        let cut: String = text.chars().take(ANSWER_SHOWN_MAX).collect();
+        if cut.len() < text.len() { format!("{cut}…") } else { text }
+    };
+    let pairs: Vec<String> = match answers {
+        Answers::None => return None,
+        Answers::One(value) => nodes_of(waiting).iter().map(|node| format!("{node} = {}", short(value))).collect(),
+        Answers::ByName(by_name) => by_name.iter().map(|(name, value)| format!("{name} = {}", short(value))).collect(),
+    };
+    let more = pairs.len().saturating_sub(ANSWERS_SHOWN_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let shown: Vec<_> = pairs.into_iter().take(ANSWERS_SHOWN_MAX).collect();
+    Some(format!("answered {}{more}", shown.join(", ")))
 }
 
 /// The tasks that wait for a human.

@@ -14,6 +14,7 @@ mod policy;
 mod read;
 pub mod reference;
 pub mod render;
+mod results;
 mod suggest;
 #[cfg(test)]
 mod tests;

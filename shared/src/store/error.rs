@@ -70,7 +70,61 @@ fn whole(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What a store's library said, with what can be done about it: a cause of [`Error::Unavailable`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{said} ({remedy})")]
+pub struct Advised {
+    /// What the library said.
+    pub said: String,
+    /// What can be done about it, in a sentence.
+    pub remedy: &'static str,
+}
+
+/// What is wrong with a store, as long as it lasts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Which store, and what it says.
+    pub why: String,
+    /// What can be done about it, in a sentence.
+    pub remedy: String,
+}
+
+impl Trouble {
+    /// The trouble that an error tells of, apart from its remedy.
+    pub fn of(error: &Error) -> Self {
+        let why = match error {
+            Error::Unavailable { place, why } => match why.downcast_ref::<Advised>() {
+                Some(Advised { said, .. }) => format!("the store at {place} is unavailable: {said}"),
+                None => error.to_string(),
+            },
+            Error::Unsuitable { .. }
+            | Error::Corrupt { .. }
+            | Error::Format { .. }
+            | Error::TooLarge { .. }
+            | Error::Cursor { .. } => error.to_string(),
+        };
+        Self { why, remedy: error.remedy().unwrap_or(SEE_IT).to_owned() }
+    }
+}
+
+/// What helps with a store that says nothing of why it does not answer.
+const SEE_IT: &str = "see that it runs and can be reached from here, then ask again: repeating is safe";
+
 impl Error {
+    /// What can be done about it, in a sentence; absent where the message says it already.
+    pub fn remedy(&self) -> Option<&'static str> {
+        match self {
+            Self::Unavailable { why, .. } => {
+                Some(why.downcast_ref::<Advised>().map_or(SEE_IT, |advised| advised.remedy))
+            }
+            Self::Unsuitable { .. }
+            | Self::Corrupt { .. }
+            | Self::Format { .. }
+            | Self::TooLarge { .. }
+            | Self::Cursor { .. } => None,
+        }
+    }
+
     /// Whether the same call may succeed later.
     pub const fn is_retryable(&self) -> bool {
         match self {

@@ -11,7 +11,7 @@ use super::{
     Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, Held,
     MeterCall, NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume,
     Resumed, Run, RunFilter, Settle, Settled, Shed, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph,
-    SweepLimits, Swept, Taken, TasksStopped, Thread, WorkerRecord,
+    SweepLimits, Swept, Taken, TasksStopped, Thread, Trouble, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::fault::{Fault, Faults};
@@ -264,6 +264,10 @@ impl Store for FaultyStore {
 
     fn partitions(&self) -> u16 {
         self.inner.partitions()
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.inner.trouble()
     }
 
     /// Signals with gaps. To be called on a runtime, which hands them on.

@@ -24,7 +24,7 @@ pub mod sqlite;
 mod upstreams;
 
 pub use calls::*;
-pub use error::Error;
+pub use error::{Advised, Error, Trouble};
 pub use gather::{tasks_where, values_of_children};
 pub use policies::{MeterCall, PolicyChange, PolicyChanged};
 pub use port::{SignalReceiver, Store};

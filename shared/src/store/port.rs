@@ -9,7 +9,7 @@ use super::{
     Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, Held,
     MeterCall, NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume,
     Resumed, Run, RunFilter, Settle, Settled, Shed, Signal, StopAnswer, StopTasks, StoredGraph, SweepLimits, Swept,
-    Taken, TasksStopped, Thread, WorkerRecord,
+    Taken, TasksStopped, Thread, Trouble, WorkerRecord,
 };
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{Fence, GraphHash, Partition, PoolName, RunId, RunKey, Step, TaskKey, ThreadId};
@@ -176,6 +176,12 @@ pub trait Store: Send + Sync + std::fmt::Debug + 'static {
     /// The store's time, by a call that also writes: what answers it can be worked with. A store that only reads, such as one
     /// that a failover has left behind, or a full disk, does not.
     async fn probe(&self) -> Result<Timestamp, Error>;
+
+    /// What is wrong with the store right now, if the adapter knows without asking: as long as its calls fail, or one waits for
+    /// longer than it should. It tells a process that only reads of writes that fail.
+    fn trouble(&self) -> Option<Trouble> {
+        None
+    }
 
     /// Subscribes to what is pushed.
     fn signals(&self) -> SignalReceiver;

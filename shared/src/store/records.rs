@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::duration;
 use crate::id::{GraphHash, GraphName, Partition, PoolName, Revision, RunId, RunKey, Step, TaskId, ThreadId, WorkerId};
+use crate::limits::{LEASE_TTL, REPORT_EVERY};
 use crate::outcome::Failure;
 use crate::priority::Priority;
 use crate::run::RunStatus;
@@ -68,13 +69,40 @@ pub struct Run {
     pub spec: RunSpec,
 }
 
-/// How many runs have ended, by status and, for those that were under an order, by its cause. What never happened is absent.
-pub type Ends = BTreeMap<(RunStatus, Option<Cause>), u64>;
+/// What has ended since the store was made, whoever ended it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Runs, by status and, for those that were under an order, by its cause. What never happened is absent.
+    pub runs: BTreeMap<(RunStatus, Option<Cause>), u64>,
+    /// Tasks that were given up since too many of their attempts crashed.
+    pub tasks_crashed: u64,
+    /// Tasks that no worker took within their `queue_timeout`.
+    pub queue_timeouts: u64,
+}
 
-/// An end by the names under which it is counted, the cause's empty where there is none; absent if this build does not know them.
-pub(crate) fn end_named(status: &str, cause: &str) -> Option<(RunStatus, Option<Cause>)> {
-    let cause = if cause.is_empty() { None } else { Some(Cause::from_name(cause)?) };
-    Some((RunStatus::from_name(status)?, cause))
+/// The status under which the ends of tasks are counted; their cause is one of the two below.
+pub(crate) const TASK_ENDS: &str = "task";
+/// The cause of tasks that were given up since too many of their attempts crashed.
+pub(crate) const ENDED_CRASHED: &str = "crashed";
+/// The cause of tasks that no worker took in time.
+pub(crate) const ENDED_IN_QUEUE: &str = "queue_timeout";
+
+impl Ends {
+    /// Adds a count by the names under which it is kept, the cause's empty where there is none. One that this build does not
+    /// know is left to a later one.
+    pub(crate) fn add(&mut self, status: &str, cause: &str, count: u64) {
+        match (status, cause) {
+            (TASK_ENDS, ENDED_CRASHED) => self.tasks_crashed += count,
+            (TASK_ENDS, ENDED_IN_QUEUE) => self.queue_timeouts += count,
+            (status, cause) => {
+                let of_order = Cause::from_name(cause);
+                let is_known = cause.is_empty() || of_order.is_some();
+                if let Some(status) = RunStatus::from_name(status).filter(|_| is_known) {
+                    *self.runs.entry((status, of_order)).or_default() += count;
+                }
+            }
+        }
+    }
 }
 
 /// Something that a node reported while it ran: `progress` or an event of its own.
@@ -118,11 +146,83 @@ pub struct AuditEntry {
     pub result: String,
 }
 
-/// A worker as it last reported itself.
+/// What a program of the fleet is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// It executes tasks.
+    #[default]
+    Worker,
+    /// It plans runs and sends their tasks.
+    Scheduler,
+}
+
+impl Role {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Worker => "worker",
+            Self::Scheduler => "scheduler",
+        }
+    }
+
+    /// Whether it is what a record leaves out.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+    fn is_worker(&self) -> bool {
+        *self == Self::Worker
+    }
+}
+
+/// How a program of the fleet stands, by its last report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Standing {
+    /// It does its work.
+    TakingWork,
+    /// It takes no new work.
+    Draining,
+    /// Its last two reports are missing.
+    Silent,
+    /// It has not reported for as long as a lease lives: others take over what it had.
+    Lost,
+}
+
+impl Standing {
+    /// Its name in words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TakingWork => "taking work",
+            Self::Draining => "draining",
+            Self::Silent => "silent",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+impl WorkerRecord {
+    /// How it stands now, by the store's clock.
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        let silent = now.since(self.seen_at);
+        if silent >= LEASE_TTL {
+            Standing::Lost
+        } else if silent >= REPORT_EVERY * 2 + REPORT_EVERY / 2 {
+            Standing::Silent
+        } else if self.draining {
+            Standing::Draining
+        } else {
+            Standing::TakingWork
+        }
+    }
+}
+
+/// A worker, or another program of the fleet, as it last reported itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerRecord {
     /// Which worker.
     pub id: WorkerId,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "Role::is_worker")]
+    pub role: Role,
     /// The pools it serves.
     pub pools: Vec<PoolName>,
     /// Attempts it can run at once.

@@ -1,8 +1,10 @@
 //! The command `cox` from end to end: real processes over a store in a file, as a user has them on a laptop.
 
 mod graphs;
+mod looks;
 mod runaway;
 mod settings;
+mod troubles;
 
 use std::path::Path;
 use std::time::Duration;
@@ -364,7 +366,8 @@ async fn one_process_works_on_what_others_submit_and_watch() {
     let watched = desk.run("watch a").await;
     assert_eq!(code(&watched), 0, "{watched:?}\n{}", up.tails());
     assert_eq!(serde_json::from_str::<Value>(&watched.stdout).unwrap()["rounds"], 5);
-    assert_eq!(desk.json("workers").await.as_array().unwrap().len(), 1);
+    let listed = desk.json("workers").await;
+    assert_eq!(listed.as_array().unwrap().iter().filter(|one| one["role"] == "worker").count(), 1, "{listed}");
     let metrics = web::page(&address).await.unwrap();
     assert!(metrics.contains("cox_"), "{metrics}");
     up.kill(Signal::SIGTERM);

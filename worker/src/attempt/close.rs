@@ -26,7 +26,7 @@ use super::classify::Consequence;
 use super::switch::Notice;
 use super::{Shared, Switch};
 use crate::handler::Context;
-use crate::leases::Hold;
+use crate::leases::{Hold, LossCause, Lost};
 use crate::metrics::{AttemptEnd, DeliveryEnd, StopStage};
 use crate::pause::Pause;
 
@@ -56,7 +56,6 @@ pub(crate) struct Closing<'a> {
     pub(crate) fence: Fence,
     pub(crate) switch: Switch,
     /// The lease is renewed until this goes.
-    #[expect(dead_code, reason = "it is held for its end")]
     pub(crate) hold: Hold,
     pub(crate) report: Report,
     pub(crate) ctx: Option<Context>,
@@ -122,6 +121,7 @@ impl Closing<'_> {
             tracing::warn!(run.id = %run, task = %task, fence = %self.fence, %failure, "an attempt ended badly");
         }
         let settle = Settle { task: self.task.clone(), fence: self.fence, verdict, spent: self.spent() };
+        self.hold.is_closing();
         let answer = match self.persist(|| self.shared.store.settle(settle.clone())).await {
             // It passed our own limit, and the store's is another: what fails is the node, not the worker.
             Err(store::Error::TooLarge { what, size, max }) => {
@@ -212,6 +212,7 @@ impl Closing<'_> {
             self.time_stop(&proof, since);
         }
         let release = Release::Stopped(proof);
+        self.hold.is_closing();
         let (task, fence) = (&self.task, self.fence);
         match self.persist(|| self.shared.store.release(task, fence, release.clone())).await {
             Ok(Released::Accepted { .. }) => {
@@ -263,6 +264,7 @@ impl Closing<'_> {
 
     async fn hand_back(self) -> Dealt {
         let (task, fence, spent) = (&self.task, self.fence, self.spent());
+        self.hold.is_closing();
         match self.persist(|| self.shared.store.release(task, fence, Release::HandedBack(spent))).await {
             Ok(Released::HandedBack(back)) => {
                 if back.is_remarkable() {
@@ -292,7 +294,10 @@ impl Closing<'_> {
 
     fn lost(self) -> Dealt {
         // A heartbeat may have found it before.
-        self.shared.metrics.leases_lost.inc_by(u64::from(self.switch.lose()));
+        if self.switch.lose() {
+            let lost = Lost { task: self.task.clone(), fence: self.fence, cause: LossCause::Stale };
+            self.shared.note_lost(&lost);
+        }
         self.abandon()
     }
 

@@ -17,7 +17,7 @@ use crate::clock::StoreClock;
 use crate::events::Buffer;
 use crate::graphs::Graphs;
 use crate::kind::Kinds;
-use crate::leases::Leases;
+use crate::leases::{Leases, Lost};
 use crate::metrics::Metrics;
 use crate::waits::Waits;
 
@@ -68,6 +68,18 @@ pub(crate) struct Shared {
     pub(crate) waits: Waits,
     /// The store is silent: what is not claimed yet is for others.
     pub(crate) is_cut_off: AtomicBool,
+}
+
+impl Shared {
+    /// Counts and logs a lease that was lost while its attempt ran. Its holder has made sure that it is told once.
+    pub(crate) fn note_lost(&self, lost: &Lost) {
+        self.metrics.leases_lost.inc();
+        let Lost { task, fence, cause } = lost;
+        tracing::warn!(
+            run.id = %task.run.id, node.name = %task.task.node, task = %task.task, fence = %fence, cause = cause.text(),
+            "a lease was lost: the attempt is dropped, and the task runs again"
+        );
+    }
 }
 
 /// Slots whose handler blocks.

@@ -106,6 +106,9 @@ impl Builder {
             WorkerId::fresh(host.as_deref().unwrap_or("host"))
         });
         let runtime = WorkRuntime::start(self.config.work_threads()).map_err(Error::Runtime)?;
+        for told in self.config.outside.upstreams.cut_by_share(self.config.slots) {
+            tracing::warn!("{told}");
+        }
         // Nothing fails from here on: what is registered stays registered.
         let metrics = Metrics::new(metrics);
         kinds.add(Arc::new(ExecKind::new(&self.config, metrics.clone())));

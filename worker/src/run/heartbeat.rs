@@ -38,8 +38,10 @@ pub(super) async fn run_heartbeat(shared: Arc<Shared>, report: Report) {
         };
         match event {
             Event::Due => {
-                let lost = shared.leases.expire(Instant::now(), shared.terms.patience());
-                shared.metrics.leases_lost.inc_by(lost);
+                for lost in shared.leases.expire(Instant::now(), shared.terms.patience()) {
+                    shared.note_lost(&lost);
+                }
+                shared.metrics.stops_by_heartbeat.inc_by(shared.leases.never_pushed(shared.terms.heartbeat));
                 if in_flight.as_ref().is_none_or(|beat| beat.sent.elapsed() >= shared.terms.patience() / 2) {
                     in_flight = send(&shared);
                 }
@@ -84,8 +86,9 @@ fn take_answer(shared: &Shared, beat: InFlight, answer: Result<Vec<Renewed>, Err
                 tracing::info!("heartbeats get through again");
             }
             let tally = shared.leases.answer(beat.renewals, answers, beat.sent);
-            shared.metrics.leases_lost.inc_by(tally.lost);
-            shared.metrics.stops_by_heartbeat.inc_by(tally.stops);
+            for lost in &tally.lost {
+                shared.note_lost(lost);
+            }
             false
         }
         Err(error) => {

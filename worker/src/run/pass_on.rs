@@ -61,11 +61,14 @@ mod tests {
     use coxswain_shared::id::PoolName;
     use coxswain_shared::time::Timestamp;
 
+    use coxswain_shared::store::Role;
+
     use super::*;
 
     fn worker(id: &str, pool: &str, busy: u32) -> WorkerRecord {
         WorkerRecord {
             id: WorkerId::new(id).unwrap(),
+            role: Role::Worker,
             pools: vec![PoolName::new(pool).unwrap()],
             slots: 2,
             busy,

@@ -4,7 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use coxswain_shared::store::{Error, WorkerRecord};
+use coxswain_shared::limits::REPORT_EVERY;
+use coxswain_shared::store::{Error, Role, WorkerRecord};
 use coxswain_shared::telemetry::Health;
 use coxswain_shared::time::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -12,8 +13,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use crate::attempt::Shared;
 use crate::config::Config;
 
-/// How often it reports: the store forgets workers that it has not seen for a minute.
-const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// How long one report may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How old the store's last answer may be while the worker counts as ready, and takes tasks. Less than a lease lives: by
@@ -94,6 +93,7 @@ pub(super) async fn run_report(shared: Arc<Shared>, config: Config, report: Repo
         shared.metrics.slots(usize::from(config.slots), busy, stuck);
         let record = WorkerRecord {
             id: shared.id.clone(),
+            role: Role::Worker,
             pools: config.pools.clone(),
             slots: u32::from(config.slots),
             busy: u32::try_from(busy).unwrap_or(u32::MAX),

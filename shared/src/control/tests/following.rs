@@ -183,3 +183,16 @@ async fn a_run_that_waits_for_a_policy_says_so_once_and_goes_on_when_there_is_ro
     assert_eq!(words(&told), ["running", "checkpoint 0"]);
     assert_eq!(describe(fleet.store.as_ref(), &id("a")).await.unwrap().held_up, None);
 }
+
+#[tokio::test]
+async fn who_begins_at_a_step_is_told_no_events_of_earlier_ones() {
+    let fleet = Fleet::new();
+    let event =
+        |task: &str, kind: &str| NewEvent { task: task.parse().unwrap(), kind: kind.to_owned(), value: json!(1) };
+    let fresh = fleet.submit(looping(), "b").await.key;
+    fleet.plan().await;
+    fleet.store.emit(&fresh, vec![event("1:work:0", "old"), event("2:work:0", "new")]).await.unwrap();
+    let mut follow = Follow::new(fleet.store.clone(), id("b")).from_step(Step::new(2));
+    let told = until(&mut follow, |progress| matches!(progress, Progress::Event(_))).await;
+    assert_eq!(words(&told).last().map(String::as_str), Some("new"));
+}

@@ -9,6 +9,7 @@ use crate::graph::fan_out::FanOut;
 use crate::graph::finding::Findings;
 use crate::graph::model::{Channel, Condition, END, Edge, EdgeTarget, Expression, Graph, GraphLimits, START};
 use crate::graph::place::Place;
+use crate::graph::results;
 use crate::graph::validate::{self, Doubts};
 use crate::id::{GraphName, NodeName};
 use crate::spend::Budget;
@@ -158,11 +159,12 @@ impl GraphBuilder {
         let root = Place::root();
         let name = findings.keep(&root.key("name"), GraphName::new(&self.name));
         let state = unique(self.channels, &root.key("state"), &mut findings, |channel, _, _| channel);
-        let nodes = unique(self.nodes, &root.key("nodes"), &mut findings, NodeBuilder::build);
+        let mut nodes = unique(self.nodes, &root.key("nodes"), &mut findings, NodeBuilder::build);
         let place = root.key("edges");
         let drafts = self.edges.into_iter().enumerate();
         let edges: Vec<Edge> =
             drafts.filter_map(|(index, draft)| draft.build(&place.index(index), &mut findings)).collect();
+        results::fill(&mut nodes, &edges, |channel| state.contains_key(channel));
         let graph = Graph {
             // What else is wrong shall be found even if the name is.
             name: name.or_else(|| GraphName::new("unnamed").ok()).expect("`unnamed` is a name"),

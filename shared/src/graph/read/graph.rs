@@ -13,6 +13,7 @@ use crate::graph::finding::{Finding, Findings};
 use crate::graph::model::{Graph, GraphLimits, Node, NodeKind, WaitNode};
 use crate::graph::place::{Place, Segment};
 use crate::graph::policy::Policy;
+use crate::graph::results;
 use crate::graph::tree::{Branch, Tree};
 use crate::graph::validate::{self, Doubts};
 use crate::id::{GraphName, NodeName, PoolName};
@@ -52,13 +53,15 @@ impl<'f> Children<'f, '_> {
         let defaults = defaults(&mut fields, findings);
         self.open_table(&mut fields, findings);
         let mut doubts = Doubts { channels: state.is_none(), ..Doubts::default() };
-        let nodes = self.nodes(&mut fields, &defaults, (findings, &mut doubts));
+        let mut nodes = self.nodes(&mut fields, &defaults, (findings, &mut doubts));
         self.close_table(findings);
         let ReadEdges { edges, broken } = read_edges(&mut fields, findings);
         doubts.edges |= broken;
         fields.finish(WHAT, findings);
         let (edges, places): (Vec<_>, Vec<usize>) = edges.into_iter().unzip();
-        let graph = Graph { name: name?, description, state: state.unwrap_or_default(), nodes, edges, limits };
+        let state = state.unwrap_or_default();
+        results::fill(&mut nodes, &edges, |channel| state.contains_key(channel));
+        let graph = Graph { name: name?, description, state, nodes, edges, limits };
         let checked = validate::check(&graph, &doubts).into_iter().map(|finding| in_file(finding, &places));
         findings.extend_within(place, checked.collect());
         doubts.nodes.is_empty().then_some(graph)

@@ -1,17 +1,20 @@
 //! Cases of the count of ended runs: every way in which a run ends.
 #![expect(missing_docs, reason = "the name of a case says what it shows")]
 
+use std::time::Duration;
+
 use super::fixture::Fixture;
-use super::make::{self, SHORT};
+use super::make::{self, LONG, SHORT};
 use crate::id::RunKey;
 use crate::plan::Then;
 use crate::spend::Spend;
 use crate::stop::Cause;
-use crate::store::{Advanced, NewRun, OnConflict, Release, Verdict};
+use crate::store::{Advanced, Claim, Claimed, NewRun, OnConflict, Release, Verdict};
+use crate::task::NewTask;
 
 /// What is counted: status, cause or nothing, and how many.
 async fn counted(fixture: &Fixture) -> Vec<(&'static str, &'static str, u64)> {
-    let ends = fixture.store().ends().await.unwrap();
+    let ends = fixture.store().ends().await.unwrap().runs;
     ends.into_iter().map(|((status, cause), count)| (status.name(), cause.map_or("", Cause::name), count)).collect()
 }
 
@@ -136,4 +139,38 @@ pub async fn runs_in_flight_are_not_counted(fixture: &Fixture) {
     fixture.made(make::run_on("waits", "r", OnConflict::Enqueue)).await;
     fixture.cancel(&key).await;
     assert!(counted(fixture).await.is_empty());
+}
+
+/// Tasks that were given up as crashed, and those that no worker took in time.
+async fn tasks_counted(fixture: &Fixture) -> (u64, u64) {
+    let ends = fixture.store().ends().await.unwrap();
+    (ends.tasks_crashed, ends.queue_timeouts)
+}
+
+pub async fn a_task_is_counted_as_crashed_whoever_finds_its_last_crash(fixture: &Fixture) {
+    let poison = |task: &str| NewTask { max_crashes: 1, fails_run: false, ..make::task(task) };
+    let (key, tasks) = fixture.dispatched("r", vec![poison("1:a:0"), poison("1:b:0"), poison("1:c:0")]).await;
+    fixture.lease(&tasks[0]).await;
+    let takeover = Claim { takeover_after: Some(Duration::ZERO), ..make::claim(&tasks[0]) };
+    assert_eq!(fixture.claim(takeover.clone()).await, Claimed::Poisoned { crashes: 1 });
+    assert_eq!(fixture.claim(takeover).await, Claimed::Stale);
+    assert_eq!(tasks_counted(fixture).await, (1, 0), "by a claim");
+    fixture.lease_for(&tasks[1], SHORT).await;
+    fixture.pass(SHORT).await;
+    fixture.sweep(&key).await;
+    assert_eq!(tasks_counted(fixture).await, (2, 0), "by a sweep");
+    fixture.done(&tasks[2]).await;
+    assert_eq!(tasks_counted(fixture).await, (2, 0));
+}
+
+pub async fn a_task_that_no_worker_takes_in_time_is_counted_whoever_finds_it(fixture: &Fixture) {
+    let hasty = |task: &str| NewTask { queue_timeout: SHORT, fails_run: false, ..make::task(task) };
+    let late = NewTask { timeout: SHORT, fails_run: false, ..make::task("1:c:0") };
+    let (key, tasks) = fixture.dispatched("r", vec![hasty("1:a:0"), hasty("1:b:0"), late]).await;
+    fixture.store().mark_sent(&tasks, LONG).await.unwrap();
+    fixture.pass(SHORT).await;
+    assert_eq!(fixture.claim(make::claim(&tasks[0])).await, Claimed::Stale);
+    assert_eq!(tasks_counted(fixture).await, (0, 1), "by a claim");
+    fixture.sweep(&key).await;
+    assert_eq!(tasks_counted(fixture).await, (0, 2), "by a sweep, and the other limit is none of the queue");
 }

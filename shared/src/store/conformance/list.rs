@@ -81,6 +81,8 @@ macro_rules! store_conformance {
             ends_that_a_plan_brings_are_counted_by_status_and_cause
             runs_that_stop_at_once_are_counted
             the_last_release_of_a_stopped_run_is_counted_once
+            a_task_is_counted_as_crashed_whoever_finds_its_last_crash
+            a_task_that_no_worker_takes_in_time_is_counted_whoever_finds_it
             a_lease_that_runs_out_under_an_order_is_counted_as_its_runs_end
             a_run_that_its_deadline_stops_is_counted_as_timed_out
             a_run_that_a_failure_beside_it_stops_is_counted_as_failed

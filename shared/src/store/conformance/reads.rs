@@ -14,7 +14,7 @@ use crate::plan::Then;
 use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::stop::Cause;
-use crate::store::{Error, NewEvent, NewRun, OnConflict, RunFilter, RunSpec, StoredGraph, Waited, WorkerRecord};
+use crate::store::{Error, NewEvent, NewRun, OnConflict, Role, RunFilter, RunSpec, StoredGraph, Waited, WorkerRecord};
 use crate::time::Timestamp;
 
 /// All runs that a filter admits, page by page.
@@ -182,6 +182,7 @@ pub async fn the_audit_trail_is_read_newest_first_page_by_page(fixture: &Fixture
 pub async fn workers_are_shown_as_they_last_reported(fixture: &Fixture) {
     let record = |id: &str, busy| WorkerRecord {
         id: WorkerId::new(id).unwrap(),
+        role: Role::Worker,
         pools: vec![PoolName::standard()],
         slots: 4,
         busy,

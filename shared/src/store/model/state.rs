@@ -8,6 +8,8 @@ use serde_json::Value;
 use super::scope::TaskOrder;
 use crate::checkpoint::{Checkpoint, StoredCheckpoint, Values};
 use crate::id::{ChannelName, Fence, Nonce, Partition, Revision, RunId, RunKey, Step, TaskId, ThreadId};
+use crate::limits::Limit;
+use crate::outcome::Outcome;
 use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::StopReport;
@@ -217,12 +219,19 @@ impl Model {
         self.runs.get(run).map(|run| run.events.clone()).unwrap_or_default()
     }
 
-    /// How many runs have ended, and how.
+    /// What has ended, and how.
     pub fn ends(&self) -> Ends {
-        let mut ends = Ends::new();
+        let mut ends = Ends::default();
         for run in self.runs.values().map(|run| &run.shown).filter(|run| run.status.is_final()) {
             let cause = run.stop.as_ref().map(|report| report.order.order.cause);
-            *ends.entry((run.status, cause)).or_default() += 1;
+            *ends.runs.entry((run.status, cause)).or_default() += 1;
+        }
+        for task in self.runs.values().flat_map(|run| run.tasks.values()) {
+            match task.shown.outcome {
+                Some(Outcome::Crashed { .. }) => ends.tasks_crashed += 1,
+                Some(Outcome::TimedOut { limit: Limit::QueueTimeout, .. }) => ends.queue_timeouts += 1,
+                Some(_) | None => {}
+            }
         }
         ends
     }

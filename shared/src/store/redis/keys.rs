@@ -9,7 +9,7 @@
 //! | `P:{p}:thread:T`, `queue:T`, `of:T` | a thread, the runs that wait on it, all its runs |
 //! | `P:{p}:agenda`, `ready`, `deadlines`, `forget` | what is due when |
 //! | `P:{p}:idx`, `live`, `end:STATUS`, `audit`, `early:RUN` | listings, the audit trail, orders for runs to come |
-//! | `P:{p}:ends` | how many runs have ended, by `STATUS|CAUSE`, a hash |
+//! | `P:{p}:ends` | how many runs have ended, by `STATUS|CAUSE`, and tasks by `task|CAUSE`, a hash |
 //! | `P:loc:{RUN}` | where a run is: its locator |
 //! | `P:up:{HOST:PORT}:rate`, `P:up:{HOST:PORT}:breaker` | when an upstream may be called, and whether |
 //! | `P:{p}:policies`, `P:meter:{POLICY:SUBJECT}:PART` | the operators' policies (`p`: of the thread `policies`), and what they count |

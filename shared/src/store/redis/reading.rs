@@ -9,7 +9,7 @@ use super::store::RedisStore;
 use crate::checkpoint::{StoredCheckpoint, Values};
 use crate::id::{GraphHash, Partition, RunId, RunKey, Step, ThreadId};
 use crate::limits::THREAD_QUEUE_MAX;
-use crate::store::{Ends, Error, Event, Run, StoredGraph, Thread, end_named};
+use crate::store::{Ends, Error, Event, Run, StoredGraph, Thread};
 use crate::task::Task;
 use crate::time::Timestamp;
 
@@ -182,14 +182,13 @@ impl RedisStore {
     pub(super) async fn read_ends(&self) -> Result<Ends, Error> {
         let keys: Vec<String> = self.all_partitions().map(|partition| self.keys.of(partition, "ends")).collect();
         let commands = keys.iter().map(|key| cmd("HGETALL").arg(key).to_owned()).collect();
-        let mut ends = Ends::new();
+        let mut ends = Ends::default();
         for (key, answer) in keys.iter().zip(self.link.read(commands).await?) {
             let mut reply = Reply::new(key, answer);
             while !reply.is_empty() {
                 let (name, count): (String, u64) = (reply.text()?, reply.parsed()?);
-                // What a later build counts under a name of its own is left to it.
-                if let Some(end) = name.split_once('|').and_then(|(status, cause)| end_named(status, cause)) {
-                    *ends.entry(end).or_default() += count;
+                if let Some((status, cause)) = name.split_once('|') {
+                    ends.add(status, cause, count);
                 }
             }
         }

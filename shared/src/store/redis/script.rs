@@ -209,8 +209,11 @@ fn words_of_the_store() -> String {
     [
         format!("local END_OF = {{ {} }}", ends.join(", ")),
         "local WORDS = {".to_owned(),
-        format!("timeout = {},", word(words::timed_out(Limit::Timeout, "__length__", &node), late)),
-        format!("queue_timeout = {},", word(words::timed_out(Limit::QueueTimeout, "__length__", &node), late_in_queue)),
+        format!("timeout = {},", word(words::timed_out(Limit::Timeout, "__length__", (&node, "")), late)),
+        format!(
+            "queue_timeout = {},",
+            word(words::timed_out(Limit::QueueTimeout, "__length__", (&node, "__pool__")), late_in_queue)
+        ),
         format!("crashed = {},", word(words::crashed("__crashes__", &node), |failure| Outcome::Crashed { failure })),
         format!("child_taken = {},", word(words::child_taken(&child, &node), |failure| Outcome::Failed { failure })),
         format!("child_ended = {{ json = {}, message = {} }},", quote(&ended_json), quote(&ended_message)),

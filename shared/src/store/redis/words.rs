@@ -10,8 +10,12 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::run::RunStatus;
 
 /// The failure of a task that was still queued when a limit of `length` had passed.
-pub(super) fn timed_out(limit: Limit, length: &str, node: &NodeName) -> Failure {
-    let what = if limit == Limit::QueueTimeout { "no worker took the task" } else { "the task was not done" };
+pub(super) fn timed_out(limit: Limit, length: &str, (node, pool): (&NodeName, &str)) -> Failure {
+    let what = if limit == Limit::QueueTimeout {
+        format!("no worker of the pool `{pool}` took the task")
+    } else {
+        "the task was not done".to_owned()
+    };
     Failure::new(FailureKind::TimedOut, format!("{what} within its {limit} of {length}")).at(node)
 }
 

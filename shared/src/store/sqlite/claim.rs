@@ -59,8 +59,7 @@ pub(super) fn crash(tx: &mut Tx<'_>, run: &RunRow, task: &mut TaskRow) -> Result
     task.attempts = task.attempts.saturating_sub(1);
     task.crashes += 1;
     if task.crashes >= task.max_crashes {
-        let outcome = finish::crashed(task);
-        finish::settle(tx, run, task.clone(), outcome)?;
+        finish::give_up(tx, run, task)?;
         return Ok(true);
     }
     task.queue(TaskEvent::LeaseExpired, tx.now);
@@ -74,8 +73,7 @@ fn lease(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, claim: &Claim, taken_
         return Ok(Claimed::Stale);
     }
     if let Some(limit) = task.missed(run, tx.now) {
-        let outcome = finish::timed_out(&task, limit);
-        finish::settle(tx, run, task, outcome)?;
+        finish::time_out(tx, run, task, limit)?;
         return Ok(Claimed::Stale);
     }
     let counts = &mut tx.change(&run.key.id)?.counts;

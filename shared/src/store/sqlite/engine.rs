@@ -1,12 +1,15 @@
 //! One connection and the transactions on it: single calls, and batches that are committed together.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use tokio::sync::broadcast;
 
-use super::fault::{Fault, Result, from_sql, told};
+use super::fault::{Fault, Result, advised, from_sql};
+use super::standing::Standing;
 use super::tx::{Setting, Tx};
 use super::watch::Watch;
-use crate::store::{Error, Signal};
+use crate::store::{Advised, Error, Signal};
 use crate::time::Clock;
 
 /// Runs calls on the connection that writes.
@@ -18,6 +21,7 @@ pub(super) struct Engine {
     pub(super) place: String,
     pub(super) signals: broadcast::Sender<Signal>,
     pub(super) watch: Watch,
+    pub(super) standing: Arc<Standing>,
 }
 
 /// A call that waits for its turn in a batch.
@@ -31,7 +35,8 @@ pub(super) trait Job: Send {
 impl Engine {
     /// Runs one call in a transaction of its own.
     pub(super) fn one<T>(&mut self, work: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> std::result::Result<T, Error> {
-        self.begin().map_err(|error| from_sql(&error, &self.place))?;
+        let begun = self.begin().map_err(|error| from_sql(&error, &self.place));
+        begun.inspect_err(|error| self.standing.failed(error))?;
         let done = self.apart(work);
         let done = match done {
             Ok((answer, signals)) => self.commit().map(|()| (answer, signals)).map_err(Fault::Sql),
@@ -39,12 +44,15 @@ impl Engine {
         };
         match done {
             Ok((answer, signals)) => {
+                self.standing.wrote();
                 self.push(signals);
                 Ok(answer)
             }
             Err(fault) => {
                 self.roll_back();
-                Err(fault.into_error(&self.place))
+                let error = fault.into_error(&self.place);
+                self.standing.failed(&error);
+                Err(error)
             }
         }
     }
@@ -52,8 +60,10 @@ impl Engine {
     /// Runs calls in one transaction; one that fails is rolled back alone. All are answered once it is committed.
     pub(super) fn batch(&mut self, jobs: Vec<Box<dyn Job>>) {
         if let Err(error) = self.begin() {
-            return self.refuse(jobs, &error);
+            return self.refuse(jobs, &advised(&error));
         }
+        // An error of the disk ends the whole transaction: what it said is what all of its calls are answered.
+        let mut ended_by = None;
         let mut worked = Vec::with_capacity(jobs.len());
         let mut pushes = Vec::new();
         for mut job in jobs {
@@ -62,12 +72,26 @@ impl Engine {
                     pushes.extend(signals);
                     worked.push((job, None));
                 }
-                Err(fault) => worked.push((job, Some(fault.into_error(&self.place)))),
+                Err(fault) => {
+                    if let Fault::Sql(error) = &fault
+                        && ended_by.is_none()
+                        && self.conn.is_autocommit()
+                    {
+                        ended_by = Some(advised(error));
+                    }
+                    worked.push((job, Some(fault.into_error(&self.place))));
+                }
             }
         }
         if let Err(error) = self.commit() {
             self.roll_back();
-            return self.refuse(worked.into_iter().map(|(job, _)| job).collect(), &error);
+            let why = ended_by.unwrap_or_else(|| advised(&error));
+            return self.refuse(worked.into_iter().map(|(job, _)| job).collect(), &why);
+        }
+        // A call that failed alone may have met a full disk as well.
+        match worked.iter().find_map(|(_, failed)| failed.as_ref().filter(|error| Standing::concerns(error))) {
+            Some(error) => self.standing.failed(error),
+            None => self.standing.wrote(),
         }
         self.push(pushes);
         for (job, failed) in worked {
@@ -79,7 +103,8 @@ impl Engine {
     fn apart<T>(&self, work: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<(T, Vec<Signal>)> {
         if self.conn.is_autocommit() {
             // An error of the disk may end the whole transaction; nothing may be written outside of one.
-            return Err(Fault::Store(self.unavailable("the transaction was rolled back by a call before")));
+            let why = "the transaction was rolled back by a call before";
+            return Err(Fault::Store(Error::Unavailable { place: self.place.clone(), why: why.into() }));
         }
         self.conn.prepare_cached("SAVEPOINT call")?.execute([])?;
         let mut tx = Tx::new(&self.conn, self.clock.now(), &self.setting);
@@ -100,6 +125,7 @@ impl Engine {
     fn begin(&self) -> rusqlite::Result<()> {
         // Left open by a call that panicked.
         self.roll_back();
+        let _waiting = self.standing.waits_for_lock(&self.place);
         self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([]).map(|_| ())
     }
 
@@ -133,13 +159,11 @@ impl Engine {
         }
     }
 
-    fn refuse(&self, jobs: Vec<Box<dyn Job>>, error: &rusqlite::Error) {
+    fn refuse(&self, jobs: Vec<Box<dyn Job>>, why: &Advised) {
+        let error = || Error::Unavailable { place: self.place.clone(), why: Box::new(why.clone()) };
+        self.standing.failed(&error());
         for job in jobs {
-            job.answer(Some(self.unavailable(&told(error))));
+            job.answer(Some(error()));
         }
-    }
-
-    fn unavailable(&self, why: &str) -> Error {
-        Error::Unavailable { place: self.place.clone(), why: why.into() }
     }
 }

@@ -2,7 +2,7 @@
 
 use rusqlite::ErrorCode;
 
-use crate::store::Error;
+use crate::store::{Advised, Error};
 
 /// A failure of the library, or one that is the store's own word already.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ pub(super) fn from_sql(error: &rusqlite::Error, place: &str) -> Error {
             why: "it is no SQLite database: name another file, or remove this one".to_owned(),
         },
         Some(ErrorCode::DatabaseCorrupt) => Error::Corrupt { key: place, why: error.to_string() },
-        _ => Error::Unavailable { place, why: told(error).into() },
+        _ => Error::Unavailable { place, why: Box::new(advised(error)) },
     }
 }
 
@@ -87,27 +87,29 @@ pub(super) fn from_sql(error: &rusqlite::Error, place: &str) -> Error {
 pub(super) fn from_sql_at_the_start(error: &rusqlite::Error, place: &str) -> Error {
     match error.sqlite_error_code() {
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
-            Error::Unsuitable { place: place.to_owned(), why: told(error) }
+            Error::Unsuitable { place: place.to_owned(), why: advised(error).to_string() }
         }
         _ => from_sql(error, place),
     }
 }
 
-/// The library's words, and the remedy where there is one.
-pub(super) fn told(error: &rusqlite::Error) -> String {
+/// What SQLite says of the file, with what can be done about it.
+pub(super) fn advised(error: &rusqlite::Error) -> Advised {
     let remedy = match error.sqlite_error_code() {
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             "check that its folder exists and that both can be written"
         }
-        Some(ErrorCode::DiskFull) => "the disk is full: make room on it",
+        Some(ErrorCode::DiskFull) => "make room on its disk, or raise the quota: the work goes on by itself then",
         Some(ErrorCode::SystemIoFailure) => "its disk fails, or the file is gone: look at the system's log",
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another process keeps it locked: see which one has it open, and whether that hangs"
-        }
-        _ => return error.to_string(),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => LOCKED,
+        Some(ErrorCode::OutOfMemory) => "give the process more memory, then ask again: repeating is safe",
+        _ => "see that the file and its folder can be read and written, then ask again: repeating is safe",
     };
-    format!("{error} ({remedy})")
+    Advised { said: error.to_string(), remedy }
 }
+
+/// What helps where another program keeps the file.
+pub(super) const LOCKED: &str = "another process keeps it locked, such as a backup or an open `sqlite3`: end it or wait for it, the work goes on by itself";
 
 #[cfg(test)]
 mod tests {

@@ -13,7 +13,7 @@ use crate::limits::Limit;
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::run::{RunEvent, RunStatus};
 use crate::stop::{Cause, NewOrder};
-use crate::store::{Ends, end_named};
+use crate::store::{ENDED_CRASHED, ENDED_IN_QUEUE, Ends, TASK_ENDS};
 use crate::task::{TaskEvent, TaskState};
 
 /// Ends a run.
@@ -33,27 +33,46 @@ pub(super) fn finish(tx: &mut Tx<'_>, id: &RunId, event: RunEvent) -> Result<()>
 /// Counts a run that has just ended.
 pub(super) fn count(tx: &Tx<'_>, run: &RunRow) -> Result<()> {
     let cause = run.life.stop.as_ref().map_or("", |report| report.order.order.cause.name());
+    count_end(tx, run.life.status.name(), cause)
+}
+
+fn count_end(tx: &Tx<'_>, status: &str, cause: &str) -> Result<()> {
     tx.conn
         .prepare_cached(
             "INSERT INTO ends (status, cause, count) VALUES (?1, ?2, 1) \
                 ON CONFLICT (status, cause) DO UPDATE SET count = count + 1",
         )?
-        .execute(params![run.life.status, cause])?;
+        .execute(params![status, cause])?;
     Ok(())
 }
 
-/// How many runs have ended, and how. What a later build counts under a name of its own is left to it.
+/// What has ended, and how.
 pub(super) fn ends(conn: &Connection) -> Result<Ends> {
     let mut statement = conn.prepare_cached("SELECT status, cause, count FROM ends")?;
     let mut rows = statement.query([])?;
-    let mut ends = Ends::new();
+    let mut ends = Ends::default();
     while let Some(row) = rows.next()? {
         let (status, cause): (String, String) = (row.get(0)?, row.get(1)?);
-        if let Some(end) = end_named(&status, &cause) {
-            ends.insert(end, row.get::<_, i64>(2)?.unsigned_abs());
-        }
+        ends.add(&status, &cause, row.get::<_, i64>(2)?.unsigned_abs());
     }
     Ok(ends)
+}
+
+/// Gives a task up whose attempts have crashed too often.
+pub(super) fn give_up(tx: &mut Tx<'_>, run: &RunRow, task: &TaskRow) -> Result<()> {
+    count_end(tx, TASK_ENDS, ENDED_CRASHED)?;
+    settle(tx, run, task.clone(), crashed(task))?;
+    Ok(())
+}
+
+/// Settles a queued task whose time is up.
+pub(super) fn time_out(tx: &mut Tx<'_>, run: &RunRow, task: TaskRow, limit: Limit) -> Result<()> {
+    if limit == Limit::QueueTimeout {
+        count_end(tx, TASK_ENDS, ENDED_IN_QUEUE)?;
+    }
+    let outcome = timed_out(&task, limit);
+    settle(tx, run, task, outcome)?;
+    Ok(())
 }
 
 /// The outcome of a task whose child run has ended.
@@ -189,7 +208,7 @@ fn blame(task: &TaskRow, outcome: &Outcome) -> Option<Failure> {
 }
 
 /// The outcome of a queued task whose time is up.
-pub(super) fn timed_out(task: &TaskRow, limit: Limit) -> Outcome {
+fn timed_out(task: &TaskRow, limit: Limit) -> Outcome {
     let length = match limit {
         Limit::QueueTimeout => task.queue_timeout,
         Limit::RunTimeout
@@ -200,7 +219,12 @@ pub(super) fn timed_out(task: &TaskRow, limit: Limit) -> Outcome {
         | Limit::IdleTimeout
         | Limit::Grace => task.timeout,
     };
-    let what = if limit == Limit::QueueTimeout { "no worker took the task" } else { "the task was not done" };
+    let pool = task.lane.as_ref().map_or("", |lane| lane.pool.as_str());
+    let what = if limit == Limit::QueueTimeout {
+        format!("no worker of the pool `{pool}` took the task")
+    } else {
+        "the task was not done".to_owned()
+    };
     let message = format!("{what} within its {limit} of {}", crate::duration::show(length));
     let mut failure = Failure::new(FailureKind::TimedOut, message).at(&task.id.node);
     failure.chain.extend(task.last_failure.as_ref().map(|last| format!("its last try: {last}")));
@@ -214,7 +238,7 @@ pub(super) fn child_taken(task: &TaskId, child: &RunId) -> Outcome {
 }
 
 /// The outcome of a task whose workers died too often.
-pub(super) fn crashed(task: &TaskRow) -> Outcome {
+fn crashed(task: &TaskRow) -> Outcome {
     let message = format!("{} attempts crashed: their workers died, or fell silent for too long", task.crashes);
     let mut failure = Failure::new(FailureKind::Crashed, message).at(&task.id.node);
     failure.chain.extend(task.last_failure.as_ref().map(|last| format!("its last try: {last}")));

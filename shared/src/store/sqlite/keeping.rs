@@ -10,7 +10,7 @@ use crate::plan::Then;
 use crate::run::RunStatus;
 use crate::stop::Cause;
 use crate::store::conformance::{Fixture, make};
-use crate::store::{Created, NewRun, OnConflict, Settled, Verdict, WorkerRecord};
+use crate::store::{Created, NewRun, OnConflict, Role, Settled, Verdict, WorkerRecord};
 use crate::time::{Clock, Timestamp};
 
 const MINUTE: Duration = Duration::from_mins(1);
@@ -99,6 +99,7 @@ async fn a_worker_that_is_silent_for_more_than_a_minute_is_not_shown() {
     let fixture = fixture();
     let record = WorkerRecord {
         id: WorkerId::new("w").unwrap(),
+        role: Role::Worker,
         pools: vec![],
         slots: 1,
         busy: 0,

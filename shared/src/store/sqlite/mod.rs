@@ -36,6 +36,7 @@ mod run_row;
 mod schema;
 mod scope;
 mod spend;
+mod standing;
 mod stop;
 mod store;
 mod sweep;

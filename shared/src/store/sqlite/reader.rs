@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::config::SqliteConfig;
 use super::fault::Result;
 use super::schema;
+use super::standing::Standing;
 use crate::store::Error;
 
 /// How many reads run side by side.
@@ -23,11 +24,16 @@ pub(super) struct Readers {
     queue: SyncSender<(Read, OwnedSemaphorePermit)>,
     places: Arc<Semaphore>,
     place: String,
+    standing: Arc<Standing>,
 }
 
 impl Readers {
     /// Starts the threads.
-    pub(super) fn start(config: &SqliteConfig, path: &Path) -> std::result::Result<Self, Error> {
+    pub(super) fn start(
+        config: &SqliteConfig,
+        path: &Path,
+        standing: Arc<Standing>,
+    ) -> std::result::Result<Self, Error> {
         let place = config.place();
         let queue_max = config.queue_max.max(1);
         let (queue, reads) = sync_channel(queue_max);
@@ -40,7 +46,7 @@ impl Readers {
                 .spawn(move || read_until_done(conn, &reads))
                 .map_err(|error| Error::Unavailable { place: place.clone(), why: Box::new(error) })?;
         }
-        Ok(Self { queue, places: Arc::new(Semaphore::new(queue_max)), place })
+        Ok(Self { queue, places: Arc::new(Semaphore::new(queue_max)), place, standing })
     }
 
     /// Has something read: all of it as it was at one moment.
@@ -52,9 +58,10 @@ impl Readers {
         let gone = || Error::Unavailable { place: self.place.clone(), why: "its readers have ended".into() };
         let permit = Arc::clone(&self.places).acquire_owned().await.map_err(|_| gone())?;
         let (reply, answer) = oneshot::channel();
-        let place = self.place.clone();
+        let (place, standing) = (self.place.clone(), Arc::clone(&self.standing));
         let read: Read = Box::new(move |conn| {
             let done = in_one_moment(conn, work).map_err(|fault| fault.into_error(&place));
+            standing.has_read(&done);
             let _ = reply.send(done);
         });
         self.queue.try_send((read, permit)).map_err(|_| gone())?;

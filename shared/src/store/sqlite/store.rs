@@ -11,6 +11,7 @@ use super::config::SqliteConfig;
 use super::engine::Engine;
 use super::fault::Result as Inner;
 use super::reader::Readers;
+use super::standing::Standing;
 use super::tx::{Setting, Tx};
 use super::watch::Watch;
 use super::writer::Writer;
@@ -27,7 +28,7 @@ use crate::store::{
     Advance, Advanced, AuditEntry, BreakerCall, BreakerView, Claim, Claimed, Created, Ends, Error, Event, Held,
     MeterCall, NewEvent, NewRun, Page, PolicyChange, PolicyChanged, Ready, Release, Released, Renewal, Renewed, Resume,
     Resumed, Run, RunFilter, Settle, Settled, Shed, Signal, SignalReceiver, StopAnswer, StopTasks, Store, StoredGraph,
-    SweepLimits, Swept, Taken, TasksStopped, Thread, WorkerRecord, bounds,
+    SweepLimits, Swept, Taken, TasksStopped, Thread, Trouble, WorkerRecord, bounds,
 };
 use crate::task::Task;
 use crate::time::{Clock, Timestamp};
@@ -46,6 +47,7 @@ struct Shared {
     clock: Clock,
     partitions: u16,
     signals: broadcast::Sender<Signal>,
+    standing: Arc<Standing>,
 }
 
 #[derive(Debug)]
@@ -65,6 +67,7 @@ impl SqliteStore {
     pub fn open(config: SqliteConfig) -> Result<Self, Error> {
         let (conn, partitions) = schema::open_writer(&config)?;
         let (signals, _) = broadcast::channel(SIGNALS_MAX);
+        let standing = Arc::new(Standing::default());
         let engine = Engine {
             conn,
             clock: config.clock.clone(),
@@ -72,15 +75,26 @@ impl SqliteStore {
             place: config.place(),
             signals: signals.clone(),
             watch: Watch::default(),
+            standing: Arc::clone(&standing),
         };
         let backend = match &config.path {
             None => Backend::Memory(Mutex::new(engine)),
             Some(path) => Backend::File {
-                readers: Readers::start(&config, path)?,
+                readers: Readers::start(&config, path, Arc::clone(&standing))?,
                 writer: Writer::start(engine, config.queue_max, config.batch_max)?,
             },
         };
-        Ok(Self(Arc::new(Shared { backend, clock: config.clock, partitions, signals })))
+        Ok(Self(Arc::new(Shared { backend, clock: config.clock, partitions, signals, standing })))
+    }
+
+    /// Lets the file have so many pages and no more, as a full disk would; at least those that it has.
+    #[cfg(test)]
+    pub(super) async fn limit_pages(&self, pages: u32) {
+        let limit = move |tx: &mut Tx<'_>| {
+            tx.conn.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+            Ok(())
+        };
+        self.write(limit).await.expect("the limit of the file can be set");
     }
 
     async fn write<T, F>(&self, work: F) -> Result<T, Error>
@@ -323,6 +337,10 @@ impl Store for SqliteStore {
 
     async fn probe(&self) -> Result<Timestamp, Error> {
         self.write(|tx| fleet::probe(tx)).await
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        self.0.standing.trouble()
     }
 
     fn signals(&self) -> SignalReceiver {

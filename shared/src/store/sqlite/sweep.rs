@@ -150,8 +150,7 @@ fn drop_frozen(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, swept: &mut Swe
 fn hand_out(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, limits: &SweepLimits, swept: &mut Swept) -> Result<()> {
     if let Some(limit) = task.missed(run, tx.now) {
         swept.queue_timeouts += u32::from(limit == Limit::QueueTimeout);
-        let outcome = finish::timed_out(&task, limit);
-        finish::settle(tx, run, task, outcome)?;
+        finish::time_out(tx, run, task, limit)?;
         return Ok(());
     }
     if let Some(lane) = task.lane.clone() {

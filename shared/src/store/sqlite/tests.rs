@@ -11,7 +11,7 @@ use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::Cause;
 use crate::store::conformance::{Fixture, make};
-use crate::store::{BreakerCall, Claimed, Created, Error, Settle, Settled, Signal, StopAnswer, Store, Verdict};
+use crate::store::{BreakerCall, Claimed, Created, Ends, Error, Settle, Settled, Signal, StopAnswer, Store, Verdict};
 use crate::time::{Clock, Timestamp};
 use crate::upstream::{Admission, Breaker, BreakerEvent, BreakerLimits, Rate, UpstreamName};
 
@@ -91,12 +91,12 @@ async fn a_file_of_a_build_that_did_not_count_ends_begins_to_count() {
     drop(SqliteStore::open(SqliteConfig::file(&path)).unwrap());
     rusqlite::Connection::open(&path).unwrap().execute_batch("DROP TABLE ends").unwrap();
     let store = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
-    assert!(store.ends().await.unwrap().is_empty());
+    assert_eq!(store.ends().await.unwrap(), Ends::default());
     store.create_run(make::run("r1")).await.unwrap();
     store.stop(&RunId::new("r1").unwrap(), make::order(Cause::Cancelled)).await.unwrap();
     drop(store);
     let store = SqliteStore::open(SqliteConfig::file(&path)).unwrap();
-    assert_eq!(store.ends().await.unwrap(), [((RunStatus::Cancelled, Some(Cause::Cancelled)), 1)].into());
+    assert_eq!(store.ends().await.unwrap().runs, [((RunStatus::Cancelled, Some(Cause::Cancelled)), 1)].into());
 }
 
 #[tokio::test]
@@ -225,4 +225,31 @@ async fn a_file_that_another_process_keeps_locked_is_unavailable_and_comes_back(
     assert!(store.run(&RunId::new("r1").unwrap()).await.unwrap().is_none(), "reads go on");
     other.execute_batch("ROLLBACK").unwrap();
     assert!(matches!(store.create_run(make::run("r1")).await.unwrap(), Created::Made { .. }));
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_with_its_remedy_until_a_write_gets_through() {
+    let folder = folder();
+    let store = SqliteStore::open(SqliteConfig::file(folder.path().join("store.db"))).unwrap();
+    store.create_run(make::run("r1")).await.unwrap();
+    assert_eq!(store.trouble(), None);
+    // SQLite says of a file that may not grow what it says of a full disk.
+    store.limit_pages(1).await;
+    let mut number = 1;
+    let refused = loop {
+        number += 1;
+        let run = make::run(&format!("r{number}"));
+        if let Err(error) = store.create_run(run).await {
+            break error;
+        }
+    };
+    let remedy = refused.remedy().unwrap_or_default();
+    assert!(refused.is_retryable() && remedy.contains("make room on its disk"), "{refused:?}");
+    let trouble = store.trouble().expect("the last write has failed");
+    assert!(trouble.why.contains("database or disk is full") && trouble.remedy == remedy, "{trouble:?}");
+    assert!(store.run(&RunId::new("r1").unwrap()).await.unwrap().is_some(), "it can still be read");
+    assert!(store.trouble().is_some(), "that a read gets through says nothing of writes");
+    store.limit_pages(u32::MAX - 1).await;
+    store.create_run(make::run("last")).await.unwrap();
+    assert_eq!(store.trouble(), None);
 }

@@ -107,6 +107,23 @@ pub struct Upstreams {
 const OTHER: &str = "other";
 
 impl Upstreams {
+    /// Where a `concurrency` that was set is not reached on a worker with so many slots, since its `share` is less.
+    pub(crate) fn cut_by_share(&self, slots: u16) -> Vec<String> {
+        let standard = UpstreamLimits::default().concurrency;
+        let named = self.named.iter().filter(|(_, limits)| limits.concurrency != standard);
+        let told = named.filter_map(|(name, limits)| {
+            let places = limits.places(usize::from(slots));
+            (places < usize::from(limits.concurrency)).then(|| {
+                format!(
+                    "upstream {name}: {places} calls at a time, not the {} of its `concurrency`, since its `share` is {}% of \
+                     {slots} slots: raise COX_SLOTS or `share`",
+                    limits.concurrency, limits.share.0
+                )
+            })
+        });
+        told.collect()
+    }
+
     /// The limits of an upstream, and its name in metrics.
     pub(super) fn find(&self, host: &str, port: u16) -> (&str, &UpstreamLimits) {
         let exact = self.named.get_key_value(format!("{host}:{port}").as_str());
@@ -136,6 +153,16 @@ mod tests {
         assert_eq!((limits(4, 256).places(16), limits(4, 256).waiters(16)), (4, 8));
         assert_eq!((limits(4, 3).places(16), limits(4, 3).waiters(16)), (4, 3));
         assert_eq!(limits(64, 0).waiters(16), 0);
+    }
+
+    #[test]
+    fn a_concurrency_that_the_share_of_the_slots_cuts_is_told() {
+        let named = [("a", limits(20, 0)), ("b", limits(12, 0)), ("c", limits(64, 0))];
+        let named = named.map(|(name, limits)| (name.to_owned(), limits)).into();
+        let all = Upstreams { named, others: UpstreamLimits::default() };
+        let told = all.cut_by_share(16);
+        assert!(told.len() == 1 && told[0].contains("upstream a: 12 calls at a time, not the 20"), "{told:?}");
+        assert_eq!(all.cut_by_share(32), Vec::<String>::new());
     }
 
     #[test]

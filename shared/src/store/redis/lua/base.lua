@@ -171,6 +171,7 @@ local function time_out(run, task)
   local own, queue = own_deadline(run, task), queue_deadline(run, task)
   if now < own and now < queue then return false end
   local limit = own <= queue and 'timeout' or 'queue_timeout'
+  if limit == 'queue_timeout' then redis.call('HINCRBY', P .. 'ends', 'task|queue_timeout', 1) end
   life().settle_as(run, task, limit)
   return limit
 end

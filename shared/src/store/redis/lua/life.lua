@@ -284,6 +284,7 @@ end
 local function own_words(task, name)
   local word = WORDS[name]
   local blanks = { node = string.match(task.name, '^[^:]+'), crashes = task.crashes, child = task.child }
+  if name == 'queue_timeout' then blanks.pool = string.gsub(task.lane or '', '^%a+:', '') end
   blanks.length = show(name == 'queue_timeout' and task.queue_timeout or task.timeout)
   local message = string.gsub(word.message, '__(%a+)__', blanks)
   local json = string.gsub(word.json, '__(%a+)__', blanks)
@@ -308,6 +309,7 @@ end
 local function crash(run, task)
   task.attempts, task.crashes, task.answer = task.attempts - 1, task.crashes + 1, ''
   if task.crashes >= task.max_crashes then
+    redis.call('HINCRBY', P .. 'ends', 'task|crashed', 1)
     settle_as(run, task, 'crashed')
     return true
   end
