@@ -81,8 +81,6 @@ macro_rules! store_conformance {
             ends_that_a_plan_brings_are_counted_by_status_and_cause
             runs_that_stop_at_once_are_counted
             the_last_release_of_a_stopped_run_is_counted_once
-            a_task_is_counted_as_crashed_whoever_finds_its_last_crash
-            a_task_that_no_worker_takes_in_time_is_counted_whoever_finds_it
             a_lease_that_runs_out_under_an_order_is_counted_as_its_runs_end
             a_run_that_its_deadline_stops_is_counted_as_timed_out
             a_run_that_a_failure_beside_it_stops_is_counted_as_failed
@@ -90,6 +88,8 @@ macro_rules! store_conformance {
             runs_that_are_superseded_are_counted_whether_they_waited_or_were_in_flight
             children_are_counted_beside_their_parents
             runs_in_flight_are_not_counted
+            a_task_is_counted_as_crashed_whoever_finds_its_last_crash
+            a_task_that_no_worker_takes_in_time_is_counted_whoever_finds_it
         );
         $crate::store_conformance!(@group $make children:
             a_child_starts_with_its_parents_step
