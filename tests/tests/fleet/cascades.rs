@@ -172,7 +172,8 @@ async fn every_resume_is_in_the_audit_trail_with_actor_reason_and_result() {
     let entries = trail.iter().rev().filter(|entry| entry.action == "resume");
     let told: Vec<_> =
         entries.map(|entry| (entry.actor.as_str(), entry.reason.as_deref(), entry.result.as_str())).collect();
-    let expected = [("bob@test", Some("it may"), "ok"), ("eve@test", Some("me too"), "not_interrupted")];
+    let answered = "it may; answered ask = \"yes\"";
+    let expected = [("bob@test", Some(answered), "ok"), ("eve@test", Some("me too"), "not_interrupted")];
     assert_eq!(told, expected, "{trail:?}");
     let wish = Resumption { reason: Some("once more".to_owned()), ..Resumption::new(run.clone(), "bob@test") };
     let resumed = control::resume(fleet.store.as_ref(), wish).await.unwrap();
