@@ -43,14 +43,16 @@ pub(crate) enum Attached {
 }
 
 /// The signals that a user or a supervisor sends.
-struct Interrupts {
+#[derive(Debug)]
+pub(crate) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
     heard: u32,
 }
 
 impl Interrupts {
-    fn listen() -> Result<Self, Failed> {
+    /// Takes them from now on: without this they end the process.
+    pub(crate) fn listen() -> Result<Self, Failed> {
         let listen = |kind| {
             signal(kind).map_err(|error| Failed::bare(Exit::Internal, format!("signals cannot be received: {error}")))
         };
@@ -74,7 +76,7 @@ pub(crate) async fn attach(
     store: &Arc<dyn Store>,
     run: &RunId,
     from: Step,
-    on_interrupt: OnInterrupt,
+    (on_interrupt, interrupts): (OnInterrupt, Interrupts),
 ) -> Result<Attached, Failed> {
     let fan_outs = fan_outs_of(store.as_ref(), run).await;
     let mut session = Session {
@@ -82,7 +84,7 @@ pub(crate) async fn attach(
         store,
         run,
         on_interrupt,
-        interrupts: Interrupts::listen()?,
+        interrupts,
         ticks: tokio::time::interval(TICK),
         view: View::new(&context.output, fan_outs),
         troubles: Troubles::watch(&context.output, store),

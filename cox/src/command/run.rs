@@ -11,7 +11,7 @@ use coxswain_shared::store::Store;
 use coxswain_shared::telemetry::Metrics;
 
 use super::submit::{self, NewRun};
-use crate::attach::{Attached, OnInterrupt, attach, conclude};
+use crate::attach::{Attached, Interrupts, OnInterrupt, attach, conclude};
 use crate::context::Context;
 use crate::embedded::{Embedded, Purpose};
 use crate::exit::Exit;
@@ -83,14 +83,16 @@ pub(crate) async fn work_and_watch(
     context.start_logs(Works::Embedded, "error")?;
     let backend = context.backend_to_watch().await?;
     let (id, pools) = make(backend.store.as_ref()).await?;
+    // Before anything more is said: who reads that the run is there may stop it by a signal.
+    let interrupts = Interrupts::listen()?;
     if !backend.is_embedded {
         idle::note(context, backend.store.as_ref(), &pools).await?;
-        return watch(context, &backend, &id, output).await;
+        return watch(context, &backend, &id, (output, interrupts)).await;
     }
     let purpose = Purpose { pools, ends_at_once: true };
     let mut embedded = Embedded::start(&context.source, &backend, &Metrics::new(), Tasks::new(), purpose)?;
     let watched = tokio::select! {
-        watched = watch(context, &backend, &id, output) => watched,
+        watched = watch(context, &backend, &id, (output, interrupts)) => watched,
         Err(failed) = embedded.ended() => Err(failed),
     };
     match &watched {
@@ -104,9 +106,9 @@ async fn watch(
     context: &Context,
     backend: &Backend,
     run: &RunId,
-    output: Option<&ChannelName>,
+    (output, interrupts): (Option<&ChannelName>, Interrupts),
 ) -> Result<Exit, Failed> {
-    match attach(context, &backend.store, run, Step::new(0), OnInterrupt::StopTheRun).await? {
+    match attach(context, &backend.store, run, Step::new(0), (OnInterrupt::StopTheRun, interrupts)).await? {
         Attached::Ended(run) => conclude(context, backend.store.as_ref(), &run, output).await,
         Attached::Left => Ok(Exit::Left),
     }

@@ -3,7 +3,7 @@
 use coxswain_shared::control::{self, last_checkpoint};
 use coxswain_shared::id::{RunId, Step};
 
-use crate::attach::{Attached, OnInterrupt, attach, conclude};
+use crate::attach::{Attached, Interrupts, OnInterrupt, attach, conclude};
 use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failed;
@@ -35,8 +35,9 @@ impl Args {
             Some(last) if self.new => last.checkpoint.step.next(),
             Some(_) | None => Step::new(0),
         };
+        let leaves = (OnInterrupt::Leave, Interrupts::listen()?);
         context.output.note(format!("run {} of {}", self.run, run.graph));
-        match attach(context, &store, &self.run, from, OnInterrupt::Leave).await? {
+        match attach(context, &store, &self.run, from, leaves).await? {
             Attached::Ended(run) => conclude(context, store.as_ref(), &run, None).await,
             Attached::Left => Ok(Exit::Left),
         }
