@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use coxswain_shared::control::{self, Follow, Progress, cancel};
 use coxswain_shared::id::{ChannelName, NodeName, RunId, Step};
+use coxswain_shared::plan::waiting_joins;
 use coxswain_shared::run::RunStatus;
 use coxswain_shared::stop::{Cause, NewOrder, StopReport};
 use coxswain_shared::store::{Run, Store};
@@ -19,7 +20,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failed;
 use crate::trouble::Troubles;
-use crate::view::View;
+use crate::view::{View, still_open};
 
 /// How often the live line is drawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -230,6 +231,21 @@ async fn answer_of(ordering: &mut Option<LocalBoxFuture<'static, Result<(), Fail
     }
 }
 
+/// How a run that waits for a human is let go on.
+async fn hint(store: &dyn Store, run: &Run) -> Result<String, Failed> {
+    let graph = control::graph_of(store, &run.graph_hash).await?;
+    let questions = control::questions(store, run, &graph).await?;
+    let id = &run.key.id;
+    Ok(match questions.as_slice() {
+        [] => format!("it pauses between two steps: cox resume {id}"),
+        [_] => format!("it waits for a human: cox resume {id} --answer …"),
+        [first, ..] => {
+            let open = still_open(&questions.iter().map(|question| question.name.clone()).collect::<Vec<_>>());
+            format!("it waits for a human ({open}): cox resume {id} --answer-to '{}=…'", first.name)
+        }
+    })
+}
+
 /// Tells how a run ended: its state as the result, and the exit code.
 /// Of an `output`, only that channel's value: a text as it is.
 pub(crate) async fn conclude(
@@ -239,6 +255,12 @@ pub(crate) async fn conclude(
     output: Option<&ChannelName>,
 ) -> Result<Exit, Failed> {
     let last = control::last_checkpoint(store, run).await?;
+    let warnings = match &last {
+        Some(last) if run.status == RunStatus::Succeeded && !last.checkpoint.joins.is_empty() => {
+            waiting_joins(&control::graph_of(store, &run.graph_hash).await?, &last.checkpoint)
+        }
+        Some(_) | None => Vec::new(),
+    };
     let values = match last {
         Some(last) => store.values(&run.key, last.checkpoint.step).await?.unwrap_or_default(),
         None => coxswain_shared::checkpoint::Values::new(),
@@ -258,6 +280,7 @@ pub(crate) async fn conclude(
             "state": values,
             "failure": run.failure,
             "stop": stop,
+            "warnings": warnings,
         }));
     } else if let Some(channel) = output {
         match values.get(channel) {
@@ -268,9 +291,11 @@ pub(crate) async fn conclude(
     } else {
         context.output.document(&values);
     }
+    for warning in warnings.iter().filter(|_| !context.output.is_json()) {
+        context.output.note(format!("{}: {warning}", context.output.paint_err.odd("warning")));
+    }
     if run.status == RunStatus::Interrupted {
-        let hint = format!("it waits for a human: cox resume {} --answer …", run.key.id);
-        context.output.note(hint);
+        context.output.note(hint(store, run).await?);
     }
     Ok(Exit::of(run.status))
 }

@@ -92,7 +92,7 @@ pub(crate) fn read_text(file: &str) -> io::Result<String> {
     Ok(text)
 }
 
-fn mistake(flag: &str, why: &str) -> Failed {
+pub(crate) fn mistake(flag: &str, why: &str) -> Failed {
     Failed::usage(
         format!("{flag}: {why}"),
         format!("write {flag} name=value, {flag} '{{\"name\": value}}' or {flag} @file.json"),

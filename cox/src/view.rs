@@ -21,6 +21,9 @@ use crate::stream::{Said, Streams, piece};
 /// The longest value of an event or a question on a line.
 const VALUE_WIDTH: usize = 160;
 
+/// The questions that a line names.
+const QUESTIONS_SHOWN_MAX: usize = 8;
+
 const FRAMES: [char; 10] = ['⠋', '⠙', '⠹', '⠸', '⠼', '⠴', '⠦', '⠧', '⠇', '⠏'];
 
 /// Shows one run.
@@ -297,6 +300,14 @@ pub(crate) fn place(task: &TaskId, fan_outs: &BTreeSet<NodeName>) -> String {
 /// Names in a list.
 pub(crate) fn names<N: ToString>(names: &[N]) -> String {
     names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// The questions that are open still.
+pub(crate) fn still_open(open: &[String]) -> String {
+    let more = open.len().saturating_sub(QUESTIONS_SHOWN_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    let are = if open.len() == 1 { "is" } else { "are" };
+    format!("{}{more} {are} open", names(&open[..open.len().min(QUESTIONS_SHOWN_MAX)]))
 }
 
 /// How many tries, and how many of them crashed.

@@ -63,6 +63,7 @@ fn text(described: &Described, now: Timestamp, paint: Paint) -> String {
     if let Some(failure) = &run.failure {
         lines.push(row("failure", &failure.to_string()));
     }
+    lines.extend(described.warnings.iter().map(|warning| row("warning", warning)));
     if !run.spec.priority.is_normal() {
         lines.push(row("priority", run.spec.priority.name()));
     }

@@ -1,6 +1,6 @@
 //! `cox resume`: lets a run go on.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use coxswain_shared::control::{self, Answers, ResumedAs, Resumption};
@@ -17,17 +17,20 @@ use crate::exit::Exit;
 use crate::failure::Failed;
 use crate::idle;
 use crate::input;
+use crate::view::still_open;
 
 const EXAMPLES: &str = "\
 Examples:
-  cox resume review-7 --answer yes     the one node that waits is answered
+  cox resume review-7 --answer yes     the one question that is open is answered
   cox resume review-7 --answer-to legal=yes --answer-to tone='too harsh'
+  cox resume survey-7 --answer-to 'ask[2]=no'     one item of a fan-out; the others stay open
+  cox resume survey-7 --answer-to 'ask[*]=yes'     all that are open, alike
   cox resume review-7     go on after a pause between two steps
   cox resume nightly-7     go on from the last checkpoint
   cox resume nightly-7 --from 7 --update limit=10 --max-steps 50
   cox resume nightly-7 --watch
 
-A run that waits goes on where it is. One that has ended goes on as a new run, whose id is printed; it knows \
+A run that waits goes on where it is, once none of its questions is open; `cox get` names them. One that has ended goes on as a new run, whose id is printed; it knows \
 where it comes from. Somebody has to work on it: a fleet, or `cox up` on the same store; with --watch on a \
 store in a file this process does, as `cox run` would.";
 
@@ -38,10 +41,10 @@ pub(crate) struct Args {
     /// The run
     #[arg(value_name = "RUN")]
     run: RunId,
-    /// The answer that its one node waits for: JSON, a text, or @file
+    /// The answer to the one question that is open: JSON, a text, or @file
     #[arg(long, short, value_name = "VALUE", conflicts_with = "answer_to")]
     answer: Option<String>,
-    /// The answer to one of several nodes: node=value; may be given several times
+    /// The answer to one of several questions: node=value, or 'node[item]=value'; may be given several times
     #[arg(long, value_name = "ANSWER")]
     answer_to: Vec<String>,
     /// Of a run that has ended: the step to go on from [default: the last one that is complete]
@@ -122,6 +125,9 @@ fn tell(context: &Context, resumed: &ResumedAs) {
             context.output.note(format!("run {id} goes on from step {step} of run {origin}"));
         }
         ResumedAs::Itself { run } => context.output.note(format!("run {run} goes on")),
+        ResumedAs::Waiting { run, open } => {
+            context.output.note(format!("run {run} waits on: {}", still_open(open)));
+        }
     }
 }
 
@@ -138,6 +144,12 @@ fn answers(one: Option<&str>, several: &[String]) -> Result<Answers, Failed> {
     if several.is_empty() {
         return Ok(Answers::None);
     }
-    let pairs = several.iter().map(|text| input::pair("--answer-to", text));
-    Ok(Answers::ByName(pairs.collect::<Result<_, _>>()?))
+    let mut by_name = BTreeMap::new();
+    for text in several {
+        let (name, value) = input::pair("--answer-to", text)?;
+        if by_name.insert(name.clone(), value).is_some() {
+            return Err(input::mistake("--answer-to", &format!("`{name}` is given two answers")));
+        }
+    }
+    Ok(Answers::ByName(by_name))
 }

@@ -169,21 +169,29 @@ pub enum Error {
         /// Where it stands.
         status: RunStatus,
     },
-    /// A task that waits for a human was given no answer.
-    #[error("run `{run}` waits for an answer to {}", list(.tasks))]
+    /// A run that waits for a human was given no answer.
+    #[error("run `{run}` waits for an answer to {}", list(.questions))]
     MissingAnswer {
         /// The run.
         run: RunId,
-        /// Nodes or tasks without an answer.
-        tasks: Vec<String>,
+        /// The questions that are open.
+        questions: Vec<String>,
     },
-    /// One answer was given, and several nodes wait for one.
-    #[error("run `{run}` waits for {} answers: {}", .nodes.len(), list(.nodes))]
+    /// One answer was given, and it could be that of several questions.
+    #[error("run `{run}` waits for {} answers: {}", .questions.len(), list(.questions))]
     AmbiguousAnswer {
         /// The run.
         run: RunId,
-        /// The nodes that wait.
-        nodes: Vec<String>,
+        /// The questions that it could be for.
+        questions: Vec<String>,
+    },
+    /// Two answers were given to one question.
+    #[error("the question `{question}` of run `{run}` was given two answers")]
+    AnsweredTwice {
+        /// The run.
+        run: RunId,
+        /// The question.
+        question: String,
     },
     /// An answer names what does not wait for one.
     #[error("nothing of run `{run}` waits for an answer under the name `{name}`")]
@@ -192,8 +200,8 @@ pub enum Error {
         run: RunId,
         /// The name.
         name: String,
-        /// The nodes that wait.
-        waiting: Vec<String>,
+        /// The questions that are open.
+        open: Vec<String>,
     },
     /// An answer does not have the form that its node takes.
     #[error("node `{node}` names no channel for its answer, so the answer is an object of values by channel")]
@@ -274,6 +282,7 @@ impl Error {
             | Self::BadLimit { .. }
             | Self::BadMaxSteps(_)
             | Self::AmbiguousAnswer { .. }
+            | Self::AnsweredTwice { .. }
             | Self::MissingAnswer { .. }
             | Self::UnknownAnswer { .. }
             | Self::AnswerForm { .. }
@@ -323,13 +332,12 @@ impl Error {
             Self::InFlight { .. } => Some("wait until it has ended, or cancel it first".to_owned()),
             Self::Waits(_) => Some("answer it; or cancel it, then take it up from any checkpoint".to_owned()),
             Self::WaitsForNothing { .. } => Some("take it up from a checkpoint, without an answer".to_owned()),
-            Self::MissingAnswer { .. } | Self::AmbiguousAnswer { .. } => {
-                Some("give each its answer under its name".to_owned())
-            }
-            Self::UnknownAnswer { waiting, .. } if waiting.is_empty() => {
+            Self::MissingAnswer { questions, .. } | Self::AmbiguousAnswer { questions, .. } => Some(each(questions)),
+            Self::AnsweredTwice { .. } => Some("give it one of them".to_owned()),
+            Self::UnknownAnswer { open, .. } if open.is_empty() => {
                 Some("it pauses between two steps: resume it without an answer".to_owned())
             }
-            Self::UnknownAnswer { waiting, .. } => Some(format!("these wait: {}", list(waiting))),
+            Self::UnknownAnswer { open, .. } => Some(format!("these are open: {}", list(open))),
             Self::NothingToStop { .. } => Some(
                 "see what it does now with `cox get`; what waits for a human is answered with `cox resume`".to_owned(),
             ),
@@ -348,6 +356,18 @@ impl Error {
             | Self::OneRun
             | Self::AnswerForm { .. } => None,
         }
+    }
+}
+
+/// How several questions are answered.
+fn each(questions: &[String]) -> String {
+    match questions.iter().find_map(|name| name.split_once('[')) {
+        Some((node, _)) => {
+            format!(
+                "answer each under its name, in any number and order, or all items of `{node}` alike as `{node}[*]`"
+            )
+        }
+        None => "answer each under its name, in any number and order".to_owned(),
     }
 }
 

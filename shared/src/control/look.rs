@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::answers::{Question, questions_of};
 use super::patience::patiently;
 use super::unserved::{fan_outs, served, unserved};
 use super::{Error, graph_of};
@@ -13,6 +14,7 @@ use crate::limits::PAGE_MAX;
 use crate::outcome::OutcomeKind;
 use crate::plan::{self, Incomplete};
 use crate::policing;
+use crate::run::RunStatus;
 use crate::sandbox::{Evaluations, Sandbox};
 use crate::store::{Run, Store, Thread, tasks_where, values_of_children};
 use crate::task::{Task, TaskState};
@@ -28,6 +30,12 @@ pub struct Described {
     /// Its thread.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread: Option<Thread>,
+    /// What is to be noticed about its end, in sentences.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// The questions that wait for a human.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<Question>,
     /// The policy that it waits for, in a sentence.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_up: Option<String>,
@@ -89,7 +97,10 @@ pub async fn describe(store: &dyn Store, run: &RunId) -> Result<Described, Error
         Vec::new()
     };
     let held_up = halt.map(|halt| halt.reached.to_string());
-    Ok(Described { run, tasks, thread, held_up, unserved, fan_outs: fan_outs(&graph) })
+    let questions = questions_of(&graph, &tasks);
+    let last = if run.status == RunStatus::Succeeded { last_checkpoint(store, &run).await? } else { None };
+    let warnings = last.map_or_else(Vec::new, |last| plan::waiting_joins(&graph, &last.checkpoint));
+    Ok(Described { run, tasks, thread, warnings, questions, held_up, unserved, fan_outs: fan_outs(&graph) })
 }
 
 /// Checkpoints of a run from step `from` on, oldest first, at most `limit`.

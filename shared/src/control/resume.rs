@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::Value;
-
+use super::answers::{Answers, in_words, outcome, questions, tell};
 use super::graphs::{check_channel, graph_of};
 use super::look::{checkpoint, find};
 use super::patience::patiently;
@@ -14,27 +13,10 @@ use super::{Error, load};
 use crate::checkpoint::Values;
 use crate::graph::Graph;
 use crate::id::{NodeName, Nonce, RunId, Step, TaskId};
-use crate::outcome::Outcome;
 use crate::run::RunStatus;
 use crate::spend::Budget;
 use crate::state;
-use crate::store::{NewRun, OnConflict, Resume, Resumed, Run, RunSpec, Start, Store, tasks_where};
-use crate::task::{Task, TaskState};
-
-/// Characters of an answer, and answers of a resume, that the audit trail keeps.
-const ANSWER_SHOWN_MAX: usize = 80;
-const ANSWERS_SHOWN_MAX: usize = 8;
-
-/// Answers for the tasks that wait for a human.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Answers {
-    /// None: the run pauses between two steps.
-    None,
-    /// One, for the one node that waits.
-    One(Value),
-    /// By the name of a node, or of one of its tasks (`step:node:item`), which goes over the node's.
-    ByName(BTreeMap<String, Value>),
-}
+use crate::store::{NewRun, OnConflict, Resume, Resumed, Run, RunSpec, Start, Store};
 
 /// How a run is to go on. What is absent is as it was in the origin.
 #[derive(Debug, Clone)]
@@ -94,6 +76,13 @@ pub enum ResumedAs {
         /// The run.
         run: RunId,
     },
+    /// Not yet: the answers are kept, and questions are open still.
+    Waiting {
+        /// The run.
+        run: RunId,
+        /// The names of the questions that are open.
+        open: Vec<String>,
+    },
     /// As a new run.
     New {
         /// The run it comes from.
@@ -107,10 +96,10 @@ pub enum ResumedAs {
 }
 
 impl ResumedAs {
-    /// The run that goes on.
+    /// The run that goes on, or is to.
     pub const fn run(&self) -> &RunId {
         match self {
-            Self::Itself { run } => run,
+            Self::Itself { run } | Self::Waiting { run, .. } => run,
             Self::New { run, .. } => &run.key.id,
         }
     }
@@ -138,99 +127,28 @@ async fn answer(store: &dyn Store, run: Run, wish: Resumption) -> Result<Resumed
         return Err(Error::Waits(run.key.id));
     }
     let graph = graph_of(store, &run.graph_hash).await?;
-    let waiting = waiting(store, &run).await?;
-    let said = answered_in_words(&wish.answers, &waiting);
-    let answers = outcomes(&graph, &run.key.id, &waiting, wish.answers)?;
+    let open = questions(store, &run, &graph).await?;
+    let told = tell(&run.key.id, &open, wish.answers)?;
+    let said = in_words(&told);
+    let outcomes = told.iter().map(|(question, value)| {
+        let outcome = outcome(&graph, &question.id.node, value)?;
+        Ok((question.id.clone(), outcome))
+    });
+    let answers = outcomes.collect::<Result<BTreeMap<_, _>, Error>>()?;
     // The trail tells who answered what; the reason beside it, if there is one.
     let reason = [wish.reason, said].into_iter().flatten().reduce(|reason, said| format!("{reason}; {said}"));
     let resume = Resume { run: run.key.clone(), nonce: Nonce::fresh(), answers, actor: wish.actor, reason };
     match patiently(async || store.resume(resume.clone()).await).await? {
         Resumed::Ok => Ok(ResumedAs::Itself { run: run.key.id }),
+        // Others may have answered since: who is told what is open sees what is open now.
+        Resumed::StillOpen(_) => {
+            let open = questions(store, &run, &graph).await?.into_iter().map(|question| question.name).collect();
+            Ok(ResumedAs::Waiting { run: run.key.id, open })
+        }
         Resumed::NotInterrupted(status) => Err(Error::InFlight { run: run.key.id, status }),
         Resumed::UnknownTask | Resumed::MissingAnswer => Err(Error::Changed(run.key.id)),
         Resumed::NotFound => Err(Error::RunNotFound(run.key.id)),
     }
-}
-
-/// What was answered, for the audit trail: each node with its answer, cut where that is long.
-fn answered_in_words(answers: &Answers, waiting: &[TaskId]) -> Option<String> {
-    let short = |value: &Value| {
-        let text = value.to_string();
-        let cut: String = text.chars().take(ANSWER_SHOWN_MAX).collect();
-        if cut.len() < text.len() { format!("{cut}…") } else { text }
-    };
-    let pairs: Vec<String> = match answers {
-        Answers::None => return None,
-        Answers::One(value) => nodes_of(waiting).iter().map(|node| format!("{node} = {}", short(value))).collect(),
-        Answers::ByName(by_name) => by_name.iter().map(|(name, value)| format!("{name} = {}", short(value))).collect(),
-    };
-    let more = pairs.len().saturating_sub(ANSWERS_SHOWN_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    let shown: Vec<_> = pairs.into_iter().take(ANSWERS_SHOWN_MAX).collect();
-    Some(format!("answered {}{more}", shown.join(", ")))
-}
-
-/// The tasks that wait for a human.
-async fn waiting(store: &dyn Store, run: &Run) -> Result<Vec<TaskId>, Error> {
-    let is_human = |task: &Task| task.state == TaskState::Human;
-    let tasks = patiently(async || tasks_where(store, &run.key, run.step, is_human).await).await?;
-    Ok(tasks.into_iter().map(|task| task.id).collect())
-}
-
-/// The outcome of each task that waits, from what was answered.
-fn outcomes(
-    graph: &Graph,
-    run: &RunId,
-    waiting: &[TaskId],
-    answers: Answers,
-) -> Result<BTreeMap<TaskId, Outcome>, Error> {
-    let nodes = nodes_of(waiting);
-    let by_name = match answers {
-        Answers::None => BTreeMap::new(),
-        Answers::One(value) => match nodes.as_slice() {
-            [node] => BTreeMap::from([(node.clone(), value)]),
-            [] => return Err(Error::UnknownAnswer { run: run.clone(), name: "answer".to_owned(), waiting: nodes }),
-            _ => return Err(Error::AmbiguousAnswer { run: run.clone(), nodes }),
-        },
-        Answers::ByName(by_name) => by_name,
-    };
-    let is_known = |name: &String| nodes.contains(name) || waiting.iter().any(|task| task.to_string() == *name);
-    if let Some(name) = by_name.keys().find(|name| !is_known(name)) {
-        return Err(Error::UnknownAnswer { run: run.clone(), name: name.clone(), waiting: nodes });
-    }
-    let answer_to = |task: &TaskId| by_name.get(&task.to_string()).or_else(|| by_name.get(task.node.as_str()));
-    let missing: Vec<_> =
-        waiting.iter().filter(|task| answer_to(task).is_none()).map(|task| task.node.to_string()).collect();
-    if !missing.is_empty() {
-        return Err(Error::MissingAnswer { run: run.clone(), tasks: dedup(missing) });
-    }
-    let answered = waiting.iter().filter_map(|task| Some((task, answer_to(task)?)));
-    answered.map(|(task, value)| Ok((task.clone(), outcome(graph, &task.node, value)?))).collect()
-}
-
-fn nodes_of(tasks: &[TaskId]) -> Vec<String> {
-    dedup(tasks.iter().map(|task| task.node.to_string()).collect())
-}
-
-/// Tasks are ordered by node, so that equals are neighbours.
-fn dedup(mut names: Vec<String>) -> Vec<String> {
-    names.dedup();
-    names
-}
-
-/// An answer is written like a node's result: to the node's `into`, or as an object of values by channel.
-fn outcome(graph: &Graph, node: &NodeName, answer: &Value) -> Result<Outcome, Error> {
-    let into = graph.nodes.get(node).and_then(|node| node.into.as_ref());
-    if let Some(channel) = into {
-        return Ok(Outcome::wrote([(channel.clone(), answer.clone())].into()));
-    }
-    if answer.is_null() {
-        return Ok(Outcome::wrote(Values::new()));
-    }
-    let writes: Values =
-        serde_json::from_value(answer.clone()).map_err(|_| Error::AnswerForm { node: node.clone() })?;
-    writes.keys().try_for_each(|channel| check_channel(graph, channel))?;
-    Ok(Outcome::wrote(writes))
 }
 
 async fn take_up(store: &dyn Store, run: Run, wish: Resumption) -> Result<ResumedAs, Error> {

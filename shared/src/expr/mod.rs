@@ -7,6 +7,7 @@
 mod engine;
 mod error;
 mod evaluator;
+mod exclusion;
 mod json;
 mod known;
 mod names;
@@ -22,6 +23,7 @@ mod weigh;
 pub use engine::{EXPRESSION_BYTES_MAX, EXPRESSION_FUEL, RESULT_BYTES_MAX, TEMPLATE_BYTES_MAX};
 pub use error::Error;
 pub use evaluator::{Evaluation, Evaluator, Form, Here};
+pub use exclusion::exclude_each_other;
 pub use program::Program;
 pub use scope::Scope;
 pub use size::of as bytes_of;

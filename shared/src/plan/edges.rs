@@ -140,7 +140,7 @@ struct AtPlace {
 }
 
 /// An edge, for people, as a file has it. Which of several between the same nodes is meant, its expression tells.
-fn name(edge: &Edge) -> String {
+pub(super) fn name(edge: &Edge) -> String {
     let from: Vec<_> = edge.from.iter().map(NodeName::as_str).collect();
     let from = if from.is_empty() { START.to_owned() } else { from.join(" & ") };
     let to = match &edge.to {

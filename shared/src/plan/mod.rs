@@ -12,6 +12,7 @@ mod error;
 mod fan_out;
 mod first;
 mod input;
+mod joins;
 mod judge;
 mod rounds;
 mod so_far;
@@ -21,6 +22,7 @@ pub use child::run_id as child_run_id;
 pub use decide::plan;
 pub use error::Error;
 pub use input::{Base, PlanInput};
+pub use joins::waiting_joins;
 pub use so_far::{Incomplete, so_far};
 pub use then::{Planned, Then};
 

@@ -416,7 +416,7 @@ pub struct Resume {
     pub run: RunKey,
     /// Makes a repeated call recognisable.
     pub nonce: Nonce,
-    /// The outcome of each task that waited for a human; empty for a pause between steps.
+    /// The outcome of each task whose question is answered, in any number; empty for a pause between steps.
     pub answers: BTreeMap<TaskId, Outcome>,
     /// Who answers.
     pub actor: String,
@@ -429,11 +429,13 @@ pub struct Resume {
 pub enum Resumed {
     /// It goes on.
     Ok,
+    /// The answers are kept, and it waits on: this many of its questions are open.
+    StillOpen(u32),
     /// It is not interrupted.
     NotInterrupted(RunStatus),
     /// A task named in the answers does not wait for a human.
     UnknownTask,
-    /// A task that waits for a human has no answer.
+    /// Tasks wait for a human, and none of them is answered.
     MissingAnswer,
     /// There is no such run.
     NotFound,

@@ -2,6 +2,7 @@
 
 mod graphs;
 mod looks;
+mod questions;
 mod runaway;
 mod settings;
 mod troubles;

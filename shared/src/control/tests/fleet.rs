@@ -59,6 +59,16 @@ pub(super) fn review() -> Graph {
     }))
 }
 
+/// Asks a human for each of three items.
+pub(super) fn survey() -> Graph {
+    graph(json!({
+        "name": "survey",
+        "state": {"items": {"default": ["a", "b", "c"]}, "ans": {"reducer": "append"}},
+        "nodes": {"ask": {"kind": "interrupt", "show": "item", "into": "ans"}},
+        "edges": [{"from": [], "to": {"node": "ask"}, "for_each": "items"}, {"from": ["ask"], "to": "end"}],
+    }))
+}
+
 /// Asks one human.
 pub(super) fn approval() -> Graph {
     graph(json!({

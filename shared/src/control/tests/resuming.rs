@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::fleet::{Fleet, approval, id, looping, order, review, values};
+use super::fleet::{Fleet, approval, id, looping, order, review, survey, values};
 use crate::control::cancel;
 use crate::control::{self, Answers, Error, ErrorKind, ResumedAs, Resumption};
 use crate::id::Step;
@@ -59,7 +59,6 @@ async fn answers_that_do_not_fit_are_refused_and_the_run_goes_on_waiting() {
     for (answers, told) in [
         (Answers::None, "`legal`, `tone`"),
         (Answers::One(json!(1)), "2 answers"),
-        (by_name(&[("legal", json!(1))]), "`tone`"),
         (by_name(&[("legal", json!(1)), ("tnoe", json!({}))]), "`tnoe`"),
         (by_name(&[("legal", json!(1)), ("tone", json!("harsh"))]), "object of values by channel"),
         (by_name(&[("legal", json!(1)), ("tone", json!({"nots": 1}))]), "`nots`"),
@@ -70,6 +69,53 @@ async fn answers_that_do_not_fit_are_refused_and_the_run_goes_on_waiting() {
     let refused = refusal(&fleet, Resumption { from: Some(Step::new(0)), ..wish("a") }).await;
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
     assert_eq!(fleet.run("a").await.status, RunStatus::Interrupted);
+}
+
+#[tokio::test]
+async fn questions_are_answered_one_by_one_in_any_order() {
+    let fleet = Fleet::new();
+    fleet.submit(review(), "a").await;
+    fleet.plan().await;
+    let first = Resumption { answers: by_name(&[("tone", json!({"tone": "harsh"}))]), ..wish("a") };
+    let resumed = control::resume(fleet.store.as_ref(), first.clone()).await.unwrap();
+    assert_eq!(resumed, ResumedAs::Waiting { run: id("a"), open: vec!["legal".to_owned()] });
+    assert_eq!(fleet.run("a").await.status, RunStatus::Interrupted);
+    let again = refusal(&fleet, first).await;
+    assert!(again.to_string().contains("`tone`") && again.remedy().unwrap().contains("`legal`"), "{again}");
+    let last = Resumption { answers: Answers::One(json!("fine")), ..wish("a") };
+    assert_eq!(control::resume(fleet.store.as_ref(), last).await.unwrap(), ResumedAs::Itself { run: id("a") });
+    fleet.plan().await;
+    let state = control::state(fleet.store.as_ref(), &id("a"), None).await.unwrap();
+    assert_eq!(state.values, values(json!({"legal": "fine", "tone": "harsh"})));
+}
+
+#[tokio::test]
+async fn each_item_of_a_fan_out_asks_its_own_question() {
+    let fleet = Fleet::new();
+    fleet.submit(survey(), "a").await;
+    fleet.plan().await;
+    let described = control::describe(fleet.store.as_ref(), &id("a")).await.unwrap();
+    let asked: Vec<_> =
+        described.questions.iter().map(|question| (question.name.as_str(), question.id.to_string())).collect();
+    let (zero, one, two) = ("1:ask:0".to_owned(), "1:ask:1".to_owned(), "1:ask:2".to_owned());
+    assert_eq!(asked, [("ask[0]", zero), ("ask[1]", one), ("ask[2]", two)]);
+    for (answers, told) in [
+        (Answers::One(json!(["x", "y", "z"])), "3 answers: `ask[0]`, `ask[1]`, `ask[2]`"),
+        (by_name(&[("ask", json!(["x", "y", "z"]))]), "3 answers: `ask[0]`, `ask[1]`, `ask[2]`"),
+        (by_name(&[("ask[1]", json!("x")), ("1:ask:1", json!("y"))]), "`ask[1]` of run `a` was given two answers"),
+        (by_name(&[("ask[3]", json!("x"))]), "`ask[3]`"),
+        (by_name(&[("2:ask:0", json!("x"))]), "`2:ask:0`"),
+    ] {
+        let refused = refusal(&fleet, Resumption { answers, ..wish("a") }).await;
+        assert!(refused.to_string().contains(told) && refused.kind() == ErrorKind::Usage, "{refused}");
+    }
+    let one = Resumption { answers: by_name(&[("1:ask:2", json!("z"))]), ..wish("a") };
+    control::resume(fleet.store.as_ref(), one).await.unwrap();
+    let rest = Resumption { answers: by_name(&[("ask[*]", json!("all")), ("ask[0]", json!("x"))]), ..wish("a") };
+    assert_eq!(control::resume(fleet.store.as_ref(), rest).await.unwrap(), ResumedAs::Itself { run: id("a") });
+    fleet.plan().await;
+    let state = control::state(fleet.store.as_ref(), &id("a"), None).await.unwrap();
+    assert_eq!(state.values, values(json!({"items": ["a", "b", "c"], "ans": ["x", "all", "z"]})));
 }
 
 #[tokio::test]

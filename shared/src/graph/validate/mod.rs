@@ -6,6 +6,7 @@ mod edges;
 mod expressions;
 mod fan_out;
 mod flow;
+mod joins;
 mod limits;
 mod llm;
 mod nodes;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{children, edges, flow, limits, nodes, state};
+use super::{children, edges, flow, joins, limits, nodes, state};
 use crate::graph::canonical;
 use crate::graph::diagnostic::Diagnostics;
 use crate::graph::finding::Findings;
@@ -61,6 +61,7 @@ pub(in crate::graph) fn check(graph: &Graph, doubts: &Doubts) -> Findings {
     // What leads where can only be judged if every edge leads somewhere.
     if !doubts.edges && !findings.has_errors_in("edges") {
         flow::check(graph, doubts, &mut findings);
+        joins::check(graph, &mut findings);
     }
     findings
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::case::{Case, said, values, went, wired, wrote};
 use crate::checkpoint::Due;
 use crate::limits::FAN_OUT_MAX;
+use crate::plan::waiting_joins;
 
 fn state() -> Value {
     json!({"n": {"default": 0}, "list": {"default": []}, "more": {"default": []}, "log": {"reducer": "append"}})
@@ -71,8 +72,14 @@ fn a_join_waits_until_all_have_arrived_since_it_last_fired() {
     assert_eq!(said(&case.step(&[])), "step 3: join");
     assert!(case.last().joins.is_empty(), "it has fired, and waits for all again");
     assert_eq!(said(&case.step(&[])), "step 4: a");
+    assert!(waiting_joins(&case.graph, case.last()).is_empty(), "it is not the end");
     assert_eq!(said(&case.step(&[])), "succeed");
     assert_eq!(serde_json::to_value(&case.last().joins).unwrap(), json!({"3": ["a"]}));
+    let warnings = waiting_joins(&case.graph, case.last());
+    let [warning] = warnings.as_slice() else { panic!("{warnings:?}") };
+    assert!(
+        warning.starts_with("the edge `a & slow -> join` still waited at the end: `a` had arrived, `slow` had not")
+    );
 }
 
 #[test]

@@ -201,6 +201,7 @@ macro_rules! store_conformance {
         );
         $crate::store_conformance!(@group $make resume:
             answers_settle_their_tasks_and_the_run_goes_on
+            questions_are_answered_one_by_one_and_the_run_goes_on_when_none_is_open
             the_same_answer_twice_is_taken_once
             a_pause_between_steps_goes_on_without_answers
             what_does_not_fit_is_refused_and_changes_nothing

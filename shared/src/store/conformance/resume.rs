@@ -72,11 +72,34 @@ pub async fn a_pause_between_steps_goes_on_without_answers(fixture: &Fixture) {
     assert!(!fixture.take_ready(&key).await[0].resumed, "only until the next advance");
 }
 
+pub async fn questions_are_answered_one_by_one_and_the_run_goes_on_when_none_is_open(fixture: &Fixture) {
+    let (key, tasks) = interrupted(fixture).await;
+    let before = fixture.run(&key).await;
+    let first = answers(&key, &[(&tasks[1], make::failed())]);
+    assert_eq!(resume(fixture, first.clone()).await, Resumed::StillOpen(1));
+    assert_eq!(resume(fixture, first).await, Resumed::StillOpen(1), "the same call again");
+    assert_eq!(fixture.run(&key).await, before, "it waits on, and nothing follows from a bad answer before the plan");
+    assert!(!fixture.is_ready(&key).await);
+    assert_eq!(fixture.task(&tasks[1]).await.outcome, Some(make::failed()));
+    assert_eq!(fixture.task(&tasks[0]).await.state, TaskState::Human);
+    let again = answers(&key, &[(&tasks[1], make::success())]);
+    assert_eq!(resume(fixture, again).await, Resumed::UnknownTask, "it is answered already");
+    assert_eq!(resume(fixture, answers(&key, &[])).await, Resumed::MissingAnswer);
+    let last = answers(&key, &[(&tasks[0], make::success())]);
+    assert_eq!(resume(fixture, last.clone()).await, Resumed::Ok);
+    assert_eq!(resume(fixture, last).await, Resumed::Ok, "the same call again");
+    let run = fixture.run(&key).await;
+    assert_eq!((run.status, run.revision), (RunStatus::Running, before.revision.next()));
+    let outcomes: Vec<_> = fixture.take_ready(&key).await[0].tasks.iter().map(|task| task.outcome.clone()).collect();
+    assert_eq!(outcomes, [make::success(), make::failed(), make::success()].map(Some));
+    let results: Vec<_> = fixture.audited(&key.id).await.into_iter().map(|(_, result)| result).collect();
+    assert_eq!(results, ["ok", "unknown_task", "missing_answer", "ok"]);
+}
+
 pub async fn what_does_not_fit_is_refused_and_changes_nothing(fixture: &Fixture) {
     let (key, tasks) = interrupted(fixture).await;
     let before = fixture.run(&key).await;
-    let missing = answers(&key, &[(&tasks[0], make::success())]);
-    assert_eq!(resume(fixture, missing).await, Resumed::MissingAnswer);
+    assert_eq!(resume(fixture, answers(&key, &[])).await, Resumed::MissingAnswer);
     let both = [(&tasks[0], make::success()), (&tasks[1], make::success())];
     let unknown = answers(&key, &[both[0].clone(), both[1].clone(), (&tasks[2], make::success())]);
     assert_eq!(resume(fixture, unknown).await, Resumed::UnknownTask, "that one is done already");

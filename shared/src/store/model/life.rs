@@ -339,7 +339,7 @@ impl Model {
         self.close_if_done(run)
     }
 
-    fn write_outcome(&mut self, run: &RunId, task: &TaskId, outcome: Outcome) {
+    pub(super) fn write_outcome(&mut self, run: &RunId, task: &TaskId, outcome: Outcome) {
         let now = self.now;
         let task = self.task_at(run, task);
         task.shown.state = TaskState::Settled;

@@ -145,11 +145,11 @@ impl Model {
     /// `resume`.
     pub fn resume(&mut self, resume: &Resume) -> Resumed {
         if self.found(&resume.run).is_some_and(|run| run.resumed_by.as_ref() == Some(&resume.nonce)) {
-            return Resumed::Ok;
+            return self.stand_after_answers(&resume.run);
         }
         let answer = self.go_on(resume);
         let result = match answer {
-            Resumed::Ok => "ok",
+            Resumed::Ok | Resumed::StillOpen(_) => "ok",
             Resumed::NotInterrupted(_) => "not_interrupted",
             Resumed::UnknownTask => "unknown_task",
             Resumed::MissingAnswer => "missing_answer",
@@ -165,25 +165,43 @@ impl Model {
         if run.shown.status != RunStatus::Interrupted {
             return Resumed::NotInterrupted(run.shown.status);
         }
-        let humans = run.current().filter(|task| task.shown.state == TaskState::Human);
-        let humans: Vec<TaskId> = humans.map(|task| task.shown.id.clone()).collect();
+        let humans = self.humans(&resume.run);
         if !resume.answers.keys().all(|id| humans.contains(id)) {
             return Resumed::UnknownTask;
         }
-        if resume.answers.len() < humans.len() {
+        if resume.answers.is_empty() && !humans.is_empty() {
             return Resumed::MissingAnswer;
         }
         let id = &resume.run.id;
         for (task, outcome) in &resume.answers {
-            self.settle_task(id, task, outcome.clone());
+            self.write_outcome(id, task, outcome.clone());
+        }
+        let run = self.at(id);
+        run.resumed_by = Some(resume.nonce.clone());
+        if resume.answers.len() < humans.len() {
+            return self.stand_after_answers(&resume.run);
         }
         let run = self.at(id);
         run.shown.status = RunStatus::Running;
         run.shown.revision = run.shown.revision.next();
-        run.resumed_by = Some(resume.nonce.clone());
         run.resumed = humans.is_empty();
         run.make_ready(now);
         Resumed::Ok
+    }
+
+    /// The tasks of a run that wait for a human.
+    fn humans(&self, key: &RunKey) -> Vec<TaskId> {
+        let current = self.found(key).into_iter().flat_map(super::state::RunState::current);
+        current.filter(|task| task.shown.state == TaskState::Human).map(|task| task.shown.id.clone()).collect()
+    }
+
+    /// What became of a run whose answers were taken.
+    fn stand_after_answers(&self, key: &RunKey) -> Resumed {
+        let is_interrupted = self.found(key).is_some_and(|run| run.shown.status == RunStatus::Interrupted);
+        match self.humans(key).len() {
+            open if open > 0 && is_interrupted => Resumed::StillOpen(u32::try_from(open).unwrap_or(u32::MAX)),
+            _ => Resumed::Ok,
+        }
     }
 
     /// `emit`.

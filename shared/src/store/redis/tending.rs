@@ -78,6 +78,7 @@ impl RedisStore {
         let mut reply = self.send(&mut call).await?;
         match reply.text()?.as_str() {
             "ok" => Ok(Resumed::Ok),
+            "still_open" => Ok(Resumed::StillOpen(reply.parsed()?)),
             "not_interrupted" => Ok(Resumed::NotInterrupted(super::create::status(&reply.text()?, &reply)?)),
             "unknown_task" => Ok(Resumed::UnknownTask),
             "missing_answer" => Ok(Resumed::MissingAnswer),

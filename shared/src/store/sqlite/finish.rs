@@ -118,7 +118,7 @@ pub(super) fn settle(tx: &mut Tx<'_>, run: &RunRow, task: TaskRow, outcome: Outc
         is_skipped: matches!(outcome, Outcome::Stopped { skipped: true, .. }),
         was_pending: task.state == TaskState::Pending,
     };
-    write(tx, run, task, outcome)?;
+    record(tx, run, task, outcome)?;
     let id = &run.key.id;
     let row = tx.change(id)?;
     if row.is_frozen() {
@@ -153,7 +153,7 @@ pub(super) fn close_task(
     outcome: Outcome,
     confirmed: bool,
 ) -> Result<bool> {
-    write(tx, run, task, outcome)?;
+    record(tx, run, task, outcome)?;
     if let Some(report) = &mut tx.change(&run.key.id)?.life.stop {
         if confirmed {
             report.released += 1;
@@ -164,7 +164,8 @@ pub(super) fn close_task(
     stop::close_if_done(tx, &run.key.id)
 }
 
-fn write(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, outcome: Outcome) -> Result<()> {
+/// Gives a task its outcome, and nothing more: what follows from it is the caller's.
+pub(super) fn record(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, outcome: Outcome) -> Result<()> {
     let counts = &mut tx.change(&run.key.id)?.counts;
     match task.state {
         TaskState::Leased | TaskState::Stopping => counts.open_leases = counts.open_leases.saturating_sub(1),
