@@ -201,7 +201,6 @@ macro_rules! store_conformance {
         );
         $crate::store_conformance!(@group $make resume:
             answers_settle_their_tasks_and_the_run_goes_on
-            questions_are_answered_one_by_one_and_the_run_goes_on_when_none_is_open
             the_same_answer_twice_is_taken_once
             a_pause_between_steps_goes_on_without_answers
             what_does_not_fit_is_refused_and_changes_nothing
@@ -211,6 +210,7 @@ macro_rules! store_conformance {
             runs_are_listed_newest_first_page_by_page
             a_listing_shows_what_its_filter_admits
             a_cursor_that_is_none_is_refused
+            questions_are_answered_one_by_one_and_the_run_goes_on_when_none_is_open
             a_checkpoint_of_a_later_format_is_refused_by_its_number
             checkpoints_say_when_they_were_kept
             tasks_are_listed_by_node_then_item
