@@ -229,7 +229,7 @@ impl Policing {
         if let Some(top) = known {
             return Ok(Some((top, policies)));
         }
-        let Some(top) = self.find_top(run).await? else { return Ok(None) };
+        let Some(top) = find_top(self.store.as_ref(), run).await? else { return Ok(None) };
         let top = Arc::new(top);
         let mut tops = locked(&self.tops);
         if tops.len() >= TOPS_MAX {
@@ -238,18 +238,23 @@ impl Policing {
         tops.insert(run.clone(), Arc::clone(&top));
         Ok(Some((top, policies)))
     }
+}
 
-    async fn find_top(&self, run: &RunId) -> Result<Option<Top>, Error> {
-        let mut id = run.clone();
-        for _ in 0..UP_MAX {
-            let Some(found) = self.store.run(&id).await? else { return Ok(None) };
-            match &found.parent {
-                Some(parent) => id = parent.run.clone(),
-                None => return Ok(Some(Top::of(&found))),
-            }
+async fn find_top(store: &dyn Store, run: &RunId) -> Result<Option<Top>, Error> {
+    let mut id = run.clone();
+    for _ in 0..UP_MAX {
+        let Some(found) = store.run(&id).await? else { return Ok(None) };
+        match &found.parent {
+            Some(parent) => id = parent.run.clone(),
+            None => return Ok(Some(Top::of(&found))),
         }
-        Ok(None)
     }
+    Ok(None)
+}
+
+/// Whom a run is counted with: the run at the top of its tree. None if that is not there.
+pub async fn who(store: &dyn Store, run: &RunId) -> Result<Option<Who>, Error> {
+    Ok(find_top(store, run).await?.map(|top| top.who))
 }
 
 /// The policy that a run waits for, if it does: nothing of it is open, and there is no room. Counts nothing.

@@ -55,5 +55,7 @@ pub use attempt::{Event as AttemptEvent, IllegalTransition, State as AttemptStat
 pub use config::Config;
 pub use handler::{Context, Handler, IntoReply, NodeError, Policy, Reply};
 pub use kind::{Kind, Work};
-pub use outside::{Allowed, NotAllowed, OutsideConfig, Pattern, Prices, RetryBudget, Share, UpstreamLimits, Upstreams};
+pub use outside::{
+    Allowed, Isolate, NotAllowed, OutsideConfig, Pattern, Prices, RetryBudget, Share, UpstreamLimits, Upstreams,
+};
 pub use run::{Builder, EXIT_STUCK, Ended, Error, Worker};

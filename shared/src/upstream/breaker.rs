@@ -16,6 +16,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::Nonce;
+use crate::limits::Limit;
 use crate::time::Timestamp;
 
 /// When a breaker opens, and for how long.
@@ -29,12 +30,22 @@ pub struct BreakerLimits {
     pub within: Duration,
     /// How long it stays open before one call tries, and how long that may take before another one does.
     pub open_for: Duration,
+    /// A time limit that passes is a failure of the upstream if the limit was at least so long; a shorter one is the
+    /// caller's own choice.
+    pub min_timeout: Duration,
 }
 
 impl Default for BreakerLimits {
-    /// Half of at least 20 calls within 30 s; open for 15 s.
+    /// Half of at least 20 calls within 30 s; open for 15 s. A limit counts that is as long as the usual one of a first
+    /// byte.
     fn default() -> Self {
-        Self { failures: 50, of: 20, within: Duration::from_secs(30), open_for: Duration::from_secs(15) }
+        Self {
+            failures: 50,
+            of: 20,
+            within: Duration::from_secs(30),
+            open_for: Duration::from_secs(15),
+            min_timeout: Limit::FirstByteTimeout.default(),
+        }
     }
 }
 
@@ -145,6 +156,20 @@ impl Breaker {
 }
 
 impl BreakerLimits {
+    /// How long a limit must be to count: connecting takes less than an answer.
+    pub fn min_timeout_of(&self, limit: Limit) -> Duration {
+        match limit {
+            Limit::ConnectTimeout => self.min_timeout.min(limit.default()),
+            Limit::RunTimeout
+            | Limit::Timeout
+            | Limit::QueueTimeout
+            | Limit::AttemptTimeout
+            | Limit::FirstByteTimeout
+            | Limit::IdleTimeout
+            | Limit::Grace => self.min_timeout,
+        }
+    }
+
     /// Whether so many failures of so many calls open the breaker.
     pub fn is_too_bad(&self, calls: u32, failed: u32) -> bool {
         calls >= self.of && u64::from(failed) * 100 >= u64::from(self.failures) * u64::from(calls)

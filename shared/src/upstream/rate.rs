@@ -66,6 +66,13 @@ impl Rate {
         Self { burst: burst.clamp(1, COUNT_MAX), ..self }
     }
 
+    /// A part of it, in percent from 1 to 100: as many calls less in a time, and at once.
+    #[must_use]
+    pub fn part(self, percent: u8) -> Self {
+        let percent = u32::from(percent.clamp(1, 100));
+        Self { per: self.per * 100 / percent, burst: (self.burst * percent / 100).max(1), ..self }
+    }
+
     /// Calls at once.
     pub const fn burst(&self) -> u32 {
         self.burst

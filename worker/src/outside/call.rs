@@ -15,7 +15,7 @@ use super::client::Clients;
 use super::failure::{self, Progress};
 use super::guard;
 use super::secrets::Secrets;
-use super::upstream::{Gates, Turn};
+use super::upstream::{Gates, Terms, Turn};
 use crate::handler::{Context, NodeError};
 use crate::metrics::Metrics;
 
@@ -137,7 +137,8 @@ impl Call<'_> {
         let begun_at = Instant::now();
         let unanswered = Unanswered { ctx: self.ctx, name: &name, begun_at };
         guard::check(self.clients.config(), request.url()).map_err(|private| failure::private(&private, &name))?;
-        let turn = self.gates.of(request.url()).enter(begun_at + self.patience(), self.ctx.deadline()).await;
+        let gate = self.gates.of(request.url(), self.ctx.run()).await;
+        let turn = gate.enter(self.terms(begun_at)).await;
         let turn = turn.map_err(|refusal| failure::refused(&refusal, &name))?;
         if let Some(retries) = turn.retries() {
             self.ctx.limit_retries(retries);
@@ -156,8 +157,12 @@ impl Call<'_> {
                 return Ok(Answer { call: self, name, turn, response, begun_at, bytes: 0, late_for: None });
             }
             Ok(Err(error)) if error.is_connect() && error.is_timeout() => {
-                turn.unheard(Limit::ConnectTimeout.name());
+                turn.unheard(Limit::ConnectTimeout, self.limits.connect);
                 self.hit(Limit::ConnectTimeout, self.limits.connect, &name, progress())
+            }
+            Ok(Err(error)) if failure::is_of_the_caller(&error) => {
+                turn.is_callers_fault();
+                told(error)
             }
             Ok(Err(error)) => {
                 // A refusal to connect is a sign of life, if no more.
@@ -165,7 +170,7 @@ impl Call<'_> {
                 told(error)
             }
             Err(_) => {
-                turn.unheard(Limit::FirstByteTimeout.name());
+                turn.unheard(Limit::FirstByteTimeout, self.limits.first_byte);
                 self.hit(Limit::FirstByteTimeout, self.limits.first_byte, &name, progress())
             }
         };
@@ -173,9 +178,11 @@ impl Call<'_> {
         Err(error)
     }
 
-    /// How long it may wait for its turn: so that enough of its time is left for an answer.
-    fn patience(&self) -> Duration {
-        self.limits.first_byte.min(self.ctx.remaining()) / 2
+    /// It may wait for its turn as long as enough of its time is left for an answer.
+    fn terms(&self, begun_at: Instant) -> Terms {
+        let Limits { connect, first_byte, .. } = self.limits;
+        let until = begun_at + first_byte.min(self.ctx.remaining()) / 2;
+        Terms { until, deadline: self.ctx.deadline(), connect, first_byte }
     }
 
     fn name(&self, method: &Method, url: &str) -> String {
@@ -253,7 +260,7 @@ impl Answer<'_> {
     }
 
     fn hit(&self, limit: Limit, length: Duration) -> NodeError {
-        self.turn.unheard(limit.name());
+        self.turn.unheard(limit, length);
         self.call.hit(limit, length, &self.name, self.progress())
     }
 

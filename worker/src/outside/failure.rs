@@ -117,6 +117,11 @@ pub(super) fn of_client(
     NodeError::Retryable(failure)
 }
 
+/// Whether a call failed by what its caller asked for, and not by the upstream.
+pub(super) fn is_of_the_caller(error: &reqwest::Error) -> bool {
+    error.is_builder() || chain_of(error).iter().any(|error| error.is::<Private>() || error.is::<NotFollowed>())
+}
+
 fn chain_of(error: &reqwest::Error) -> Vec<&(dyn Error + 'static)> {
     let (mut chain, mut next) = (Vec::new(), error.source());
     while let Some(inner) = next.filter(|_| chain.len() < CHAIN_MAX) {

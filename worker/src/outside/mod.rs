@@ -40,4 +40,4 @@ pub use prices::Prices;
 pub(crate) use prices::Tokens;
 pub(crate) use secrets::Secrets;
 pub(crate) use texts::Texts;
-pub use upstream::{RetryBudget, Share, UpstreamLimits, Upstreams};
+pub use upstream::{Isolate, RetryBudget, Share, UpstreamLimits, Upstreams};

@@ -124,22 +124,33 @@ impl Bench {
 
     /// Makes a run whose one node `work` is due, and whose time is soon up.
     pub(super) async fn prepare_limited(&self, node: Value, run_timeout: Duration) -> RunKey {
-        self.prepare_as(node, (Values::new(), None), run_timeout, (&json!({}), None)).await
+        self.prepare_as(node, (Values::new(), None), run_timeout, (&json!({}), RunSpec::default())).await
     }
 
     /// Makes a run whose one node `work` is due, over these values.
     pub(super) async fn prepare(&self, node: Value, values: Values, item: Option<Value>) -> RunKey {
-        self.prepare_as(node, (values, item), Duration::from_hours(1), (&json!({}), None)).await
+        self.prepare_as(node, (values, item), Duration::from_hours(1), (&json!({}), RunSpec::default())).await
     }
 
     /// Makes a run whose one node `work` is due, of a graph with these limits.
     pub(super) async fn prepare_within(&self, node: Value, limits: &Value) -> RunKey {
-        self.prepare_as(node, (Values::new(), None), Duration::from_hours(1), (limits, None)).await
+        self.prepare_as(node, (Values::new(), None), Duration::from_hours(1), (limits, RunSpec::default())).await
     }
 
     /// Makes a run with this budget of its own, whose one node `work` is due.
     pub(super) async fn prepare_with_budget(&self, node: Value, budget: Budget) -> RunKey {
-        self.prepare_as(node, (Values::new(), None), Duration::from_hours(1), (&json!({}), Some(budget))).await
+        let spec = RunSpec { budget, ..RunSpec::default() };
+        self.prepare_as(node, (Values::new(), None), Duration::from_hours(1), (&json!({}), spec)).await
+    }
+
+    /// Makes a run with this label, whose one node `work` is due, and publishes its task.
+    pub(super) async fn begin_labelled(&self, node: Value, name: &str, value: &str) -> RunKey {
+        let labels = BTreeMap::from([(name.to_owned(), value.to_owned())]);
+        let spec = RunSpec { labels, ..RunSpec::default() };
+        let hour = Duration::from_hours(1);
+        let key = self.prepare_as(node, (Values::new(), None), hour, (&json!({}), spec)).await;
+        self.publish(&key).await;
+        key
     }
 
     async fn prepare_as(
@@ -147,7 +158,7 @@ impl Bench {
         node: Value,
         (values, item): (Values, Option<Value>),
         run_timeout: Duration,
-        (limits, budget): (&Value, Option<Budget>),
+        (limits, spec): (&Value, RunSpec),
     ) -> RunKey {
         let graph = json!({
             "name": "bench", "edges": [],
@@ -162,7 +173,7 @@ impl Bench {
             graph: name,
             graph_hash: hash,
             run_timeout,
-            spec: RunSpec { actor: "ann".into(), budget: budget.unwrap_or(parsed.limits.budget), ..RunSpec::default() },
+            spec: RunSpec { actor: "ann".into(), budget: spec.budget.or(parsed.limits.budget), ..spec },
             ..make::run(RunId::fresh().as_str())
         };
         let Created::Made { key, .. } = self.store.create_run(run).await.unwrap() else { panic!("a fresh run") };

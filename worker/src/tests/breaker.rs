@@ -13,7 +13,7 @@ use super::bench::{Bench, Running, values};
 use super::isolation::{Sweeping, begin_many};
 use super::model::{asking, saying, says};
 use super::upstream::{Exchange, Upstream};
-use crate::{Config, OutsideConfig, RetryBudget, Share, UpstreamLimits, Upstreams, Worker};
+use crate::{Config, Isolate, OutsideConfig, RetryBudget, Share, UpstreamLimits, Upstreams, Worker};
 
 fn start(bench: &Bench, others: UpstreamLimits) -> Running {
     let upstreams = Upstreams { others, ..Upstreams::default() };
@@ -23,8 +23,15 @@ fn start(bench: &Bench, others: UpstreamLimits) -> Running {
 }
 
 fn limits(open_for: Duration) -> UpstreamLimits {
-    let breaker = BreakerLimits { failures: 50, of: 4, within: Duration::from_mins(1), open_for };
+    let breaker =
+        BreakerLimits { failures: 50, of: 4, within: Duration::from_mins(1), open_for, ..BreakerLimits::default() };
     UpstreamLimits { breaker: Some(breaker), ..UpstreamLimits::default() }
+}
+
+/// A breaker for which a limit counts from this length on.
+fn min_timeout(min_timeout: Duration) -> UpstreamLimits {
+    let breaker = limits(Duration::from_hours(1)).breaker.map(|breaker| BreakerLimits { min_timeout, ..breaker });
+    UpstreamLimits { breaker, ..UpstreamLimits::default() }
 }
 
 fn get(url: &str) -> Value {
@@ -125,7 +132,7 @@ async fn answers_that_are_the_callers_fault_open_no_breaker() {
 async fn tries_that_end_without_an_answer_open_the_breaker_and_stopped_ones_do_not() {
     let upstream = Upstream::start(Exchange::hang).await;
     let bench = Bench::new();
-    let running = start(&bench, limits(Duration::from_hours(1)));
+    let running = start(&bench, min_timeout(Duration::from_millis(50)));
     for number in 0..5 {
         let run = begin_many(&bench, &get(&upstream.url("/")), 1).await.remove(0);
         bench.metric_reaches(r#"cox_upstream_calls{state="in_flight",upstream="other"}"#, 1).await;
@@ -147,6 +154,113 @@ async fn tries_that_end_without_an_answer_open_the_breaker_and_stopped_ones_do_n
     })
     .await;
     assert!(told.contains("the last by: no answer by the end of the try"), "{told}");
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_callers_own_short_limit_opens_no_breaker_and_one_that_is_long_enough_does() {
+    let upstream = Upstream::start(Exchange::hang).await;
+    let bench = Bench::new();
+    let running = start(&bench, min_timeout(Duration::from_millis(200)));
+    for (limit, length) in [("first_byte_timeout", "1ms"), ("attempt_timeout", "30ms"), ("timeout", "30ms")] {
+        let mut node = get(&upstream.url("/"));
+        node[limit] = json!(length);
+        for _ in 0..8 {
+            let told = failure(&bench, &node).await;
+            assert!(!told.contains("the breaker of"), "{limit}: {told}");
+        }
+    }
+    let mut node = get(&upstream.url("/"));
+    node["first_byte_timeout"] = json!("200ms");
+    let told = super::bench::wait_for(|| async {
+        let told = failure(&bench, &node).await;
+        if told.contains("the breaker of") { Ok(told) } else { Err(told) }
+    })
+    .await;
+    assert!(told.contains("4 of its last 4 calls failed, the last by: first_byte_timeout"), "{told}");
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_redirect_that_is_not_followed_opens_no_breaker() {
+    let upstream = Upstream::start(|exchange: Exchange| async {
+        exchange.answer("302 Found", "Location: http://127.0.0.1:1/elsewhere\r\n", "").await;
+    })
+    .await;
+    let bench = Bench::new();
+    let running = start(&bench, limits(Duration::from_hours(1)));
+    for _ in 0..8 {
+        assert!(!failure(&bench, &get(&upstream.url("/"))).await.contains("the breaker of"));
+    }
+    running.drain().await;
+}
+
+/// The call that tries would be lost on one that may give up by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_with_short_limits_does_not_try_whether_an_upstream_is_back_before_others_could() {
+    let (upstream, is_well) = failing().await;
+    let bench = Bench::new();
+    let _sweeping = Sweeping::start(&bench);
+    let running = start(&bench, limits(Duration::from_secs(1)));
+    let mut long = get(&upstream.url("/"));
+    long["retry"] = json!({"attempts": 50, "first": "50ms", "max": "50ms"});
+    let runs = begin_many(&bench, &long, 6).await;
+    bench.metric_reaches(r#"cox_upstream_refused_total{upstream="other"}"#, 6).await;
+    let mut short = long.clone();
+    short["first_byte_timeout"] = json!("1s");
+    let short = begin_many(&bench, &short, 6).await;
+    is_well.store(true, Ordering::SeqCst);
+    for run in runs.iter().chain(&short) {
+        let task = bench.settled(run).await;
+        assert!(matches!(task.outcome, Some(Outcome::Succeeded { .. })), "{task:?}");
+    }
+    running.drain().await;
+}
+
+fn isolated(limits: &UpstreamLimits) -> UpstreamLimits {
+    UpstreamLimits { isolate: Some(Isolate::Label("team".to_owned())), ..limits.clone() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_those_who_are_kept_apart_one_does_not_open_the_breaker_of_the_others() {
+    let (upstream, is_well) = failing().await;
+    let bench = Bench::new();
+    let running = start(&bench, isolated(&limits(Duration::from_hours(1))));
+    let outcome = async |team: &str| {
+        let run = bench.begin_labelled(get(&upstream.url("/")), "team", team).await;
+        bench.settled(&run).await.outcome.unwrap()
+    };
+    let told = super::bench::wait_for(|| async {
+        let outcome = outcome("loud").await;
+        let told = outcome.failure().map(|failure| failure.message.clone()).unwrap_or_default();
+        if told.contains("the breaker of") { Ok(told) } else { Err(told) }
+    })
+    .await;
+    assert!(told.contains("/loud is open"), "{told}");
+    is_well.store(true, Ordering::SeqCst);
+    assert!(matches!(outcome("calm").await, Outcome::Succeeded { .. }));
+    assert!(outcome("loud").await.failure().is_some(), "its own breaker is open");
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_those_who_are_kept_apart_none_uses_more_than_its_part_of_the_rate() {
+    let upstream = Upstream::start(|exchange: Exchange| exchange.json("1")).await;
+    let bench = Bench::new();
+    let rate = "1/h".parse::<coxswain_shared::upstream::Rate>().unwrap().with_burst(4);
+    let running = start(&bench, isolated(&UpstreamLimits { rate: Some(rate), ..UpstreamLimits::default() }));
+    let mut node = get(&upstream.url("/"));
+    node["timeout"] = json!("1h");
+    for team in ["loud", "calm"] {
+        let mut called = 0;
+        for _ in 0..4 {
+            let run = bench.begin_labelled(node.clone(), "team", team).await;
+            let is_over = |task: &Task| matches!(task.state, TaskState::Settled | TaskState::Delayed);
+            let task = bench.task_when(&run, is_over).await;
+            called += u32::from(matches!(task.outcome, Some(Outcome::Succeeded { .. })));
+        }
+        assert_eq!(called, 2, "half of the burst of four is {team}'s");
+    }
     running.drain().await;
 }
 

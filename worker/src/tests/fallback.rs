@@ -135,7 +135,13 @@ async fn behind_an_open_breaker_the_next_model_answers_at_once() {
     let (broken, well) = (failing("500 Internal Server Error", "").await, answering("Because.").await);
     let bench = Bench::new();
     let open_for = Duration::from_hours(1);
-    let breaker = Some(BreakerLimits { failures: 50, of: 2, within: Duration::from_mins(1), open_for });
+    let breaker = Some(BreakerLimits {
+        failures: 50,
+        of: 2,
+        within: Duration::from_mins(1),
+        open_for,
+        ..BreakerLimits::default()
+    });
     let upstreams =
         Upstreams { others: UpstreamLimits { breaker, ..UpstreamLimits::default() }, ..Upstreams::default() };
     let allow = vec!["127.0.0.1".parse().unwrap()];

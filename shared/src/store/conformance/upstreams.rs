@@ -21,7 +21,7 @@ async fn admitted(fixture: &Fixture, host: &str, rate: &str, burst: u32) -> Admi
 }
 
 fn limits() -> BreakerLimits {
-    BreakerLimits { failures: 50, of: 4, within: Duration::from_mins(1), open_for: OPEN }
+    BreakerLimits { failures: 50, of: 4, within: Duration::from_mins(1), open_for: OPEN, ..BreakerLimits::default() }
 }
 
 fn reported(calls: u32, failed: u32) -> BreakerEvent {

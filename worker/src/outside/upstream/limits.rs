@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use coxswain_shared::policy::Who;
 use coxswain_shared::upstream::{BreakerLimits, Rate};
 
 /// A part of the worker's slots, in percent.
@@ -46,6 +47,30 @@ pub struct UpstreamLimits {
     pub breaker: Option<BreakerLimits>,
     /// Retries of this worker. Default: 20 %, and 100 beside.
     pub retry_budget: Option<RetryBudget>,
+    /// Who is kept apart at this upstream. Default: nobody, so that all share one breaker and the rate.
+    pub isolate: Option<Isolate>,
+    /// The part of the rate that each of those may use who are kept apart. Default 50 %.
+    pub isolate_share: Share,
+}
+
+/// Who is kept apart: each has a breaker and a retry budget of its own, and only a part of the rate. A child run is
+/// one with the run at the top of its tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Isolate {
+    /// The runs of one graph.
+    Graph,
+    /// The runs that have one value of this label. Those without it are one.
+    Label(String),
+}
+
+impl Isolate {
+    /// As whom a run calls.
+    pub(super) fn subject<'w>(&self, who: &'w Who) -> &'w str {
+        match self {
+            Self::Graph => who.graph.as_str(),
+            Self::Label(name) => who.labels.get(name).map_or("", String::as_str),
+        }
+    }
 }
 
 /// How many retries there may be.
@@ -75,6 +100,8 @@ impl Default for UpstreamLimits {
             rate: None,
             breaker: Some(BreakerLimits::default()),
             retry_budget: Some(RetryBudget::new(Share(20))),
+            isolate: None,
+            isolate_share: Share(50),
         }
     }
 }

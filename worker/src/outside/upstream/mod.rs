@@ -22,8 +22,8 @@ mod refusal;
 mod registry;
 mod watch;
 
-pub(super) use gate::Turn;
-pub use limits::{RetryBudget, Share, UpstreamLimits, Upstreams};
+pub(super) use gate::{Terms, Turn};
+pub use limits::{Isolate, RetryBudget, Share, UpstreamLimits, Upstreams};
 pub(super) use refusal::{PutOff, Refusal, Why};
 pub(super) use registry::Gates;
 pub(super) use watch::Open;

@@ -8,7 +8,7 @@ use coxswain_shared::duration;
 use coxswain_shared::upstream::{BreakerLimits, NotARate, Rate};
 use serde_json::{Map, Value};
 
-use super::limits::{RetryBudget, Share, UpstreamLimits, Upstreams};
+use super::limits::{Isolate, RetryBudget, Share, UpstreamLimits, Upstreams};
 use crate::hint::hint;
 
 /// Upstreams that may have a name: each is a label in metrics.
@@ -16,10 +16,21 @@ const NAMES_MAX: usize = 200;
 /// What stands for all the others.
 const OTHERS: &str = "*";
 /// What an upstream may be given.
-const FIELDS: [&str; 9] =
-    ["breaker", "burst", "concurrency", "queue", "rate", "retry_budget", "share", "silence", "wait"];
+const FIELDS: [&str; 11] = [
+    "breaker",
+    "burst",
+    "concurrency",
+    "isolate",
+    "isolate_share",
+    "queue",
+    "rate",
+    "retry_budget",
+    "share",
+    "silence",
+    "wait",
+];
 /// What a breaker may be given.
-const BREAKER_FIELDS: [&str; 4] = ["failures", "of", "open_for", "within"];
+const BREAKER_FIELDS: [&str; 5] = ["failures", "min_timeout", "of", "open_for", "within"];
 /// The most calls at once, and of a breaker's window.
 const CALLS_MAX: u32 = 1_000_000;
 
@@ -127,6 +138,7 @@ impl Reading {
                 "of" => number(value, 1..=CALLS_MAX).map(|calls| limits.of = calls),
                 "within" => span(value, Duration::from_secs(1)).map(|span| limits.within = span),
                 "open_for" => span(value, Duration::from_secs(1)).map(|span| limits.open_for = span),
+                "min_timeout" => span(value, Duration::from_millis(10)).map(|span| limits.min_timeout = span),
                 other => Err(format!("there is no such limit{}", hint(other, BREAKER_FIELDS))),
             };
             if let Err(why) = set {
@@ -139,6 +151,8 @@ impl Reading {
 
 fn set(limits: &mut UpstreamLimits, field: &str, value: &Value) -> Result<(), String> {
     match field {
+        "isolate" => limits.isolate = isolate(value)?,
+        "isolate_share" => limits.isolate_share = share(value)?,
         "concurrency" => limits.concurrency = number(value, 1..=10_000)?,
         "queue" => limits.queue = number(value, 0..=10_000)?,
         "rate" => limits.rate = rate(value)?,
@@ -163,6 +177,17 @@ fn rate(value: &Value) -> Result<Option<Rate>, String> {
     }
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     text.parse().map(Some).map_err(|error: NotARate| error.to_string())
+}
+
+fn isolate(value: &Value) -> Result<Option<Isolate>, String> {
+    if is_off(value) {
+        return Ok(None);
+    }
+    match value.as_str().unwrap_or_default().split_once(':') {
+        None if value == "graph" => Ok(Some(Isolate::Graph)),
+        Some(("label", name)) if !name.trim().is_empty() => Ok(Some(Isolate::Label(name.trim().to_owned()))),
+        _ => Err(format!("{value} is nobody that can be kept apart: write graph, label:tenant, or off")),
+    }
 }
 
 /// Whether it takes away what `*` has.
@@ -247,8 +272,7 @@ mod tests {
 
     #[test]
     fn all_mistakes_are_told_at_once_each_with_its_place() {
-        let text =
-            "{a b: {}, h: {concurency: 1, queue: -1, share: 75}, i: 7, '*': {wait: soon, silence: 1ms}, 'j:0': {}}";
+        let text = "{a b: {}, h: {concurency: 1, queue: -1, share: 75, isolate: tenant}, i: 7, '*': {wait: soon, silence: 1ms}, 'j:0': {}}";
         let told = Upstreams::read(text).unwrap_err();
         let parts = [
             "*: `silence`: it must be at least 10ms",
@@ -257,6 +281,7 @@ mod tests {
             "h: `concurency`: there is no such limit; did you mean `concurrency`?",
             "h: `queue`: -1 is not a whole number from 0 to 10000",
             "h: `share`: 75 is not from 1% to 100%",
+            "h: `isolate`: \"tenant\" is nobody that can be kept apart: write graph, label:tenant, or off",
             "`i` has no limits by their names",
             "`j:0` is no host",
         ];

@@ -42,7 +42,10 @@ pub(super) enum Word {
     /// It may be made.
     Go,
     /// It may be made if it is the one that tries.
-    Ask,
+    Ask {
+        /// For how long one might have tried.
+        since: Duration,
+    },
     /// Another one tries just now.
     Tried {
         /// How long that may take at most.
@@ -120,7 +123,9 @@ impl Watch {
         let then = view.now.after(now.saturating_duration_since(*at));
         match view.breaker {
             Breaker::Closed { .. } => Word::Go,
-            Breaker::Open { until, .. } | Breaker::HalfOpen { until, .. } if then >= until => Word::Ask,
+            Breaker::Open { until, .. } | Breaker::HalfOpen { until, .. } if then >= until => {
+                Word::Ask { since: then.since(until) }
+            }
             Breaker::Open { until, calls, failed } => {
                 Word::Open(Open { left: until.since(then), calls, failed, last: view.last.clone() })
             }
@@ -180,10 +185,10 @@ mod tests {
         watch.see(view(Breaker::Open { until, calls: 20, failed: 14 }), now);
         let last = Some("status 500".to_owned());
         assert_eq!(watch.word(now + span), Word::Open(Open { left: span * 2, calls: 20, failed: 14, last }));
-        assert_eq!(watch.word(now + span * 3), Word::Ask);
+        assert_eq!(watch.word(now + span * 3), Word::Ask { since: Duration::ZERO });
         watch.see(view(Breaker::HalfOpen { until, probe: Nonce::fresh() }), now);
         assert_eq!(watch.word(now + span), Word::Tried { left: span * 2 });
-        assert_eq!(watch.word(now + span * 3), Word::Ask);
+        assert_eq!(watch.word(now + span * 4), Word::Ask { since: span });
         watch.see(view(Breaker::new(START)), now);
         assert_eq!(watch.word(now + span), Word::Go);
     }
