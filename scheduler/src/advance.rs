@@ -240,7 +240,21 @@ impl Advancer {
         }
         let Planned { checkpoint, changed, then } = made?;
         let (run, expected) = (run.key.clone(), run.revision);
+        let then = self.in_known_pools(then);
         Ok(Advance { run, expected, nonce: Nonce::fresh(), checkpoint, changed, then })
+    }
+
+    /// A step that needs a pool that nobody may name fails its run.
+    fn in_known_pools(&self, then: Then) -> Then {
+        let Then::Step { tasks, .. } = &then else { return then };
+        let refusal = |task: &NewTask| {
+            let why = self.config.known_pools.refusal(&lane(task)?.pool)?;
+            Some(Failure::new(FailureKind::BadInput, why).at(&task.id.node))
+        };
+        match tasks.iter().find_map(refusal) {
+            Some(failure) => Then::Fail { failure, order: None },
+            None => then,
+        }
     }
 }
 

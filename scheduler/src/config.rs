@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use coxswain_shared::config::{Mistakes, Reader, Source, Variable};
+use coxswain_shared::config::{KnownPools, Mistakes, Reader, Source, Variable};
 use coxswain_shared::duration;
 use coxswain_shared::load::Bounds;
 
@@ -27,6 +27,8 @@ pub struct SchedulerConfig {
     pub overload: Bounds,
     /// How long an overload must last before runs are shed; absent: none are.
     pub shed_after: Option<Duration>,
+    /// The pools that graphs may name.
+    pub known_pools: KnownPools,
     /// Whether the broker is known to be empty at start, as the embedded one is.
     pub broker_starts_empty: bool,
 }
@@ -76,7 +78,7 @@ const OVERLOAD_SHED_AFTER: Variable = Variable {
 
 impl SchedulerConfig {
     /// The variables it reads.
-    pub const VARIABLES: [Variable; 10] = [
+    pub const VARIABLES: [Variable; 11] = [
         ADVANCERS,
         BATCH,
         HOLD,
@@ -87,6 +89,7 @@ impl SchedulerConfig {
         OVERLOAD_BACKLOG,
         OVERLOAD_QUEUE_AGE,
         OVERLOAD_SHED_AFTER,
+        KnownPools::VARIABLE,
     ];
 
     /// Reads it.
@@ -105,6 +108,7 @@ impl SchedulerConfig {
                 queue_age: optional(&mut reader, &OVERLOAD_QUEUE_AGE, length),
             },
             shed_after: optional(&mut reader, &OVERLOAD_SHED_AFTER, length),
+            known_pools: KnownPools::read(&mut reader),
             broker_starts_empty: false,
         };
         reader.check(

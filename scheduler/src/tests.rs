@@ -247,6 +247,31 @@ async fn a_run_whose_graph_is_lost_fails_and_says_so() {
 }
 
 #[tokio::test]
+async fn a_run_that_needs_a_pool_which_the_fleet_does_not_have_fails_and_names_it() {
+    let source = Source::from_pairs([("COX_KNOWN_POOLS".to_owned(), "web, default".to_owned())]);
+    let config = SchedulerConfig { broker_starts_empty: true, ..SchedulerConfig::read(&source).unwrap() };
+    let fleet = Fleet::start(config);
+    fleet.start_worker().await;
+    let graph = |pool: &str| {
+        Graph::builder("g")
+            .node("work", Node::rust("work").pool(pool))
+            .edge("START", "work")
+            .edge("work", "END")
+            .channel("count", Channel::add(0))
+            .build()
+            .unwrap()
+    };
+    let known = fleet.submit("r1", graph("default")).await;
+    let unknown = fleet.submit("r2", graph("gpu")).await;
+    assert_eq!(fleet.end(&known).await.status, RunStatus::Succeeded);
+    let ended = fleet.end(&unknown).await;
+    assert_eq!(ended.status, RunStatus::Failed);
+    let failure = ended.failure.unwrap();
+    assert_eq!(failure.message, "the pool `gpu` is none of the pools of this fleet (COX_KNOWN_POOLS: default, web)");
+    assert_eq!(failure.node.unwrap().as_str(), "work");
+}
+
+#[tokio::test]
 async fn many_schedulers_advance_the_same_runs_and_none_twice() {
     let fleet = Fleet::start(embedded());
     for _ in 0..3 {

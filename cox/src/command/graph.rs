@@ -1,13 +1,17 @@
 //! `cox graph`: checks a definition, draws it, or tells editors what can be in one.
 
+use std::collections::BTreeSet;
+
 use clap::Subcommand;
 use coxswain_shared::graph::{canonical, reference, render};
+use coxswain_shared::id::PoolName;
 use serde_json::json;
 
 use crate::context::Context;
 use crate::definition;
 use crate::exit::Exit;
 use crate::failure::Failed;
+use crate::idle;
 use crate::output;
 
 const EXAMPLES: &str = "\
@@ -54,10 +58,9 @@ struct Show {
 }
 
 impl Args {
-    #[expect(clippy::unused_async, reason = "every command is called in the same way")]
     pub(crate) async fn run(self, context: &Context) -> Result<Exit, Failed> {
         match self.what {
-            What::Check(check) => check.run(context),
+            What::Check(check) => check.run(context).await,
             What::Show(show) => show.run(context),
             What::Schema => {
                 context.output.document(&reference::schema());
@@ -68,23 +71,52 @@ impl Args {
 }
 
 impl Check {
-    fn run(&self, context: &Context) -> Result<Exit, Failed> {
+    async fn run(&self, context: &Context) -> Result<Exit, Failed> {
+        let mut needed = BTreeSet::new();
         let mut documents = Vec::new();
         let mut texts = Vec::new();
         let mut are_good = true;
         for file in &self.files {
             let (graph, diagnostics) = definition::check(file)?;
-            are_good &= graph.is_some();
+            let pools = graph.as_ref().map(canonical::pools).unwrap_or_default();
+            let unknown = idle::unknown(context, &pools)?;
+            let is_good = graph.is_some() && unknown.is_none();
+            are_good &= is_good;
+            needed.extend(pools);
             let hash = graph.as_ref().map(canonical::hash);
             texts.push(match &graph {
+                Some(_) if unknown.is_some() => {
+                    format!("{diagnostics}{file}: {}", unknown.as_deref().unwrap_or_default())
+                }
                 Some(graph) if diagnostics.is_empty() => format!("{file}: `{}` is good", graph.name),
                 Some(graph) => format!("{diagnostics}\n{file}: `{}` can be run", graph.name),
                 None => diagnostics.to_string(),
             });
-            documents.push(json!({"file": file, "ok": graph.is_some(), "hash": hash, "diagnostics": diagnostics}));
+            documents.push(
+                json!({"file": file, "ok": is_good, "hash": hash, "diagnostics": diagnostics, "unknown_pool": unknown}),
+            );
         }
+        warn_of_unserved(context, &needed).await;
         context.output.result(&documents, || texts.join("\n"));
         Ok(if are_good { Exit::Ok } else { Exit::Usage })
+    }
+}
+
+/// Warns of pools that no worker serves, where a store is named that could know.
+async fn warn_of_unserved(context: &Context, needed: &BTreeSet<PoolName>) {
+    if context.source.get("COX_STORE").is_none() {
+        return;
+    }
+    let asked = async { idle::unserved(context.store().await?.as_ref(), needed).await };
+    match asked.await {
+        Ok(None) => {}
+        Ok(Some(pools)) => context.output.note(format!(
+            "warning: no worker of the pool {} was seen within the last minute: runs would wait for one",
+            pools.join(", ")
+        )),
+        Err(failed) => {
+            context.output.note(format!("the store was not asked for its workers' pools: {}", failed.message));
+        }
     }
 }
 

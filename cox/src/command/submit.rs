@@ -107,6 +107,7 @@ impl NewRun {
     /// Reads the files that the flags name.
     pub(crate) fn read(self, context: &Context) -> Result<Submission, Failed> {
         let graph = definition::load(&self.file, &context.output)?;
+        idle::refuse_unknown(context, &pools(&graph))?;
         Ok(Submission {
             input: input::values("--input", &self.input)?,
             id: self.id,

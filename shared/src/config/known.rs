@@ -5,7 +5,7 @@
 //! names in code and docs (`tests/tests/tidy.rs`).
 
 /// The variables that some program reads, in order.
-pub const NAMES: [&str; 43] = [
+pub const NAMES: [&str; 45] = [
     "COX_ADVANCERS",
     "COX_ADVANCE_BATCH",
     "COX_ADVANCE_HOLD",
@@ -14,6 +14,7 @@ pub const NAMES: [&str; 43] = [
     "COX_BROKER_BACKOFF_MIN",
     "COX_BROKER_DELIVERY_LIMIT",
     "COX_BROKER_PUBLISH_TIMEOUT",
+    "COX_BROKER_QUEUE_EXPIRES",
     "COX_BROKER_QUEUE_LENGTH_MAX",
     "COX_BROKER_QUEUE_PREFIX",
     "COX_BROKER_TLS_CA",
@@ -23,6 +24,7 @@ pub const NAMES: [&str; 43] = [
     "COX_EXEC_ENV",
     "COX_HEARTBEAT",
     "COX_HTTP",
+    "COX_KNOWN_POOLS",
     "COX_LEASE_TTL",
     "COX_LOG",
     "COX_LOG_FORMAT",

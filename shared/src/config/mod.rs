@@ -5,11 +5,13 @@
 //! configuration ends with exit code [`EXIT_USAGE`].
 
 mod known;
+mod pools;
 mod reader;
 mod secret;
 mod source;
 
 pub use known::{NAMES, is_known};
+pub use pools::KnownPools;
 pub use reader::{Mistake, Mistakes, Reader, Variable, check_unknown, list, tell_unknown};
 pub use secret::{Secret, redact_url};
 pub use source::Source;

@@ -1,6 +1,8 @@
 //! What docs/operations.md says of failures, where no other test holds it: schedulers, queues, memory and nudges that are
 //! gone.
 
+use std::time::Duration;
+
 use coxswain_shared::control::{self, Submission};
 use coxswain_shared::run::RunStatus;
 use coxswain_tests::fleet::{ACTOR, Fleet, SOON};
@@ -54,6 +56,34 @@ async fn a_queue_that_is_deleted_is_made_again_and_its_tasks_are_sent_again() {
     fleet.rabbit().ctl(&["delete_queue", &fleet.queue()]).await;
     fleet.succeeded(&run, SOON).await;
     assert_eq!(fleet.effects(&run).len(), 4, "two tasks, each once: {:?}", fleet.effects(&run));
+    fleet.verdict(&[run]).await;
+}
+
+/// As when the workers of a pool are scaled to zero for longer than its queue lives.
+#[tokio::test]
+async fn a_queue_that_nobody_serves_expires_with_its_messages_and_their_tasks_are_sent_again() {
+    const EXPIRES: (&str, &str) = ("COX_BROKER_QUEUE_EXPIRES", "3s");
+    let mut fleet = Fleet::start(0, 0).await;
+    fleet.add_scheduler(&[("COX_RESEND_AFTER", "1s"), EXPIRES]).await;
+    let run = fleet.submit(&fleet.chain([fleet.script("note start; finish")])).await;
+    let queue = fleet.queue();
+    let is_there = async |fleet: &Fleet| {
+        let listed = fleet.rabbit().ctl(&["list_queues", "name"]).await;
+        listed.lines().any(|line| line.trim() == queue)
+    };
+    for _ in 0..2 {
+        wait_for("the task to be on the queue", SOON, async || fleet.backlog().await == 1).await;
+        wait_for("the queue to expire", SOON, async || !is_there(&fleet).await).await;
+    }
+    wait_for("the task to be on the queue again", SOON, async || fleet.backlog().await == 1).await;
+    fleet.add_worker(&[EXPIRES]).await;
+    fleet.succeeded(&run, SOON).await;
+    let served = tokio::time::Instant::now();
+    wait_for("the queue to be there for longer than it lives unserved", SOON, async || {
+        assert!(is_there(&fleet).await, "a queue with a worker does not expire");
+        served.elapsed() > Duration::from_secs(6)
+    })
+    .await;
     fleet.verdict(&[run]).await;
 }
 

@@ -55,6 +55,16 @@ const QUEUE_LENGTH_MAX: Variable = Variable {
               To change it, delete the queues: their tasks are sent again too.",
 };
 
+const QUEUE_EXPIRES: Variable = Variable {
+    name: "COX_BROKER_QUEUE_EXPIRES",
+    default: "1d",
+    meaning: "After how long without a worker the broker deletes the queues of a pool; tasks whose messages were there are sent \
+              again by the sweep, which makes the queues anew. 0: never. To change it, delete the queues.",
+};
+
+/// The longest that RabbitMQ takes for a queue to expire.
+const EXPIRES_MAX: Duration = Duration::from_hours(45 * 24);
+
 /// Stands in for a URL that is not set while the other settings are read; never connected to.
 const ANY_URL: &str = "amqp://localhost/%2f";
 /// The longest queue prefix: with the longest pool name it stays below AMQP's 255 bytes.
@@ -81,6 +91,8 @@ pub struct RabbitConfig {
     pub delivery_limit: u32,
     /// Messages that one queue of a pool holds. `COX_BROKER_QUEUE_LENGTH_MAX`, default 5,000,000.
     pub queue_length_max: u32,
+    /// After how long without a worker the queues of a pool are deleted. `COX_BROKER_QUEUE_EXPIRES`, default 1 d; absent: never.
+    pub queue_expires: Option<Duration>,
 }
 
 impl RabbitConfig {
@@ -88,8 +100,17 @@ impl RabbitConfig {
     pub const URL_NAME: &'static str = URL.name;
 
     /// The settings that are read from the environment.
-    pub const VARIABLES: [Variable; 8] =
-        [URL, TLS_CA, QUEUE_PREFIX, PUBLISH_TIMEOUT, BACKOFF_MIN, BACKOFF_MAX, DELIVERY_LIMIT, QUEUE_LENGTH_MAX];
+    pub const VARIABLES: [Variable; 9] = [
+        URL,
+        TLS_CA,
+        QUEUE_PREFIX,
+        PUBLISH_TIMEOUT,
+        BACKOFF_MIN,
+        BACKOFF_MAX,
+        DELIVERY_LIMIT,
+        QUEUE_LENGTH_MAX,
+        QUEUE_EXPIRES,
+    ];
 
     /// The defaults, for a broker at this URL.
     pub fn new(url: BrokerUrl) -> Self {
@@ -103,6 +124,7 @@ impl RabbitConfig {
             backoff_max: Duration::from_secs(1),
             delivery_limit: 20,
             queue_length_max: 5_000_000,
+            queue_expires: Some(Duration::from_hours(24)),
         }
     }
 
@@ -122,8 +144,10 @@ impl RabbitConfig {
             backoff_max: reader.duration(&BACKOFF_MAX),
             delivery_limit: narrow(reader.number(&DELIVERY_LIMIT, 1..=1_000_000)),
             queue_length_max: narrow(reader.number(&QUEUE_LENGTH_MAX, 1..=u64::from(u32::MAX))),
+            queue_expires: Some(reader.duration(&QUEUE_EXPIRES)).filter(|after| !after.is_zero()),
         };
         reader.check(queue_prefix.as_deref().is_none_or(is_prefix), &QUEUE_PREFIX, PREFIX_RULE);
+        reader.check(read.is_expiry_good(), &QUEUE_EXPIRES, EXPIRES_RULE);
         reader.check(read.is_backoff_ordered(), &BACKOFF_MIN, BACKOFF_RULE);
         reader.check(!read.publish_timeout.is_zero(), &PUBLISH_TIMEOUT, "it must be longer than nothing");
         url.map(|_| read)
@@ -134,6 +158,7 @@ impl RabbitConfig {
         let rules = [
             (is_prefix(&self.queue_prefix), PREFIX_RULE),
             (self.is_backoff_ordered(), BACKOFF_RULE),
+            (self.is_expiry_good(), EXPIRES_RULE),
             (!self.publish_timeout.is_zero(), "the publish timeout must be longer than nothing"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
@@ -142,11 +167,16 @@ impl RabbitConfig {
         }
     }
 
+    fn is_expiry_good(&self) -> bool {
+        self.queue_expires.is_none_or(|after| (Duration::from_secs(1)..=EXPIRES_MAX).contains(&after))
+    }
+
     fn is_backoff_ordered(&self) -> bool {
         !self.backoff_min.is_zero() && self.backoff_min <= self.backoff_max
     }
 }
 
+const EXPIRES_RULE: &str = "queues expire after 1s to 45d, or never (0)";
 const PREFIX_RULE: &str = "the queue prefix has 1 to 64 characters of A-Z a-z 0-9 _ . -";
 const BACKOFF_RULE: &str = "the shortest pause between tries must be above zero and not above the longest";
 

@@ -2,6 +2,8 @@
 //!
 //! Everything goes through the default exchange, so there is nothing to bind: a queue that is there can be reached.
 
+use std::time::Duration;
+
 use lapin::Channel;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
@@ -9,6 +11,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString, ShortString};
 use super::RabbitConfig;
 use super::failure::Failure;
 use crate::priority::{Lane, Priority};
+use crate::time::millis;
 
 /// Dead letters that are kept; older ones go first. They are there to be looked at, not to be worked off.
 const DEAD_LETTERS_MAX: u32 = 100_000;
@@ -18,12 +21,13 @@ pub(super) struct Topology {
     prefix: String,
     delivery_limit: u32,
     length_max: u32,
+    expires: Option<Duration>,
 }
 
 impl Topology {
     pub(super) fn new(config: &RabbitConfig) -> Self {
         let (delivery_limit, length_max) = (config.delivery_limit, config.queue_length_max);
-        Self { prefix: config.queue_prefix.clone(), delivery_limit, length_max }
+        Self { prefix: config.queue_prefix.clone(), delivery_limit, length_max, expires: config.queue_expires }
     }
 
     /// A lane's queue. The priority is not behind the pool's name: that may have dots, and be anything.
@@ -52,6 +56,10 @@ impl Topology {
         arguments.insert("x-delivery-limit".into(), AMQPValue::LongLongInt(i64::from(self.delivery_limit)));
         arguments.insert("x-dead-letter-exchange".into(), text(""));
         arguments.insert("x-dead-letter-routing-key".into(), text(self.dead().as_str()));
+        if let Some(after) = self.expires {
+            // The dead letters are nobody's to consume, and stay.
+            arguments.insert("x-expires".into(), AMQPValue::LongLongInt(millis(after)));
+        }
         declare(channel, queue, arguments).await
     }
 
