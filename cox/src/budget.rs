@@ -1,5 +1,6 @@
 //! The flags that say what a run may spend.
 
+use coxswain_shared::limits::DESCENDANTS_CEILING;
 use coxswain_shared::spend::{Budget, Cost};
 
 /// What a run may spend at models, its child runs included. Each overrides the graph's.
@@ -14,12 +15,15 @@ pub(crate) struct BudgetFlags {
     /// How many calls of tools its models may ask for [default: the graph's `limits.tool_calls`, or what a run had that goes on]
     #[arg(long = "max-tool-calls", value_name = "N", help_heading = "Budget")]
     tool_calls: Option<u64>,
+    /// How many child runs it may have, at every depth together, at most 100000 [default: the graph's `limits.descendants`, or what a run had that goes on; else 1000]
+    #[arg(long = "max-descendants", value_name = "N", help_heading = "Budget", value_parser = clap::value_parser!(u64).range(0..=DESCENDANTS_CEILING))]
+    descendants: Option<u64>,
 }
 
 impl BudgetFlags {
     /// The budget that they come to.
     pub(crate) const fn budget(&self) -> Budget {
-        Budget { tokens: self.tokens, cost: self.cost, tool_calls: self.tool_calls }
+        Budget { tokens: self.tokens, cost: self.cost, tool_calls: self.tool_calls, descendants: self.descendants }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Shows what happens to a run: lines that stay, and on a terminal a last line that is drawn anew; or JSON lines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use coxswain_shared::checkpoint::{Ran, Source, StoredCheckpoint};
 use coxswain_shared::control::{Progress, TaskChange};
@@ -168,6 +169,7 @@ impl<'a> View<'a> {
             outcome: outcome.kind(),
             attempts: task.attempts,
             crashes: task.crashes,
+            crashes_uncounted: task.crashes_uncounted,
             started_at: task.started_at,
             settled_at: task.settled_at,
             wrote: wrote(outcome),
@@ -251,8 +253,8 @@ impl<'a> View<'a> {
     fn row(&self, ran: &Ran) -> String {
         let mut parts = vec![self.output.paint_err.outcome(ran.outcome)];
         parts.extend(ran.took().map(brief));
-        if ran.attempts > 1 || ran.crashes > 0 {
-            parts.push(tries(ran.attempts, ran.crashes));
+        if ran.attempts > 1 || ran.crashes + ran.crashes_uncounted > 0 {
+            parts.push(tries(ran.attempts, (ran.crashes, ran.crashes_uncounted)));
         }
         if !ran.wrote.is_empty() {
             parts.push(format!("wrote {}", names(&ran.wrote)));
@@ -310,10 +312,16 @@ pub(crate) fn still_open(open: &[String]) -> String {
     format!("{}{more} {are} open", names(&open[..open.len().min(QUESTIONS_SHOWN_MAX)]))
 }
 
-/// How many tries, and how many of them crashed.
-pub(crate) fn tries(attempts: u32, crashes: u32) -> String {
-    let tries = if attempts == 1 { "1 try".to_owned() } else { format!("{attempts} tries") };
-    if crashes == 0 { tries } else { format!("{tries}, {crashes} crashed") }
+/// How many tries, and how many attempts crashed: while they ran alone, and beside others or before they began.
+pub(crate) fn tries(attempts: u32, (alone, beside): (u32, u32)) -> String {
+    let mut tries = if attempts == 1 { "1 try".to_owned() } else { format!("{attempts} tries") };
+    if alone > 0 {
+        let _ = write!(tries, ", {alone} crashed");
+    }
+    if beside > 0 {
+        let _ = write!(tries, ", {beside} crashed beside others");
+    }
+    tries
 }
 
 /// A report's last word; none while the run is stopping.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use coxswain_shared::broker::{Broker, LocalBroker};
 use coxswain_shared::config::Source;
+use coxswain_shared::control::{self, Submission};
 use coxswain_shared::graph::canonical::{Canonical, canonical};
 use coxswain_shared::graph::{Channel, Graph, Node};
 use coxswain_shared::id::{GraphHash, PolicyName, PoolName, RunId};
@@ -221,7 +222,7 @@ async fn a_task_whose_workers_die_is_a_failure_that_policies_count() {
         // The second task is open, so that the plan does not end the run before the policy does.
         let poison = NewTask { max_crashes: 1, fails_run: false, ..make::task("1:a:0") };
         let (_, tasks) = fixture.dispatched(id, vec![poison, make::human("1:b:0")]).await;
-        fixture.lease_for(&tasks[0], Duration::from_millis(1)).await;
+        fixture.lease_alone(&tasks[0], Duration::from_millis(1)).await;
     }
     let scheduler =
         Scheduler::new(embedded(), Arc::clone(&fleet.store), Arc::new(fleet.broker.clone()), &fleet.metrics);
@@ -269,6 +270,38 @@ async fn a_run_that_needs_a_pool_which_the_fleet_does_not_have_fails_and_names_i
     let failure = ended.failure.unwrap();
     assert_eq!(failure.message, "the pool `gpu` is none of the pools of this fleet (COX_KNOWN_POOLS: default, web)");
     assert_eq!(failure.node.unwrap().as_str(), "work");
+}
+
+/// Three levels of forty items each: 65,640 child runs, if nothing stopped them.
+#[tokio::test]
+async fn a_small_graph_that_asks_for_many_child_runs_ends_at_its_limit_of_descendants() {
+    let items: Vec<u32> = (0..40).collect();
+    let level = |child: serde_json::Value| {
+        json!({
+            "nodes": {"each": {"kind": "graph", "graph": child}},
+            "state": {"items": {"default": items}},
+            "edges": [{"from": "START", "to": "each", "for_each": "items"}, "each -> END"],
+        })
+    };
+    let leaf = json!({"nodes": {"wait": {"kind": "wait", "for": "1m"}}, "edges": ["START -> wait -> END"]});
+    let mut graph = level(level(level(leaf)));
+    graph["name"] = json!("bomb");
+    let text = graph.to_string();
+    let (graph, found) = coxswain_shared::graph::check(&coxswain_shared::graph::Source::new("bomb", &text), &|_| {
+        Err("there are no files".to_owned())
+    });
+    let graph = graph.unwrap_or_else(|| panic!("{found}"));
+    let fleet = Fleet::start(embedded());
+    let submitted = control::submit(fleet.store.as_ref(), Submission::new(graph, "test")).await.expect("it is made");
+    let ended = fleet.end(&submitted.key.id).await;
+    assert_eq!(ended.status, RunStatus::Failed);
+    let failure = ended.failure.unwrap();
+    assert!(
+        failure.message.contains("its limit of 1000 child runs at every depth (`limits.descendants`)"),
+        "{failure}"
+    );
+    assert_eq!(failure.node.unwrap().as_str(), "each");
+    assert!(ended.descendants <= 1_000, "{}", ended.descendants);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::id::{ChannelName, NodeName, RunId, Step, TaskId};
 use crate::outcome::{Failure, OutcomeKind};
 use crate::rounds::Rounds;
+use crate::task::is_none;
 use crate::time::Timestamp;
 
 /// The version of the format that is written. A checkpoint of a later one is refused, never guessed at.
@@ -58,9 +59,12 @@ pub struct Ran {
     pub outcome: OutcomeKind,
     /// Tries it took.
     pub attempts: u32,
-    /// Attempts that crashed.
+    /// Attempts that crashed while they ran alone.
     #[serde(default)]
     pub crashes: u32,
+    /// Attempts that crashed beside others, or before they began.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub crashes_uncounted: u32,
     /// When it was first claimed; absent for one that no worker ran.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

@@ -121,8 +121,13 @@ pub const LEASE_TTL: Duration = Duration::from_secs(10);
 pub const HEARTBEAT: Duration = SECOND;
 /// How many plans of a run may be lost by schedulers that die over it, one after the other.
 pub const LOST_PLANS_MAX: u32 = 3;
-/// How many crashed attempts make a task a poison task.
+/// How many crashes of attempts that ran alone make a task a poison task.
 pub const MAX_CRASHES: u32 = 3;
+/// How many crashes that do not count against `max_crashes` a task may have: one beside others is the usual number, and
+/// a task that kills its worker before it begins must end as well.
+pub const UNCOUNTED_CRASHES_MAX: u32 = 10;
+/// When a task that waits until its worker can run it alone is sent again, if its message is lost.
+pub const SUSPECT_RESENT_AFTER: Duration = Duration::from_secs(30);
 /// How often in a row a task that is handed back is queued again at once.
 pub const HANDED_BACK_AT_ONCE: u32 = 2;
 /// How long it waits the next time; that doubles.
@@ -148,6 +153,10 @@ pub const GROUPS_MAX: usize = 256;
 pub const FAN_OUT_MAX: usize = 10_000;
 /// Tries at a task that a retry policy may ask for.
 pub const RETRY_ATTEMPTS_MAX: u32 = 100;
+/// Child runs that a run may have, at every depth together, where its graph says nothing.
+pub const DESCENDANTS: u64 = 1_000;
+/// The most child runs that a graph may ask for.
+pub const DESCENDANTS_CEILING: u64 = 100_000;
 /// How deep child runs may nest.
 pub const CHILD_DEPTH_MAX: u32 = 8;
 

@@ -1,9 +1,11 @@
 //! What a run spends at those who are paid by use, and the budget that it may spend. Pure numbers.
 
-use std::fmt;
+use std::fmt::{self, Display};
 use std::ops::AddAssign;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::limits::DESCENDANTS;
 
 /// Millionths of one unit of a currency.
 const MICROS: f64 = 1_000_000.0;
@@ -139,6 +141,16 @@ pub struct Budget {
     /// Calls of tools that models ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool_calls: Option<u64>,
+    /// Child runs, at every depth together. Where it is absent, [`DESCENDANTS`] for a run that is no child.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub descendants: Option<u64>,
+}
+
+/// What the failure of a run says that has no room for more child runs.
+pub fn descendants_over(most: impl Display, had: impl Display, more: impl Display) -> String {
+    format!(
+        "its limit of {most} child runs at every depth (`limits.descendants`) is used up: it has had {had}, and the next step was to start {more} more"
+    )
 }
 
 impl Budget {
@@ -154,7 +166,15 @@ impl Budget {
             tokens: self.tokens.or(other.tokens),
             cost: self.cost.or(other.cost),
             tool_calls: self.tool_calls.or(other.tool_calls),
+            descendants: self.descendants.or(other.descendants),
         }
+    }
+
+    /// What a run says that has had so many child runs at every depth, and has no room for more; absent while it has. A child
+    /// is limited by its own graph's word alone.
+    pub fn descendants_overrun(&self, is_child: bool, had: u64, more: u64) -> Option<String> {
+        let most = self.descendants.or_else(|| (!is_child).then_some(DESCENDANTS))?;
+        (had.saturating_add(more) > most).then(|| descendants_over(most, had, more))
     }
 
     /// What is over the budget, in words; absent while nothing is.
@@ -187,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_budget_is_used_up_by_more_than_it_and_not_by_just_it() {
-        let budget = Budget { tokens: Some(10), cost: Cost::from_units(1.5), tool_calls: Some(2) };
+        let budget = Budget { tokens: Some(10), cost: Cost::from_units(1.5), tool_calls: Some(2), ..Budget::default() };
         let mut spent =
             Spend { input_tokens: 6, output_tokens: 4, cost: Cost::from_units(1.5).unwrap(), tool_calls: 2 };
         assert_eq!(budget.overrun(&spent), None);
@@ -199,6 +219,19 @@ mod tests {
         spent += Spend { input_tokens: 1, ..Spend::default() };
         assert!(budget.overrun(&spent).unwrap().starts_with("its budget of 10 tokens"));
         assert!(Budget::default().is_unlimited() && Budget::default().overrun(&spent).is_none());
+    }
+
+    #[test]
+    fn descendants_have_a_limit_unless_a_child_says_nothing_of_it() {
+        let own = Budget { descendants: Some(5), ..Budget::default() };
+        assert_eq!(own.descendants_overrun(false, 3, 2), None, "just the limit is not over it");
+        let told = own.descendants_overrun(true, 3, 3).unwrap();
+        assert!(
+            told.starts_with("its limit of 5 child runs at every depth (`limits.descendants`) is used up"),
+            "{told}"
+        );
+        assert!(Budget::default().descendants_overrun(false, 0, DESCENDANTS + 1).is_some());
+        assert_eq!(Budget::default().descendants_overrun(true, 0, u64::MAX), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@
 //! run leaves the states of its tasks as they are. A task that is handed back again and again is delayed, as if `retried`.
 //! `every_pair_follows_the_table` walks all of it.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ use serde_json::Value;
 
 use crate::duration;
 use crate::id::{AttemptNumber, ChannelName, Fence, NodeName, PoolName, TaskId, WorkerId};
-use crate::limits::{HANDED_BACK_AT_ONCE, HANDED_BACK_PAUSE, HANDED_BACK_PAUSE_MAX};
+use crate::limits::{HANDED_BACK_AT_ONCE, HANDED_BACK_PAUSE, HANDED_BACK_PAUSE_MAX, UNCOUNTED_CRASHES_MAX};
 use crate::outcome::{Failure, Outcome};
 use crate::priority::{Lane, Priority};
 use crate::stop::StopProof;
@@ -289,8 +290,11 @@ pub struct Task {
     pub state: TaskState,
     /// Tries so far that count against the retry policy.
     pub attempts: u32,
-    /// Attempts that crashed.
+    /// Attempts that crashed while they ran alone: those that count against `max_crashes`.
     pub crashes: u32,
+    /// Attempts that crashed beside others or before they began, or whose worker turned out to live.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub crashes_uncounted: u32,
     /// The number of the last lease; 0 if it was never claimed.
     pub fence: Fence,
     /// Who has it.
@@ -360,10 +364,57 @@ impl std::fmt::Display for HandedBack {
     }
 }
 
+/// Whether a lease is one of an attempt that runs alone on its worker.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Solitude {
+    /// Others may run beside it.
+    #[default]
+    Shared,
+    /// It was claimed to run alone; whether the worker has heard of the lease is unknown.
+    Granted,
+    /// Its worker has renewed it since: it has the lease, and runs the attempt alone.
+    Begun,
+}
+
+impl Solitude {
+    /// That of a lease that has just been given.
+    pub const fn claimed(alone: bool) -> Self {
+        if alone { Self::Granted } else { Self::Shared }
+    }
+
+    /// That of a lease that has just been renewed.
+    #[must_use]
+    pub const fn renewed(self) -> Self {
+        match self {
+            Self::Granted | Self::Begun => Self::Begun,
+            Self::Shared => Self::Shared,
+        }
+    }
+}
+
+/// Whether a task has crashed as often as is allowed.
+pub const fn has_crashed_out(crashes: u32, uncounted: u32, max_crashes: u32) -> bool {
+    crashes >= max_crashes || uncounted >= UNCOUNTED_CRASHES_MAX
+}
+
+/// What the failure of such a task says.
+pub fn crashed_message(crashes: impl Display, uncounted: impl Display) -> String {
+    format!(
+        "{crashes} attempts crashed while they ran alone on their worker, and {uncounted} beside others or before they began: \
+         the workers died, or fell silent for too long"
+    )
+}
+
+/// Whether a count need not be written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+pub(crate) const fn is_none(count: &u32) -> bool {
+    *count == 0
+}
+
 impl Task {
     /// The number of the last try, from 1; 0 if there was none.
     pub const fn last_attempt(&self) -> AttemptNumber {
-        AttemptNumber::new(self.attempts + self.crashes)
+        AttemptNumber::new(self.attempts + self.crashes + self.crashes_uncounted)
     }
 }
 

@@ -42,10 +42,11 @@ nodes: { work: { kind: exec, command: [sleep, '3600'], attempt_timeout: 300ms, r
 edges: [START -> work -> END]
 ";
 
-/// The first crash of its one task is the last that is allowed.
+/// Its one task kills its worker; the first crash while it runs alone is the last that is allowed.
 const POISON: &str = "
 name: poison
-nodes: { work: { kind: exec, command: [sleep, '3600'], attempt_timeout: 1h, timeout: 1h, max_crashes: 1 } }
+nodes:
+  work: { kind: exec, command: [sh, -c, 'kill -9 $PPID; sleep 60'], attempt_timeout: 1h, timeout: 1h, max_crashes: 1 }
 edges: [START -> work -> END]
 ";
 
@@ -237,25 +238,24 @@ async fn a_killed_workers_lease_is_taken_over_and_counted() {
 
 #[tokio::test]
 async fn a_task_that_the_next_workers_claim_gives_up_is_counted_and_a_killed_worker_loses_no_lease() {
-    let mut fleet = Fleet::start(&[]).await;
+    let fleet = Fleet::start(&[]).await;
     let prometheus = PrometheusServer::start(&fleet.pages).await;
     let scheduler = r#"{job="scheduler"}"#;
     is_seen(&prometheus, &format!("cox_tasks_poisoned_total{scheduler}"), 0.0).await;
-    let run = fleet.submit(POISON, None).await;
-    fleet.wait_until_running(&prometheus).await;
-    // The next worker is there already: it gets the message when the first one's connection closes, and its claim gives up.
-    let other = launch("cox-worker", free_address(), &fleet.redis, &fleet.rabbit).start();
-    wait_for("the other worker", SOON, async || {
+    // The next workers are there already: each gets the message when the one before it dies. The second runs the task
+    // alone, and the claim of the third gives it up.
+    let others = [(); 2].map(|()| launch("cox-worker", free_address(), &fleet.redis, &fleet.rabbit).start());
+    wait_for("the other workers", SOON, async || {
         let workers = fleet.store.workers().await?;
-        ensure!(workers.len() == 2, "{workers:?}");
+        ensure!(workers.len() == 3, "{workers:?}");
         anyhow::Ok(())
     })
     .await;
-    fleet.worker.kill(Signal::SIGKILL);
+    let run = fleet.submit(POISON, None).await;
     fleet.wait_until_ended(&run, RunStatus::Failed).await;
     is_seen(&prometheus, &format!("cox_tasks_poisoned_total{scheduler}"), 1.0).await;
     is_seen(&prometheus, &format!("cox_leases_expired_total{scheduler}"), 0.0).await;
-    drop(other);
+    drop(others);
 }
 
 #[tokio::test]

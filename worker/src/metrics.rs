@@ -22,6 +22,7 @@ pub(crate) struct Metrics {
     policy_halts: IntCounterVec,
     pub(crate) llm_fallbacks: IntCounter,
     pub(crate) warm_starts: IntCounter,
+    pub(crate) attempts_alone: IntCounter,
     pub(crate) leases_lost: IntCounter,
     pub(crate) leases_taken_over: IntCounter,
     pub(crate) heartbeats_failed: IntCounter,
@@ -142,6 +143,10 @@ impl Metrics {
             llm_fallbacks: registry
                 .counter("cox_llm_fallbacks_total", "Times that a model was asked in place of one that was not to be had."),
             warm_starts: registry.counter("cox_warm_starts_total", "Warm processes that were started."),
+            attempts_alone: registry.counter(
+                "cox_attempts_alone_total",
+                "Attempts that ran alone on their worker, since an earlier one of their task was under way in a crash.",
+            ),
             leases_lost: registry.counter("cox_leases_lost_total", "Leases that were lost while their attempt ran."),
             leases_taken_over: registry
                 .counter("cox_leases_taken_over_total", "Leases taken over from a silent worker."),

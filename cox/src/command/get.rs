@@ -68,6 +68,9 @@ fn text(described: &Described, now: Timestamp, paint: Paint) -> String {
         lines.push(row("priority", run.spec.priority.name()));
     }
     lines.extend(times(run));
+    if run.descendants > 0 {
+        lines.push(row("child runs", &run.descendants.to_string()));
+    }
     if !run.spent.is_nothing() {
         lines.push(row("spent", &run.spent.to_string()));
     }
@@ -148,7 +151,7 @@ fn tasks(described: &Described, now: Timestamp) -> String {
             place(&task.id, &described.fan_outs),
             task.state.name().to_owned(),
             outcome.to_owned(),
-            tries(task.attempts, task.crashes),
+            tries(task.attempts, (task.crashes, task.crashes_uncounted)),
             between(task.started_at, task.settled_at.or_else(|| under_way(task))).unwrap_or_default(),
             task.worker.as_ref().map(ToString::to_string).unwrap_or_default(),
             one_line(&note(run, task), width),
@@ -203,6 +206,7 @@ mod tests {
             state: TaskState::Child,
             attempts: 0,
             crashes: 0,
+            crashes_uncounted: 0,
             fence: Fence::new(0),
             worker: None,
             started_at: None,

@@ -81,7 +81,7 @@ fn row(ran: &Ran, fan_outs: &BTreeSet<NodeName>) -> [String; 5] {
     [
         place(&ran.task, fan_outs),
         format!("{}{failure}{handled}", ran.outcome.name()),
-        tries(ran.attempts, ran.crashes),
+        tries(ran.attempts, (ran.crashes, ran.crashes_uncounted)),
         ran.took().map(brief).unwrap_or_default(),
         names(&ran.wrote),
     ]

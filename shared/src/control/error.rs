@@ -2,7 +2,7 @@
 
 use crate::graph::canonical;
 use crate::id::{ChannelName, GraphHash, NodeName, PolicyName, PoolName, RunId, Step, ThreadId};
-use crate::limits::{LABELS_MAX, Limit, MAX_STEPS_CEILING, POLICIES_MAX, TEXT_BYTES_MAX};
+use crate::limits::{DESCENDANTS_CEILING, LABELS_MAX, Limit, MAX_STEPS_CEILING, POLICIES_MAX, TEXT_BYTES_MAX};
 use crate::load::Overload;
 use crate::policy::Reached;
 use crate::priority::Priority;
@@ -99,6 +99,9 @@ pub enum Error {
     /// A number of steps is outside of its bounds.
     #[error("{0} is no number of steps: it is from 1 to {MAX_STEPS_CEILING}")]
     BadMaxSteps(u64),
+    /// A number of child runs is over its bound.
+    #[error("{0} is no number of child runs: it is at most {DESCENDANTS_CEILING}")]
+    BadDescendants(u64),
     /// The thread has a run in flight, and the strategy is `reject`.
     #[error("thread `{thread}` is busy with run `{active}`")]
     ThreadBusy {
@@ -281,6 +284,7 @@ impl Error {
             | Self::NamelessLabel
             | Self::BadLimit { .. }
             | Self::BadMaxSteps(_)
+            | Self::BadDescendants(_)
             | Self::AmbiguousAnswer { .. }
             | Self::AnsweredTwice { .. }
             | Self::MissingAnswer { .. }
@@ -352,6 +356,7 @@ impl Error {
             | Self::NamelessLabel
             | Self::BadLimit { .. }
             | Self::BadMaxSteps(_)
+            | Self::BadDescendants(_)
             | Self::Over { .. }
             | Self::OneRun
             | Self::AnswerForm { .. } => None,

@@ -8,7 +8,7 @@ use super::answers::{Answers, in_words, outcome, questions, tell};
 use super::graphs::{check_channel, graph_of};
 use super::look::{checkpoint, find};
 use super::patience::patiently;
-use super::submit::{Submitted, check_limits, check_text, check_texts, put};
+use super::submit::{Submitted, check_budget, check_limits, check_text, check_texts, put};
 use super::{Error, load};
 use crate::checkpoint::Values;
 use crate::graph::Graph;
@@ -110,6 +110,7 @@ pub async fn resume(store: &dyn Store, wish: Resumption) -> Result<ResumedAs, Er
     check_texts(&wish.labels, &wish.actor)?;
     check_text(|| "the reason".to_owned(), wish.reason.as_deref().unwrap_or_default())?;
     check_limits(wish.run_timeout, wish.max_steps)?;
+    check_budget(wish.budget)?;
     let run = find(store, &wish.run).await?;
     match run.status {
         RunStatus::Interrupted => answer(store, run, wish).await,

@@ -9,7 +9,7 @@ use super::{Error, graphs, load};
 use crate::checkpoint::Values;
 use crate::graph::Graph;
 use crate::id::{GraphHash, NodeName, RunId, RunKey, Step, TaskId, ThreadId};
-use crate::limits::{LABELS_MAX, Limit, MAX_STEPS_CEILING, TEXT_BYTES_MAX};
+use crate::limits::{DESCENDANTS_CEILING, LABELS_MAX, Limit, MAX_STEPS_CEILING, TEXT_BYTES_MAX};
 use crate::policing;
 use crate::priority::Priority;
 use crate::run::RunStatus;
@@ -155,6 +155,7 @@ fn check(submission: &Submission) -> Result<(), Error> {
     check_values(&submission.graph, &submission.input)?;
     check_texts(&submission.labels, &submission.actor)?;
     check_limits(submission.run_timeout, submission.max_steps)?;
+    check_budget(submission.budget)?;
     let nodes = submission.interrupt_before.iter().chain(&submission.interrupt_after);
     nodes.into_iter().try_for_each(|node| graphs::check_node(&submission.graph, node))
 }
@@ -193,6 +194,13 @@ pub(super) fn check_text(what: impl FnOnce() -> String, text: &str) -> Result<()
         return Ok(());
     }
     Err(Error::LongText { what: what(), bytes: text.len() })
+}
+
+pub(super) fn check_budget(budget: Budget) -> Result<(), Error> {
+    match budget.descendants.filter(|most| *most > DESCENDANTS_CEILING) {
+        Some(most) => Err(Error::BadDescendants(most)),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn check_limits(run_timeout: Option<Duration>, max_steps: Option<u64>) -> Result<(), Error> {

@@ -45,6 +45,7 @@ impl Judged<'_> {
             outcome: self.outcome.kind(),
             attempts: task.attempts,
             crashes: task.crashes,
+            crashes_uncounted: task.crashes_uncounted,
             started_at: task.started_at,
             settled_at: task.settled_at,
             wrote: self.writes.keys().cloned().collect(),

@@ -194,6 +194,8 @@ pub struct Claim {
     pub ttl: Duration,
     /// Take over a lease that was silent for so long; absent: never.
     pub takeover_after: Option<Duration>,
+    /// Whether the worker has nothing else under way, and takes nothing beside it until the lease ends.
+    pub alone: bool,
 }
 
 /// The answer to `claim`.
@@ -214,10 +216,14 @@ pub enum Claimed {
     Stopped,
     /// The task is settled, waits for its next try, belongs to a past step, or does not exist.
     Stale,
+    /// It was under way when a worker crashed: it is given only to a worker that claims it alone.
+    Suspect,
     /// This claim found the last crash that was allowed: the task is settled as crashed.
     Poisoned {
-        /// How often it crashed.
+        /// How often it crashed while it ran alone.
         crashes: u32,
+        /// How often it crashed beside others, or before it began.
+        uncounted: u32,
     },
 }
 
@@ -228,7 +234,7 @@ pub struct Lease {
     pub fence: Fence,
     /// Which try this is, from 1, counted by the retry policy.
     pub attempt: AttemptNumber,
-    /// Attempts before this one that crashed.
+    /// Attempts before this one that crashed while they ran alone.
     pub crashes: u32,
     /// The task, as it was planned.
     pub task: NewTask,

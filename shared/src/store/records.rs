@@ -65,8 +65,16 @@ pub struct Run {
     /// What it has spent at models, its child runs included.
     #[serde(default, skip_serializing_if = "Spend::is_nothing")]
     pub spent: Spend,
+    /// Child runs that its steps have asked for, at every depth together.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub descendants: u64,
     /// The rest.
     pub spec: RunSpec,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+const fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What has ended since the store was made, whoever ended it.
@@ -227,7 +235,7 @@ pub struct WorkerRecord {
     pub pools: Vec<PoolName>,
     /// Attempts it can run at once.
     pub slots: u32,
-    /// Attempts it runs now.
+    /// Slots that are taken: by the attempts it runs now, or all of them while it runs one alone or is about to.
     pub busy: u32,
     /// Slots whose handler blocks and was fenced.
     pub stuck: u32,

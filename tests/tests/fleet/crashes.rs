@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use coxswain_shared::crashpoint::CrashPoint;
-use coxswain_shared::id::RunId;
+use coxswain_shared::id::{RunId, Step};
+use coxswain_shared::run::RunStatus;
+use coxswain_shared::task::Task;
 use coxswain_tests::fleet::{Fleet, SOON};
 use coxswain_tests::{Signal, wait_for};
 
@@ -65,6 +67,63 @@ async fn a_hung_workers_task_is_run_elsewhere_and_its_late_write_is_refused() {
     fleet.open("go");
     fleet.succeeded(&run, SOON).await;
     fleet.verdict(&[run]).await;
+}
+
+/// A task that kills its worker beside long ones: whoever was under way is tried again alone, so that it alone is blamed.
+#[tokio::test]
+async fn a_task_that_kills_its_worker_costs_those_beside_it_nothing_and_ends_by_its_own_crashes() {
+    const INNOCENTS: usize = 20;
+    const LONG: Duration = Duration::from_mins(4);
+    let slots = ("COX_SLOTS", "24");
+    let mut fleet = Fleet::start(1, 0).await;
+    fleet.add_worker(&[slots]).await;
+    let long = fleet.chain([fleet.script("note start; sleep 2; finish")]);
+    let poison = fleet.chain([fleet.script("note start; kill -9 $PPID; sleep 60")]);
+    let mut innocents = Vec::new();
+    for _ in 0..INNOCENTS {
+        innocents.push(fleet.submit(&long).await);
+    }
+    for run in &innocents {
+        fleet.noted(run, "start", 1, SOON).await;
+    }
+    let poison = fleet.submit(&poison).await;
+    let until = tokio::time::Instant::now() + LONG;
+    loop {
+        let mut open = 0;
+        for run in innocents.iter().chain([&poison]) {
+            open += usize::from(!fleet.run(run).await.status.is_final());
+        }
+        if open == 0 {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < until, "{open} runs are open\n{}", fleet.tails());
+        let alive = fleet.workers.iter_mut().filter_map(|worker| worker.is_running().then_some(())).count();
+        for _ in alive..2 {
+            fleet.add_worker(&[slots]).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for run in &innocents {
+        fleet.succeeded(run, SOON).await;
+        let task = only_task(&fleet, run).await;
+        assert_eq!((task.attempts, task.crashes), (1, 0), "{task:?}\n{}", fleet.tails());
+    }
+    assert_eq!(fleet.run(&poison).await.status, RunStatus::Failed);
+    let task = only_task(&fleet, &poison).await;
+    assert_eq!((task.crashes, task.crashes_uncounted), (3, 1), "{task:?}");
+    let failure = task.outcome.as_ref().and_then(|outcome| outcome.failure()).expect("it says why");
+    assert!(
+        failure.message.starts_with("3 attempts crashed while they ran alone on their worker, and 1 "),
+        "{failure}"
+    );
+    fleet.verdict(&innocents).await;
+}
+
+async fn only_task(fleet: &Fleet, run: &RunId) -> Task {
+    let shown = fleet.run(run).await;
+    let mut tasks = fleet.store.tasks(&shown.key, Step::new(1), 0, 10).await.expect("tasks are read");
+    assert_eq!(tasks.len(), 1, "{tasks:?}");
+    tasks.remove(0)
 }
 
 async fn submit_some(fleet: &Fleet) -> Vec<RunId> {

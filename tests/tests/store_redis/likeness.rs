@@ -263,7 +263,7 @@ impl Walk {
         self.forget_past_steps().await;
         let lease = |walk: &Self, number: u8| walk.leases.get(usize::from(number) % walk.leases.len().max(1)).cloned();
         match op {
-            Op::Claim { task, takeover, is_repeat } => {
+            Op::Claim { task, takeover, is_repeat, alone } => {
                 let Some(task) = self.tasks.get(usize::from(*task) % self.tasks.len().max(1)).cloned() else { return };
                 let held = self.leases.iter().find(|(held, _, _)| *held == task).map(|(_, _, nonce)| nonce.clone());
                 let nonce = match held.filter(|_| *is_repeat) {
@@ -276,6 +276,7 @@ impl Walk {
                     nonce: nonce.clone(),
                     ttl: Duration::from_secs(10),
                     takeover_after: takeover.map(seconds),
+                    alone: *alone,
                 };
                 if let Claimed::Leased(lease) = both!(self, op, store => store.claim(claim.clone())) {
                     self.leases.insert(0, (task, lease.fence, nonce));

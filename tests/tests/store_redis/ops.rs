@@ -22,7 +22,7 @@ pub(crate) enum Op {
     Pause { run: u8, has_checkpoint: bool },
     End { run: u8, how: u8, has_checkpoint: bool },
     Repeat,
-    Claim { task: u8, takeover: Option<u8>, is_repeat: bool },
+    Claim { task: u8, takeover: Option<u8>, is_repeat: bool, alone: bool },
     Settle { lease: u8, how: u8 },
     Release { lease: u8, how: u8 },
     Renew { leases: Vec<u8> },
@@ -47,8 +47,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         2 => (0..12_u8, 0..4_u8, any::<bool>())
             .prop_map(|(run, how, has_checkpoint)| Op::End { run, how, has_checkpoint }),
         1 => Just(Op::Repeat),
-        8 => (0..16_u8, prop::option::of(0..3_u8), prop::bool::weighted(0.2))
-            .prop_map(|(task, takeover, is_repeat)| Op::Claim { task, takeover, is_repeat }),
+        8 => (0..16_u8, prop::option::of(0..3_u8), prop::bool::weighted(0.2), any::<bool>())
+            .prop_map(|(task, takeover, is_repeat, alone)| Op::Claim { task, takeover, is_repeat, alone }),
         7 => (small.clone(), 0..7_u8).prop_map(|(lease, how)| Op::Settle { lease, how }),
         4 => (small.clone(), 0..4_u8).prop_map(|(lease, how)| Op::Release { lease, how }),
         2 => prop::collection::vec(small.clone(), 0..4).prop_map(|leases| Op::Renew { leases }),

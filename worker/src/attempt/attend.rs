@@ -10,6 +10,7 @@ use coxswain_shared::id::{NodeName, TaskKey};
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind};
 use coxswain_shared::policing::Halt;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::sandbox::Evaluations;
 use coxswain_shared::stop::EndReason;
 use coxswain_shared::store::Lease;
@@ -20,7 +21,7 @@ use super::classify::{self, Consequence, Finish, classify};
 use super::close::{Closing, Report};
 use super::police::{Barred, may_begin};
 use super::supervise::{Ended, supervise};
-use super::{Meter, Shared, Switch};
+use super::{Meter, Presence, Shared, Switch};
 use crate::clock::StoreClock;
 use crate::events::Buffer;
 use crate::graphs;
@@ -38,18 +39,24 @@ pub(crate) enum Dealt {
     GiveBack,
 }
 
-/// Deals with one delivery.
-pub(crate) async fn attend(shared: Arc<Shared>, delivery: Box<dyn Delivery>) {
+/// Deals with one delivery of a lane; one that is to be passed on to another worker is given back.
+pub(crate) async fn attend(
+    shared: Arc<Shared>,
+    delivery: Box<dyn Delivery>,
+    lane: &Lane,
+    mut presence: Presence,
+) -> Option<Box<dyn Delivery>> {
     let task = match delivery.task() {
         Ok(task) => task,
         Err(error) => {
             tracing::error!(%error, "a message cannot be read, and goes to the dead letters");
             shared.metrics.delivery(DeliveryEnd::Unreadable);
-            return delivery.bury(&reason_of(&error)).await;
+            delivery.bury(&reason_of(&error)).await;
+            return None;
         }
     };
     CrashPoint::Received.reach().await;
-    match claim(&shared, &task).await {
+    match claim(&shared, &task, lane, &mut presence).await {
         Answer::Granted(granted) => {
             shared.metrics.delivery(DeliveryEnd::Leased);
             match work_on(&shared, *granted).await {
@@ -70,7 +77,9 @@ pub(crate) async fn attend(shared: Arc<Shared>, delivery: Box<dyn Delivery>) {
             shared.metrics.delivery(DeliveryEnd::GivenBack);
             delivery.give_back().await;
         }
+        Answer::PassOn => return Some(delivery),
     }
+    None
 }
 
 async fn ack(delivery: Box<dyn Delivery>) {

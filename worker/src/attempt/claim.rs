@@ -6,10 +6,13 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use coxswain_shared::id::{Fence, Nonce, TaskKey};
-use coxswain_shared::store::{Claim, Claimed, Lease};
+use coxswain_shared::priority::Lane;
+use coxswain_shared::spend::Spend;
+use coxswain_shared::store::{Claim, Claimed, Lease, Renewal};
+use coxswain_shared::task::crashed_message;
 use tokio::time::Instant;
 
-use super::{Shared, Switch};
+use super::{Presence, Shared, Switch};
 use crate::leases::{Claiming, Hold};
 use crate::metrics::DeliveryEnd;
 use crate::pause::Pause;
@@ -18,6 +21,9 @@ use crate::pause::Pause;
 const WATCHES_MAX: u32 = 4;
 /// Added to a wait for silence, so that it is over when the store looks.
 const MARGIN: Duration = Duration::from_millis(5);
+
+/// How long a task waits to be alone before the store is asked what has become of it meanwhile.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What a claim came to.
 #[derive(Debug)]
@@ -30,6 +36,8 @@ pub(crate) enum Answer {
     Bury(DeliveryEnd, String),
     /// The worker drains, or is cut off from the store: back to the queue.
     GiveBack,
+    /// It has to run alone, and another worker can do that now.
+    PassOn,
 }
 
 /// A lease in hand, renewed by the heartbeat for as long as this lives.
@@ -43,11 +51,11 @@ pub(crate) struct Granted {
 
 /// Claims a task; repeats the call, with the same nonce, while the store is unavailable, but not for so long that others
 /// might have had it.
-pub(crate) async fn claim(shared: &Arc<Shared>, task: &TaskKey) -> Answer {
+pub(crate) async fn claim(shared: &Arc<Shared>, task: &TaskKey, lane: &Lane, presence: &mut Presence) -> Answer {
     let nonce = Nonce::fresh();
     let mut pause = Pause::new();
     let mut watch = Watch::new(shared.terms.takeover_after());
-    let mut repeated = false;
+    let (mut repeated, mut was_silent) = (false, false);
     // Between calls only: a call that is dropped may leave a lease behind that nobody knows of.
     while !shared.drain.is_cancelled() {
         let claim = Claim {
@@ -56,6 +64,7 @@ pub(crate) async fn claim(shared: &Arc<Shared>, task: &TaskKey) -> Answer {
             nonce: nonce.clone(),
             ttl: shared.terms.ttl,
             takeover_after: Some(shared.terms.takeover_after()),
+            alone: presence.is_alone(),
         };
         // What was pushed before a claim was sent is in the store by now: this claim is answered accordingly.
         let claiming = shared.leases.begin_claim(task.clone());
@@ -64,19 +73,35 @@ pub(crate) async fn claim(shared: &Arc<Shared>, task: &TaskKey) -> Answer {
                 if !repeated {
                     shared.clock.observe(claiming.sent, Instant::now(), lease.now);
                 }
-                return Answer::Granted(Box::new(grant(shared, &claiming, task, *lease)));
+                let granted = grant(shared, &claiming, task, *lease);
+                if presence.is_alone() {
+                    begin_alone(shared, &granted).await;
+                }
+                return Answer::Granted(Box::new(granted));
             }
             Ok(Claimed::Busy { worker, fence, .. }) if worker == shared.id && shared.leases.holds(task, fence) => {
                 return Answer::Nothing(DeliveryEnd::Duplicate);
             }
-            Ok(Claimed::Busy { fence, silent, .. }) => match watch.next(fence, silent) {
-                Some(wait) => pause_unless_drained(shared, tokio::time::sleep(wait)).await,
-                None => return Answer::Nothing(DeliveryEnd::Duplicate),
-            },
+            Ok(Claimed::Busy { fence, silent, .. }) => {
+                let Some(wait) = watch.next(fence, silent) else { return Answer::Nothing(DeliveryEnd::Duplicate) };
+                presence.rejoin();
+                was_silent = true;
+                pause_unless_drained(shared, tokio::time::sleep(wait)).await;
+            }
+            Ok(Claimed::Suspect) => {
+                if std::mem::take(&mut was_silent) {
+                    shared.metrics.leases_taken_over.inc();
+                }
+                let stuck = || shared.stuck.count();
+                pause_unless_drained(shared, presence.wait_alone(ASK_AGAIN, stuck)).await;
+                if !presence.is_alone() && presence.is_last_in_line() && is_wanted_alone(shared, lane).await {
+                    return Answer::PassOn;
+                }
+            }
             Ok(Claimed::Stopped) => return Answer::Nothing(DeliveryEnd::Stopped),
             Ok(Claimed::Stale) => return Answer::Nothing(DeliveryEnd::Stale),
-            Ok(Claimed::Poisoned { crashes }) => {
-                let why = format!("{crashes} attempts crashed, as many as are allowed: the task ended as crashed");
+            Ok(Claimed::Poisoned { crashes, uncounted }) => {
+                let why = format!("the task ended as crashed: {}", crashed_message(crashes, uncounted));
                 return Answer::Bury(DeliveryEnd::Poisoned, why);
             }
             Err(error) if error.is_retryable() => {
@@ -101,6 +126,40 @@ fn grant(shared: &Arc<Shared>, claiming: &Claiming, task: &TaskKey, lease: Lease
         shared.metrics.leases_taken_over.inc();
     }
     Granted { task: task.clone(), lease, switch, hold }
+}
+
+/// Tells the store that the lease of an attempt that runs alone has arrived: from now on a crash is laid to its task. What
+/// the store does not hear now, it hears by the next heartbeat.
+async fn begin_alone(shared: &Shared, granted: &Granted) {
+    let (run, task) = (&granted.task.run.id, &granted.task.task);
+    tracing::info!(run.id = %run, task = %task, "a task that was under way when a worker crashed is run alone");
+    shared.metrics.attempts_alone.inc();
+    let renewal = Renewal {
+        task: granted.task.clone(),
+        fence: granted.lease.fence,
+        ttl: shared.terms.ttl,
+        spent: Spend::default(),
+    };
+    let mut pause = Pause::new();
+    loop {
+        let sent = Instant::now();
+        match shared.store.renew(std::slice::from_ref(&renewal)).await {
+            Ok(answers) => {
+                let tally = shared.leases.answer(vec![renewal], answers, sent);
+                return tally.lost.iter().for_each(|lost| shared.note_lost(lost));
+            }
+            Err(error) if error.is_retryable() && granted.switch.notice().is_none() => pause.wait().await,
+            Err(_) => return,
+        }
+    }
+}
+
+/// Whether another worker of the lane's pool has nothing under way, as it last reported.
+async fn is_wanted_alone(shared: &Shared, lane: &Lane) -> bool {
+    let Ok(workers) = shared.store.workers().await else { return false };
+    workers.iter().any(|worker| {
+        worker.id != shared.id && !worker.draining && worker.busy == 0 && worker.pools.contains(&lane.pool)
+    })
 }
 
 async fn pause_unless_drained(shared: &Shared, pause: impl Future<Output = ()>) {

@@ -12,7 +12,7 @@ use coxswain_shared::store::Store;
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{PutOff, WorkPlace};
+use super::{PutOff, Room, WorkPlace};
 use crate::clock::StoreClock;
 use crate::events::Buffer;
 use crate::graphs::Graphs;
@@ -66,6 +66,7 @@ pub(crate) struct Shared {
     pub(crate) renew_now: Notify,
     pub(crate) stuck: Stuck,
     pub(crate) waits: Waits,
+    pub(crate) room: Arc<Room>,
     /// The store is silent: what is not claimed yet is for others.
     pub(crate) is_cut_off: AtomicBool,
 }

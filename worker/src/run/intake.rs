@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use coxswain_shared::broker::Delivery;
 use coxswain_shared::lifecycle::Tasks;
+use coxswain_shared::priority::Lane;
 use coxswain_shared::store::{Error, WorkerRecord};
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,7 +17,7 @@ use super::lanes::{Closed, Counted, Lanes, Subscribed, Taken};
 use super::pass_on::{is_wanted, pass_on};
 use super::servers::Servers;
 use super::worker::Ended;
-use crate::attempt::{Shared, attend};
+use crate::attempt::{Presence, Shared, attend};
 
 /// How often it looks whether it is still subscribed, and whether something waits here for too long.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -43,6 +44,15 @@ impl std::fmt::Debug for Asked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Asked").field(&self.0.is_some()).finish()
     }
+}
+
+/// A delivery that is started: of which lane, in whose company, and what it holds until it is dealt with.
+struct Arrived {
+    lane: Lane,
+    delivery: Box<dyn Delivery>,
+    presence: Presence,
+    counted: Counted,
+    slot: OwnedSemaphorePermit,
 }
 
 enum Event {
@@ -90,7 +100,7 @@ impl Intake {
             if self.lanes.gather() == Err(Closed) {
                 return Some(Ended::BrokerClosed);
             }
-            let look_again = self.start_one();
+            let look_again = self.start_one(servers);
             let slots = Arc::clone(&self.slots);
             let event = tokio::select! {
                 biased;
@@ -102,6 +112,7 @@ impl Intake {
                 }
                 answer = answer_of(&mut self.asked) => Event::Workers(answer),
                 arrival = self.lanes.arrival() => Event::Arrival(arrival),
+                () = self.shared.room.changed(), if self.slot.is_some() => Event::TurnOver,
                 () = until(look_again) => Event::TurnOver,
             };
             match event {
@@ -133,7 +144,7 @@ impl Intake {
     }
 
     fn is_full(&self) -> bool {
-        self.slot.is_none() && self.slots.available_permits() == 0
+        !self.shared.room.is_open() || (self.slot.is_none() && self.slots.available_permits() == 0)
     }
 
     /// Passes on what waits here in vain, if others have slots for it.
@@ -149,29 +160,31 @@ impl Intake {
         }
     }
 
-    /// Starts an attempt, if there is a slot for it and something at hand; says when to look again if that is not now.
-    fn start_one(&mut self) -> Option<Instant> {
-        let slot = self.slot.take()?;
-        match self.lanes.take() {
-            Taken::Delivery(delivery, counted) => {
-                self.start(delivery, counted, slot);
-                None
+    /// Starts an attempt, if there is a slot for it, something at hand, and nobody alone; says when to look again if that
+    /// is not now.
+    fn start_one(&mut self, servers: &Servers) -> Option<Instant> {
+        self.slot.as_ref()?;
+        let presence = self.shared.room.enter()?;
+        let again = match self.lanes.take() {
+            Taken::Delivery(lane, delivery, counted) => {
+                let slot = self.slot.take().expect("it was there");
+                self.start(Arrived { lane, delivery, presence, counted, slot }, servers);
+                return None;
             }
-            Taken::NotBefore(at) => {
-                self.slot = Some(slot);
-                Some(at)
-            }
-            Taken::Nothing => {
-                self.slot = Some(slot);
-                None
-            }
-        }
+            Taken::NotBefore(at) => Some(at),
+            Taken::Nothing => None,
+        };
+        presence.withdraw();
+        again
     }
 
-    fn start(&self, delivery: Box<dyn Delivery>, counted: Counted, slot: OwnedSemaphorePermit) {
-        let shared = Arc::clone(&self.shared);
+    fn start(&self, arrived: Arrived, servers: &Servers) {
+        let Arrived { lane, delivery, presence, counted, slot } = arrived;
+        let (shared, broker) = (Arc::clone(&self.shared), Arc::clone(&servers.broker));
         drop(self.attempts.spawn(async move {
-            attend(shared, delivery).await;
+            if let Some(delivery) = attend(Arc::clone(&shared), delivery, &lane, presence).await {
+                pass_on(broker, shared.metrics.clone(), (lane, vec![delivery])).await;
+            }
             // In this order: who gets the slot looks what its lane may have.
             drop(counted);
             drop(slot);

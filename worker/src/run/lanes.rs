@@ -73,8 +73,8 @@ pub(super) struct Closed;
 /// What there is to be taken.
 #[derive(Debug)]
 pub(super) enum Taken {
-    /// This.
-    Delivery(Box<dyn Delivery>, Counted),
+    /// This, of this lane.
+    Delivery(Lane, Box<dyn Delivery>, Counted),
     /// It is the turn of a lane that may have something at any moment: look again then.
     NotBefore(Instant),
     /// Nothing.
@@ -168,7 +168,7 @@ impl Lanes {
         self.turns.taken(place, |place| has(&self.sources[place]));
         let source = &mut self.sources[place];
         let at_hand = source.at_hand.take().expect("a lane whose turn it is has something, or is kept its turn");
-        Taken::Delivery(at_hand.delivery, source.under_way.begin())
+        Taken::Delivery(source.lane.clone(), at_hand.delivery, source.under_way.begin())
     }
 
     /// Whether something has been at hand for so long.
@@ -218,14 +218,14 @@ mod tests {
         publish(&broker, &lane("high:a"), 1).await;
         publish(&broker, &lane("low:a"), 1).await;
         lanes.gather().unwrap();
-        let Taken::Delivery(high, counted) = lanes.take() else { panic!("it is at hand") };
+        let Taken::Delivery(_, high, counted) = lanes.take() else { panic!("it is at hand") };
         assert!(high.ack().await);
         drop(counted);
         lanes.gather().unwrap();
         let Taken::NotBefore(until) = lanes.take() else { panic!("the turn is kept") };
         publish(&broker, &lane("high:a"), 1).await;
         lanes.gather().unwrap();
-        let Taken::Delivery(high, counted) = lanes.take() else { panic!("the next one has come in time") };
+        let Taken::Delivery(_, high, counted) = lanes.take() else { panic!("the next one has come in time") };
         assert!(high.ack().await);
         drop(counted);
         tokio::time::sleep_until(until + REFILL).await;

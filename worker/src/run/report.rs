@@ -91,12 +91,14 @@ pub(super) async fn run_report(shared: Arc<Shared>, config: Config, report: Repo
         ticks.tick().await;
         let (busy, stuck) = (shared.leases.len(), shared.stuck.count());
         shared.metrics.slots(usize::from(config.slots), busy, stuck);
+        // While one attempt is alone, or is to be, the other slots are nobody's.
+        let taken = if shared.room.is_open() { busy } else { usize::from(config.slots) };
         let record = WorkerRecord {
             id: shared.id.clone(),
             role: Role::Worker,
             pools: config.pools.clone(),
             slots: u32::from(config.slots),
-            busy: u32::try_from(busy).unwrap_or(u32::MAX),
+            busy: u32::try_from(taken).unwrap_or(u32::MAX),
             stuck: u32::try_from(stuck).unwrap_or(u32::MAX),
             waited: shared.waits.take(),
             draining: shared.drain.is_cancelled(),

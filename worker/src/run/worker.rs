@@ -148,6 +148,7 @@ impl Worker {
             is_cut_off: AtomicBool::new(false),
             stuck: Stuck::new(),
             waits: Waits::default(),
+            room: Arc::default(),
         });
         tracing::info!(worker = %shared.id, slots = self.config.slots, "the worker takes tasks");
         let services = Tasks::new();

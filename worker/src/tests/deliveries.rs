@@ -9,7 +9,8 @@ use coxswain_shared::fault::{Fault, Rates};
 use coxswain_shared::id::{Nonce, PoolName, WorkerId};
 use coxswain_shared::outcome::Outcome;
 use coxswain_shared::priority::Lane;
-use coxswain_shared::store::{Claim, Claimed};
+use coxswain_shared::spend::Spend;
+use coxswain_shared::store::{Claim, Claimed, Renewal, Renewed};
 use serde_json::{Value, json};
 use tokio::sync::Notify;
 
@@ -89,6 +90,7 @@ async fn a_silent_lease_is_taken_over_after_two_heartbeats() {
         nonce: Nonce::fresh(),
         ttl: Duration::from_mins(10),
         takeover_after: None,
+        alone: false,
     };
     assert!(matches!(bench.store.claim(claim).await.unwrap(), Claimed::Leased(_)));
     let running = bench.start_with(gate.handler());
@@ -98,7 +100,7 @@ async fn a_silent_lease_is_taken_over_after_two_heartbeats() {
     gate.go_on.notify_one();
     let task = bench.settled(&run).await;
     succeeded(task.outcome.as_ref());
-    assert_eq!((task.crashes, task.fence.get()), (1, 2));
+    assert_eq!((task.crashes, task.crashes_uncounted, task.fence.get()), (0, 1, 2));
     running.drain().await;
 }
 
@@ -112,8 +114,12 @@ async fn garbage_and_poison_go_to_the_dead_letters_with_the_reason() {
         nonce: Nonce::fresh(),
         ttl: Duration::from_mins(10),
         takeover_after: None,
+        alone: true,
     };
-    bench.store.claim(claim).await.unwrap();
+    let Claimed::Leased(lease) = bench.store.claim(claim).await.unwrap() else { panic!("it is free") };
+    let (ttl, spent) = (Duration::from_mins(10), Spend::default());
+    let begun = Renewal { task: task_of(&run), fence: lease.fence, ttl, spent };
+    assert_eq!(bench.store.renew(&[begun]).await.unwrap(), [Renewed::Held]);
     let running = bench.start_with(gate.handler());
     bench.publish(&run).await;
     bench.broker.publish_raw(&Lane::normal(PoolName::standard()), b"{\"v\":9}".to_vec()).unwrap();

@@ -4,6 +4,7 @@ mod bench;
 mod model;
 mod outside;
 
+mod alone;
 mod attempts;
 mod breaker;
 mod deliveries;

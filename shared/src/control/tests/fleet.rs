@@ -185,6 +185,7 @@ impl Fleet {
             nonce: Nonce::fresh(),
             ttl: Duration::from_secs(10),
             takeover_after: None,
+            alone: false,
         };
         let answer = self.store.claim(claim).await.unwrap();
         let Claimed::Leased(lease) = answer else { panic!("{task:?} is not free: {answer:?}, {run:?}") };

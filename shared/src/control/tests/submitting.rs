@@ -9,10 +9,11 @@ use super::fleet::{Fleet, approval, channel, graph, id, looping, values};
 use crate::control::{self, Error, ErrorKind, Submission};
 use crate::graph::canonical;
 use crate::id::{NodeName, Step, ThreadId};
-use crate::limits::LABELS_MAX;
+use crate::limits::{DESCENDANTS_CEILING, LABELS_MAX};
 use crate::load::{Over, Overload, PoolLoad};
 use crate::priority::Priority;
 use crate::run::RunStatus;
+use crate::spend::Budget;
 use crate::store::OnConflict;
 use crate::time::Timestamp;
 
@@ -60,6 +61,8 @@ async fn labels_texts_and_limits_are_bounded() {
     refusal(Submission { actor: "x".repeat(2_000), ..submission() }).await;
     refusal(Submission { run_timeout: Some(Duration::ZERO), ..submission() }).await;
     refusal(Submission { max_steps: Some(0), ..submission() }).await;
+    let budget = Budget { descendants: Some(DESCENDANTS_CEILING + 1), ..Budget::default() };
+    refusal(Submission { budget, ..submission() }).await;
 }
 
 #[tokio::test]

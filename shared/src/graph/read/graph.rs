@@ -154,6 +154,7 @@ fn limits(fields: &mut Fields<'_>, findings: &mut Findings) -> GraphLimits {
             tokens: fields.count("tokens", findings),
             cost: cost(&mut fields, findings),
             tool_calls: fields.count("tool_calls", findings),
+            descendants: fields.count("descendants", findings),
         },
     };
     fields.finish("`limits`", findings);

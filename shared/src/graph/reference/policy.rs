@@ -14,8 +14,12 @@ pub(super) fn fields() -> Vec<Field> {
     let limits = Limit::ALL.into_iter().filter(|limit| *limit != Limit::RunTimeout).map(limit);
     let rest = [
         field("retry", Shape::Own("retry", "mapping, see [below](#retry)"), "How often a failed try is repeated"),
-        field("max_crashes", Shape::Count(1, Some(100)), "Crashed attempts before the task is given up")
-            .default(format!("`{MAX_CRASHES}`")),
+        field(
+            "max_crashes",
+            Shape::Count(1, Some(100)),
+            "Crashes of its worker while it ran alone, before the task is given up",
+        )
+        .default(format!("`{MAX_CRASHES}`")),
         field(
             "on_failure",
             Shape::Own("on_failure", "`fail`, `continue`, `{ continue: { channel: value } }`, `{ goto: node }`"),

@@ -5,7 +5,8 @@ use super::shape::Shape;
 use crate::duration;
 use crate::graph::model::Reducer;
 use crate::limits::{
-    FAN_OUT_MAX, Limit, MAX_REPEATS, MAX_REPEATS_CEILING, MAX_STEPS, MAX_STEPS_CEILING, NODE_RUNS, NODE_RUNS_CEILING,
+    DESCENDANTS, DESCENDANTS_CEILING, FAN_OUT_MAX, Limit, MAX_REPEATS, MAX_REPEATS_CEILING, MAX_STEPS,
+    MAX_STEPS_CEILING, NODE_RUNS, NODE_RUNS_CEILING,
 };
 
 /// The fields of a graph.
@@ -56,6 +57,12 @@ pub(super) fn limits() -> Vec<Field> {
             Shape::Count(0, None),
             "Calls of tools that models ask for; more ends the run (cause `budget`)",
         ),
+        field(
+            "descendants",
+            Shape::Count(0, Some(DESCENDANTS_CEILING)),
+            "Child runs, at every depth together; more ends the run (cause `budget`)",
+        )
+        .default(format!("`{DESCENDANTS}` for a run that is no child")),
         field(
             "max_repeats",
             Shape::Count(2, Some(MAX_REPEATS_CEILING)),

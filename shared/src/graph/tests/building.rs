@@ -29,7 +29,7 @@ fn begun() -> GraphBuilder {
         .max_steps(50)
         .max_repeats(20)
         .node_runs(500)
-        .budget(Budget { tokens: Some(9), cost: Cost::from_units(0.25), tool_calls: None })
+        .budget(Budget { tokens: Some(9), cost: Cost::from_units(0.25), tool_calls: None, descendants: Some(7) })
         .channel("count", Channel::add(0))
         .channel("log", Channel::append())
         .channel("meta", Channel::merge().with_default(json!({"k": 1})))
@@ -106,7 +106,7 @@ fn a_built_graph_is_the_graph_of_its_file() {
     let file = "
 name: built
 description: by hand
-limits: {run_timeout: 2h, max_steps: 50, node_runs: 500, max_repeats: 20, tokens: 9, cost: 0.25}
+limits: {run_timeout: 2h, max_steps: 50, node_runs: 500, max_repeats: 20, tokens: 9, cost: 0.25, descendants: 7}
 state: {count: {reducer: add, default: 0}, log: append, meta: {reducer: merge, default: {k: 1}}, talk: messages, q: {default: why}}
 nodes:
   work: {kind: exec, command: [sh, -c, echo 1], env: {N: 3}, cwd: /tmp, into: count, reads: [count], pool: gpu, timeout: 5m,

@@ -7,7 +7,9 @@ use crate::graph::finding::Findings;
 use crate::graph::model::{Graph, NodeKind};
 use crate::graph::place::Place;
 use crate::graph::policy::Policy;
-use crate::limits::{Limit, MAX_REPEATS_CEILING, MAX_STEPS_CEILING, NODE_RUNS_CEILING, RETRY_ATTEMPTS_MAX};
+use crate::limits::{
+    DESCENDANTS_CEILING, Limit, MAX_REPEATS_CEILING, MAX_STEPS_CEILING, NODE_RUNS_CEILING, RETRY_ATTEMPTS_MAX,
+};
 
 /// Crashes that a policy may allow: more only wears out workers.
 const MAX_CRASHES_CEILING: u32 = 100;
@@ -20,6 +22,10 @@ pub(super) fn check(graph: &Graph, findings: &mut Findings) {
     limit(Limit::RunTimeout, Some(limits.run_timeout), &place, findings);
     between("max_steps", limits.max_steps, MAX_STEPS_CEILING, &place, findings);
     between("node_runs", limits.node_runs, NODE_RUNS_CEILING, &place, findings);
+    if let Some(descendants) = limits.budget.descendants.filter(|most| *most > DESCENDANTS_CEILING) {
+        let message = format!("`descendants` is {descendants}, but must be at most {DESCENDANTS_CEILING}");
+        findings.error(&place.key("descendants"), message);
+    }
     repeats(limits.max_repeats, &place, findings);
     for (name, node) in &graph.nodes {
         let place = Place::root().key("nodes").key(name);

@@ -75,6 +75,7 @@ pub(super) fn unsettled(id: &TaskId, state: TaskState) -> Task {
         id: id.clone(),
         state,
         attempts: 1,
+        crashes_uncounted: 0,
         crashes: 0,
         fence: Fence::new(1),
         worker: None,

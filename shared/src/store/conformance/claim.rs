@@ -8,7 +8,7 @@ use serde_json::json;
 use super::fixture::Fixture;
 use super::make::{self, LONG, SHORT};
 use crate::id::{RunKey, Step, TaskKey};
-use crate::limits::Limit;
+use crate::limits::{Limit, UNCOUNTED_CRASHES_MAX};
 use crate::outcome::Outcome;
 use crate::plan::Then;
 use crate::priority::Priority;
@@ -17,7 +17,7 @@ use crate::store::{Claim, Claimed, NewRun, Release, Released, Renewal, Renewed, 
 use crate::task::{Dispatch, NewTask, TaskState};
 
 fn takeover(task: &TaskKey, after: Duration) -> Claim {
-    Claim { takeover_after: Some(after), ..make::claim_by(task, "worker-2") }
+    Claim { takeover_after: Some(after), alone: true, ..make::claim_by(task, "worker-2") }
 }
 
 pub async fn a_lease_comes_with_all_that_its_worker_needs(fixture: &Fixture) {
@@ -103,7 +103,7 @@ pub async fn a_silent_lease_is_taken_over_and_its_fence_is_dead(fixture: &Fixtur
     let claim = takeover(&tasks[0], SHORT);
     let Claimed::Leased(new) = fixture.claim(claim.clone()).await else { panic!("not leased") };
     assert!(new.fence > old.fence);
-    assert_eq!((new.attempt.get(), new.crashes, new.taken_over), (1, 1, true));
+    assert_eq!((new.attempt.get(), new.crashes, new.taken_over), (1, 0, true));
     let Claimed::Leased(again) = fixture.claim(claim).await else { panic!("not leased again") };
     assert_eq!((again.fence, again.taken_over), (new.fence, true));
 
@@ -112,7 +112,8 @@ pub async fn a_silent_lease_is_taken_over_and_its_fence_is_dead(fixture: &Fixtur
     assert_eq!(fixture.settle(&tasks[0], &old, Verdict::Done(make::failed())).await, Settled::Stale);
     assert_eq!(fixture.release(&tasks[0], &old, Release::HandedBack(Spend::default())).await, Released::Stale);
     let found = fixture.task(&tasks[0]).await;
-    assert_eq!((found.state, found.fence, found.attempts, found.crashes), (TaskState::Leased, new.fence, 1, 1));
+    assert_eq!((found.state, found.fence, found.attempts), (TaskState::Leased, new.fence, 1));
+    assert_eq!((found.crashes, found.crashes_uncounted), (0, 1), "it did not run alone");
     assert_eq!(found.worker.unwrap().as_str(), "worker-2");
     assert_eq!(fixture.run(&key).await.open_leases, 1);
 }
@@ -130,11 +131,12 @@ pub async fn a_lease_that_was_renewed_is_not_taken_over(fixture: &Fixture) {
 pub async fn the_last_crash_that_is_allowed_ends_the_task(fixture: &Fixture) {
     let task = NewTask { max_crashes: 2, ..make::task("1:a:0") };
     let (key, tasks) = fixture.dispatched("r", vec![task]).await;
-    fixture.lease(&tasks[0]).await;
+    fixture.lease_alone(&tasks[0], LONG).await;
     let answer = fixture.claim(takeover(&tasks[0], Duration::ZERO)).await;
-    assert!(matches!(&answer, Claimed::Leased(lease) if lease.crashes == 1), "{answer:?}");
+    let Claimed::Leased(lease) = answer else { panic!("{answer:?}") };
+    assert_eq!((lease.crashes, fixture.renew(&tasks[0], &lease, LONG).await), (1, Renewed::Held));
     let answer = fixture.claim(takeover(&tasks[0], Duration::ZERO)).await;
-    assert_eq!(answer, Claimed::Poisoned { crashes: 2 });
+    assert_eq!(answer, Claimed::Poisoned { crashes: 2, uncounted: 0 });
     let found = fixture.task(&tasks[0]).await;
     assert_eq!((found.state, found.crashes, found.attempts), (TaskState::Settled, 2, 0));
     assert!(matches!(found.outcome, Some(Outcome::Crashed { .. })), "{found:?}");
@@ -142,6 +144,76 @@ pub async fn the_last_crash_that_is_allowed_ends_the_task(fixture: &Fixture) {
     let run = fixture.run(&key).await;
     assert_eq!((run.open_tasks, run.open_leases), (0, 0));
     assert!(fixture.is_ready(&key).await);
+}
+
+pub async fn a_task_that_was_under_way_in_a_crash_is_given_only_to_a_worker_that_runs_it_alone(fixture: &Fixture) {
+    let (key, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
+    fixture.lease(&tasks[0]).await;
+    let beside_others = Claim { alone: false, ..takeover(&tasks[0], Duration::ZERO) };
+    assert_eq!(fixture.claim(beside_others.clone()).await, Claimed::Suspect);
+    let found = fixture.task(&tasks[0]).await;
+    assert_eq!((found.state, found.attempts, found.crashes_uncounted), (TaskState::Queued, 0, 1));
+    assert_eq!(fixture.run(&key).await.open_leases, 0, "nobody holds it while it waits");
+    fixture.pass(Duration::from_secs(3)).await;
+    assert!(fixture.sweep(&key).await.send.is_empty(), "who asked has its message");
+    assert_eq!(fixture.claim(beside_others).await, Claimed::Suspect);
+    assert_eq!(fixture.task(&tasks[0]).await.crashes_uncounted, 1, "to ask changes nothing");
+    let first = fixture.lease_alone(&tasks[0], LONG).await;
+    let retry = Verdict::Retry { failure: make::failure(), after: Duration::ZERO };
+    fixture.settle(&tasks[0], &first, retry).await;
+    fixture.sweep(&key).await;
+    assert_eq!(fixture.claim(make::claim(&tasks[0])).await, Claimed::Suspect, "it is one until it is settled");
+    let second = fixture.lease_alone(&tasks[0], LONG).await;
+    fixture.release(&tasks[0], &second, Release::HandedBack(Spend::default())).await;
+    assert_eq!(fixture.claim(make::claim(&tasks[0])).await, Claimed::Suspect);
+}
+
+pub async fn a_crash_counts_if_the_attempt_ran_alone_and_its_worker_had_the_lease(fixture: &Fixture) {
+    let (_, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
+    let crashes = async || {
+        let found = fixture.task(&tasks[0]).await;
+        (found.crashes, found.crashes_uncounted)
+    };
+    let beside = fixture.lease(&tasks[0]).await;
+    assert_eq!(fixture.renew(&tasks[0], &beside, LONG).await, Renewed::Held);
+    let answer = fixture.claim(takeover(&tasks[0], Duration::ZERO)).await;
+    assert!(matches!(answer, Claimed::Leased(_)), "{answer:?}");
+    assert_eq!(crashes().await, (0, 1), "it ran beside others");
+    let answer = fixture.claim(takeover(&tasks[0], Duration::ZERO)).await;
+    let Claimed::Leased(lease) = answer else { panic!("{answer:?}") };
+    assert_eq!(crashes().await, (0, 2), "the reply to its claim may have been lost");
+    assert_eq!(fixture.renew(&tasks[0], &lease, LONG).await, Renewed::Held);
+    let answer = fixture.claim(takeover(&tasks[0], Duration::ZERO)).await;
+    assert!(matches!(answer, Claimed::Leased(_)), "{answer:?}");
+    assert_eq!(crashes().await, (1, 2), "it ran alone");
+}
+
+pub async fn crashes_that_do_not_count_are_bounded(fixture: &Fixture) {
+    let (_, tasks) = fixture.dispatched("r", vec![make::task("1:a:0")]).await;
+    fixture.lease(&tasks[0]).await;
+    for _ in 1..UNCOUNTED_CRASHES_MAX {
+        let answer = fixture.claim(takeover(&tasks[0], Duration::ZERO)).await;
+        assert!(matches!(answer, Claimed::Leased(_)), "{answer:?}");
+    }
+    let answer = fixture.claim(takeover(&tasks[0], Duration::ZERO)).await;
+    assert_eq!(answer, Claimed::Poisoned { crashes: 0, uncounted: UNCOUNTED_CRASHES_MAX });
+    assert!(matches!(fixture.outcome(&tasks[0]).await, Outcome::Crashed { .. }));
+}
+
+pub async fn a_worker_that_turns_out_to_live_takes_its_crash_back(fixture: &Fixture) {
+    let task = NewTask { max_crashes: 2, ..make::task("1:a:0") };
+    let (key, tasks) = fixture.dispatched("r", vec![task]).await;
+    for round in 1..=3 {
+        let lease = fixture.lease_alone(&tasks[0], SHORT).await;
+        fixture.pass(SHORT).await;
+        fixture.sweep(&key).await;
+        assert_eq!(fixture.task(&tasks[0]).await.crashes, 1, "its lease ran out");
+        for _ in 0..2 {
+            assert_eq!(fixture.renew(&tasks[0], &lease, LONG).await, Renewed::Lost);
+        }
+        let found = fixture.task(&tasks[0]).await;
+        assert_eq!((found.crashes, found.crashes_uncounted), (0, round), "its worker lives");
+    }
 }
 
 pub async fn what_cannot_be_claimed_is_stale(fixture: &Fixture) {

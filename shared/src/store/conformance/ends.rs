@@ -94,7 +94,7 @@ pub async fn a_run_that_a_failure_beside_it_stops_is_counted_as_failed(fixture: 
     fixture.settle(&tasks[0], &lease, Verdict::Done(make::failed())).await;
     let fragile = |id| crate::task::NewTask { max_crashes: 1, ..make::task(id) };
     let (key, tasks) = fixture.dispatched("crashed", vec![fragile("1:a:0"), make::task("1:b:0")]).await;
-    fixture.lease_for(&tasks[0], SHORT).await;
+    fixture.lease_alone(&tasks[0], SHORT).await;
     fixture.pass(SHORT).await;
     fixture.sweep(&key).await;
     assert_eq!(counted(fixture).await, [("failed", "sibling_failed", 2)]);
@@ -150,12 +150,12 @@ async fn tasks_counted(fixture: &Fixture) -> (u64, u64) {
 pub async fn a_task_is_counted_as_crashed_whoever_finds_its_last_crash(fixture: &Fixture) {
     let poison = |task: &str| NewTask { max_crashes: 1, fails_run: false, ..make::task(task) };
     let (key, tasks) = fixture.dispatched("r", vec![poison("1:a:0"), poison("1:b:0"), poison("1:c:0")]).await;
-    fixture.lease(&tasks[0]).await;
+    fixture.lease_alone(&tasks[0], LONG).await;
     let takeover = Claim { takeover_after: Some(Duration::ZERO), ..make::claim(&tasks[0]) };
-    assert_eq!(fixture.claim(takeover.clone()).await, Claimed::Poisoned { crashes: 1 });
+    assert_eq!(fixture.claim(takeover.clone()).await, Claimed::Poisoned { crashes: 1, uncounted: 0 });
     assert_eq!(fixture.claim(takeover).await, Claimed::Stale);
     assert_eq!(tasks_counted(fixture).await, (1, 0), "by a claim");
-    fixture.lease_for(&tasks[1], SHORT).await;
+    fixture.lease_alone(&tasks[1], SHORT).await;
     fixture.pass(SHORT).await;
     fixture.sweep(&key).await;
     assert_eq!(tasks_counted(fixture).await, (2, 0), "by a sweep");

@@ -14,8 +14,8 @@ use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::{Cause, StopReport};
 use crate::store::{
-    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Lease, NewRun, Ready, Release, Released, Run, Settle,
-    Settled, StopAnswer, Store, SweepLimits, Swept, Thread, Verdict,
+    Advance, Advanced, AuditEntry, Claim, Claimed, Created, Lease, NewRun, Ready, Release, Released, Renewal, Renewed,
+    Run, Settle, Settled, StopAnswer, Store, SweepLimits, Swept, Thread, Verdict,
 };
 use crate::task::{NewTask, Task};
 use crate::time::Clock;
@@ -169,6 +169,22 @@ impl Fixture {
             Claimed::Leased(lease) => *lease,
             other => panic!("the task was not leased: {other:?}"),
         }
+    }
+
+    /// Claims a task that must be free, to run it alone, and renews the lease: the attempt begins.
+    pub async fn lease_alone(&self, task: &TaskKey, ttl: Duration) -> Lease {
+        let lease = match self.claim(Claim { ttl, alone: true, ..make::claim(task) }).await {
+            Claimed::Leased(lease) => *lease,
+            other => panic!("the task was not leased: {other:?}"),
+        };
+        assert_eq!(self.renew(task, &lease, ttl).await, Renewed::Held);
+        lease
+    }
+
+    /// Renews a lease.
+    pub async fn renew(&self, task: &TaskKey, lease: &Lease, ttl: Duration) -> Renewed {
+        let renewal = Renewal { task: task.clone(), fence: lease.fence, ttl, spent: Spend::default() };
+        self.store.renew(&[renewal]).await.expect("a lease is renewed").remove(0)
     }
 
     /// Says how an attempt ended.

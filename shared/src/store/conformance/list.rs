@@ -76,6 +76,9 @@ macro_rules! store_conformance {
             a_renewal_that_tells_too_much_is_answered_with_the_order
             a_lease_says_whether_its_run_or_one_above_it_limits_the_cost
             what_a_child_spends_counts_for_those_above_it
+            child_runs_at_every_depth_count_for_the_root_which_is_stopped_before_there_are_too_many
+            a_limit_of_descendants_holds_for_the_child_that_has_it_and_its_parent_goes_on
+            a_run_whose_graph_says_nothing_has_room_for_a_thousand_descendants
         );
         $crate::store_conformance!(@group $make ends:
             ends_that_a_plan_brings_are_counted_by_status_and_cause
@@ -156,6 +159,10 @@ macro_rules! store_conformance {
             a_silent_lease_is_taken_over_and_its_fence_is_dead
             a_lease_that_was_renewed_is_not_taken_over
             the_last_crash_that_is_allowed_ends_the_task
+            a_task_that_was_under_way_in_a_crash_is_given_only_to_a_worker_that_runs_it_alone
+            a_crash_counts_if_the_attempt_ran_alone_and_its_worker_had_the_lease
+            crashes_that_do_not_count_are_bounded
+            a_worker_that_turns_out_to_live_takes_its_crash_back
             what_cannot_be_claimed_is_stale
             a_task_of_a_run_that_ended_by_itself_is_stale
             a_claim_that_comes_too_late_settles_the_task
@@ -203,6 +210,7 @@ macro_rules! store_conformance {
             answers_settle_their_tasks_and_the_run_goes_on
             the_same_answer_twice_is_taken_once
             a_pause_between_steps_goes_on_without_answers
+            questions_are_answered_one_by_one_and_the_run_goes_on_when_none_is_open
             what_does_not_fit_is_refused_and_changes_nothing
             a_run_that_is_not_interrupted_says_where_it_stands
         );
@@ -210,7 +218,6 @@ macro_rules! store_conformance {
             runs_are_listed_newest_first_page_by_page
             a_listing_shows_what_its_filter_admits
             a_cursor_that_is_none_is_refused
-            questions_are_answered_one_by_one_and_the_run_goes_on_when_none_is_open
             a_checkpoint_of_a_later_format_is_refused_by_its_number
             checkpoints_say_when_they_were_kept
             tasks_are_listed_by_node_then_item

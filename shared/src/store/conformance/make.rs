@@ -112,6 +112,7 @@ pub fn claim_by(task: &TaskKey, worker: &str) -> Claim {
         nonce: Nonce::fresh(),
         ttl: LONG,
         takeover_after: None,
+        alone: false,
     }
 }
 

@@ -5,15 +5,17 @@ use std::time::Duration;
 
 use super::fixture::Fixture;
 use super::make;
-use crate::id::{RunId, RunKey, TaskKey};
-use crate::outcome::FailureKind;
+use crate::id::{RunId, RunKey, Step, TaskKey};
+use crate::limits::DESCENDANTS;
+use crate::outcome::{FailureKind, Outcome};
+use crate::plan::Then;
 use crate::run::RunStatus;
 use crate::spend::{Budget, Cost, Spend};
 use crate::stop::{Cause, StopProof};
 use crate::store::{
     Advanced, Claimed, Lease, NewRun, Release, Released, Renewal, Renewed, RunSpec, Settle, Settled, Verdict,
 };
-use crate::task::HandedBack;
+use crate::task::{HandedBack, NewTask};
 
 fn tokens(tokens: u64) -> Spend {
     Spend { input_tokens: tokens, ..Spend::default() }
@@ -138,7 +140,7 @@ pub async fn what_renewals_tell_counts_once_and_stays_when_the_worker_dies(fixtu
     assert_eq!(fixture.sweep(&key).await.expired, 1);
     assert_eq!(fixture.run(&key).await.spent, tokens(7), "its worker has died");
     assert_eq!(renew(fixture, &tasks[0], &first, tokens(9)).await, Renewed::Lost);
-    let second = fixture.lease(&tasks[0]).await;
+    let second = fixture.lease_alone(&tasks[0], make::LONG).await;
     assert_eq!(renew(fixture, &tasks[0], &second, tokens(5)).await, Renewed::Held);
     assert_eq!(fixture.run(&key).await.spent, tokens(12), "another attempt begins anew");
     settle(fixture, &tasks[0], &second, done(), tokens(6)).await;
@@ -202,4 +204,75 @@ pub async fn what_a_child_spends_counts_for_those_above_it(fixture: &Fixture) {
         Cause::Budget,
         "the order reaches the child, which has no budget"
     );
+}
+
+fn with_descendants(id: &str, most: u64) -> NewRun {
+    let budget = Budget { descendants: Some(most), ..Budget::default() };
+    NewRun { spec: RunSpec { budget, ..RunSpec::default() }, ..make::run(id) }
+}
+
+fn child_key(above: &RunKey, id: &str) -> RunKey {
+    RunKey { id: make::run_id(id), ..above.clone() }
+}
+
+pub async fn child_runs_at_every_depth_count_for_the_root_which_is_stopped_before_there_are_too_many(
+    fixture: &Fixture,
+) {
+    let root = fixture.made(with_descendants("root", 3)).await;
+    fixture.step(&root, 1, vec![make::child(&root, "1:sub:0", "c", 1)]).await;
+    let child = child_key(&root, "c");
+    let two = vec![make::child(&child, "1:a:0", "g1", 2), make::child(&child, "1:b:0", "g2", 2)];
+    fixture.step(&child, 1, two).await;
+    assert_eq!((fixture.run(&root).await.descendants, fixture.run(&child).await.descendants), (3, 2));
+    let grandchild = child_key(&root, "g1");
+    let more = vec![make::child(&grandchild, "1:deep:0", "h1", 3), make::child(&grandchild, "1:deep:1", "h2", 3)];
+    let plan = fixture.plan(&grandchild, Then::Step { step: Step::new(1), tasks: more, groups: Vec::new() }).await;
+    for _ in 0..2 {
+        assert_eq!(fixture.store().advance(plan.clone()).await.unwrap(), Advanced::Frozen);
+    }
+    for id in ["h1", "h2"] {
+        assert!(fixture.store().run(&make::run_id(id)).await.unwrap().is_none(), "nothing of the step is made");
+    }
+    let run = fixture.run(&root).await;
+    assert_eq!((run.status, run.descendants), (RunStatus::Failed, 3));
+    let why = "its limit of 3 child runs at every depth (`limits.descendants`) is used up: it has had 3, and the next step \
+               was to start 2 more";
+    let failure = run.failure.unwrap();
+    assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Exhausted, why));
+    assert_eq!(failure.node.unwrap().as_str(), "sub", "the node of its own that they came by");
+    let order = run.stop.unwrap().order.order;
+    assert_eq!((order.cause, order.actor.as_str(), order.reason.as_deref()), (Cause::Budget, "node sub", Some(why)));
+    for id in ["c", "g1", "g2"] {
+        assert_eq!(fixture.status(&child_key(&root, id)).await, RunStatus::Failed, "{id}");
+    }
+}
+
+pub async fn a_limit_of_descendants_holds_for_the_child_that_has_it_and_its_parent_goes_on(fixture: &Fixture) {
+    let root = fixture.begin("root").await;
+    let child = make::child_of(&root, "1:sub:0", with_descendants("c", 0), 1);
+    let task = NewTask { fails_run: false, ..child };
+    let tasks = fixture.step(&root, 1, vec![task, make::human("1:ask:0")]).await;
+    let child = child_key(&root, "c");
+    let step =
+        Then::Step { step: Step::new(1), tasks: vec![make::child(&child, "1:deep:0", "g", 2)], groups: Vec::new() };
+    assert_eq!(fixture.advance(&child, step).await, Advanced::Frozen);
+    let run = fixture.run(&child).await;
+    assert_eq!((run.status, run.descendants), (RunStatus::Failed, 0));
+    assert_eq!(run.failure.unwrap().node.unwrap().as_str(), "deep");
+    assert!(matches!(fixture.outcome(&tasks[0]).await, Outcome::ChildEnded { status: RunStatus::Failed, .. }));
+    let run = fixture.run(&root).await;
+    assert_eq!((run.status, run.descendants), (RunStatus::Running, 1));
+}
+
+pub async fn a_run_whose_graph_says_nothing_has_room_for_a_thousand_descendants(fixture: &Fixture) {
+    let root = fixture.begin("root").await;
+    let child = |n: u64| make::child(&root, &format!("1:sub:{n}"), &format!("c{n}"), 1);
+    let tasks = (0..=DESCENDANTS).map(child).collect();
+    let step = Then::Step { step: Step::new(1), tasks, groups: Vec::new() };
+    assert_eq!(fixture.advance(&root, step).await, Advanced::Frozen);
+    let run = fixture.run(&root).await;
+    assert_eq!((run.status, run.descendants, run.step), (RunStatus::Failed, 0, Step::new(0)));
+    assert!(fixture.store().run(&make::run_id("c0")).await.unwrap().is_none());
+    let message = run.failure.unwrap().message;
+    assert!(message.contains("limit of 1000 child runs") && message.contains("to start 1001 more"), "{message}");
 }

@@ -68,11 +68,11 @@ impl Fitter {
             Operation::Advance { run, right, checkpoint, then } => {
                 self.advance(pick_run(run, model, |run| run.ready_at.is_some())?, right, checkpoint, then)
             }
-            Operation::Claim { task, worker, ttl, takeover_after } => {
+            Operation::Claim { task, worker, ttl, takeover_after, alone } => {
                 let wanted = if takeover_after.is_some() { TaskState::Leased } else { TaskState::Queued };
                 let (task, _) = pick_task(task, model, wanted)?;
                 let worker = WorkerId::new(format!("w{worker}")).expect("a name");
-                Call::Claim(Claim { task, worker, nonce: self.nonce(), ttl, takeover_after })
+                Call::Claim(Claim { task, worker, nonce: self.nonce(), ttl, takeover_after, alone })
             }
             Operation::Renew { tasks, ttl, tokens } => {
                 let leases = tasks.into_iter().filter_map(|(pick, right)| leased(pick, right, model));
@@ -233,7 +233,7 @@ fn spend(tokens: u64) -> Spend {
 
 /// What a run may spend: some have a budget that is soon used up.
 fn budget(number: u8) -> Budget {
-    Budget { tokens: (number % 3 == 2).then_some(3), ..Budget::default() }
+    Budget { tokens: (number % 3 == 2).then_some(3), descendants: (number % 3 == 1).then_some(3), ..Budget::default() }
 }
 
 fn let_go(how: Letting, tokens: u64) -> Release {

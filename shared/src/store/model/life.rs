@@ -95,6 +95,7 @@ impl Model {
             stop: early,
             failure: None,
             spent: crate::spend::Spend::default(),
+            descendants: 0,
             spec: new.spec.clone(),
         };
         let state = RunState {

@@ -67,6 +67,7 @@ pub(super) enum Operation {
         worker: u8,
         ttl: Duration,
         takeover_after: Option<Duration>,
+        alone: bool,
     },
     Renew {
         tokens: u64,
@@ -278,9 +279,9 @@ fn calls_about_tasks() -> impl Strategy<Value = Operation> {
     ];
     let takeover = prop_oneof![2 => Just(None), 1 => span().prop_map(Some)];
     prop_oneof![
-        8 => (pick(), 0..3_u8, span(), takeover).prop_map(|(task, worker, ttl, takeover_after)| {
-            Operation::Claim { task, worker, ttl, takeover_after }
-        }),
+        8 => (pick(), 0..3_u8, span(), takeover, any::<bool>()).prop_map(
+            |(task, worker, ttl, takeover_after, alone)| Operation::Claim { task, worker, ttl, takeover_after, alone },
+        ),
         2 => (prop::collection::vec((pick(), mostly()), 0..3), span(), tokens())
             .prop_map(|(tasks, ttl, tokens)| Operation::Renew { tasks, ttl, tokens }),
         6 => (pick(), mostly(), verdict, tokens())

@@ -8,9 +8,9 @@ use crate::id::{Fence, Partition, RunId, RunKey, TaskId};
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::plan::Then;
 use crate::run::RunStatus;
-use crate::stop::{StopOrder, StopReport};
+use crate::stop::{Cause, NewOrder, StopOrder, StopReport};
 use crate::store::{Advance, Advanced, Event, Held, NewEvent, Ready, Resume, Resumed, Taken};
-use crate::task::{Dispatch, NewTask, Task, TaskState};
+use crate::task::{Dispatch, NewTask, Solitude, Task, TaskState};
 use crate::time::Timestamp;
 
 impl Model {
@@ -78,6 +78,11 @@ impl Model {
             return Advanced::Conflict;
         }
         let id = advance.run.id;
+        if let Then::Step { tasks, .. } = &advance.then
+            && !self.has_room_for_children(&id, tasks)
+        {
+            return Advanced::Frozen;
+        }
         let run = self.at(&id);
         if let Some(checkpoint) = advance.checkpoint {
             let step = checkpoint.step;
@@ -113,6 +118,30 @@ impl Model {
             }
         }
         Advanced::Ok
+    }
+
+    /// Counts the child runs of a step in its run and in those above, or stops the first that has no room for so many.
+    fn has_room_for_children(&mut self, id: &RunId, tasks: &[NewTask]) -> bool {
+        let of_children: Vec<_> = tasks.iter().filter(|task| task.dispatch.child().is_some()).collect();
+        let Some(first) = of_children.first() else { return true };
+        let more = of_children.len() as u64;
+        let mut family = vec![(id.clone(), first.id.node.clone())];
+        while let Some(parent) = self.runs[&family[family.len() - 1].0].new.parent.clone() {
+            family.push((parent.run, parent.task.node));
+        }
+        for (id, node) in &family {
+            let run = &self.runs[id];
+            let (budget, is_child) = (run.new.spec.budget, run.new.parent.is_some());
+            let Some(message) = budget.descendants_overrun(is_child, run.shown.descendants, more) else { continue };
+            self.at(id).shown.failure = Some(Failure::new(FailureKind::Exhausted, message.clone()).at(node));
+            let (reason, actor) = (Some(message), format!("node {node}"));
+            self.stop(id, &NewOrder { cause: Cause::Budget, reason, actor, grace: None, force: false });
+            return false;
+        }
+        for (id, _) in &family {
+            self.at(id).shown.descendants += more;
+        }
+        true
     }
 
     fn begin_step(&mut self, id: &RunId, tasks: Vec<NewTask>) {
@@ -234,6 +263,7 @@ fn plan_task(new: NewTask, now: Timestamp) -> TaskRecord {
         state,
         attempts: 0,
         crashes: 0,
+        crashes_uncounted: 0,
         fence: Fence::new(0),
         worker: None,
         started_at: None,
@@ -254,6 +284,8 @@ fn plan_task(new: NewTask, now: Timestamp) -> TaskRecord {
         sent: false,
         nonce: None,
         taken_over: false,
+        alone: Solitude::Shared,
+        blamed: Fence::new(0),
         counted: None,
         answered: None,
         handed_back_by: None,

@@ -14,7 +14,7 @@ use crate::run::RunStatus;
 use crate::spend::Spend;
 use crate::stop::StopReport;
 use crate::store::{AuditEntry, Ends, Event, NewRun, Run, Thread};
-use crate::task::{Group, HandedBack, NewTask, Task, TaskState};
+use crate::task::{Group, HandedBack, NewTask, Solitude, Task, TaskState};
 use crate::time::Timestamp;
 
 /// A store as a few maps. Its time is set from outside.
@@ -62,6 +62,9 @@ pub(super) struct TaskRecord {
     pub(super) sent: bool,
     pub(super) nonce: Option<Nonce>,
     pub(super) taken_over: bool,
+    pub(super) alone: Solitude,
+    /// The lease of the last crash that counts.
+    pub(super) blamed: Fence,
     /// What renewals of a lease have told that it had spent.
     pub(super) counted: Option<(Fence, Spend)>,
     pub(super) answered: Option<Answer>,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::state::{Answer, Model};
 use crate::id::{Fence, Partition, RunId, TaskId, TaskKey};
-use crate::limits::Limit;
+use crate::limits::{Limit, SUSPECT_RESENT_AFTER};
 use crate::outcome::{Failure, FailureKind, Outcome, Writes};
 use crate::run::RunStatus;
 use crate::spend::Spend;
@@ -12,7 +12,7 @@ use crate::stop::{Cause, NewOrder};
 use crate::store::{
     Claim, Claimed, Lease, Release, Released, Renewal, Renewed, Sending, Settle, Settled, SweepLimits, Swept, Verdict,
 };
-use crate::task::{HandedBack, TaskState};
+use crate::task::{HandedBack, Solitude, TaskState, has_crashed_out};
 use crate::time::Timestamp;
 
 impl Model {
@@ -51,7 +51,8 @@ impl Model {
                     return Claimed::Stale;
                 }
                 if self.crash(id, task_id) {
-                    return Claimed::Poisoned { crashes: self.task_at(id, task_id).shown.crashes };
+                    let shown = &self.task_at(id, task_id).shown;
+                    return Claimed::Poisoned { crashes: shown.crashes, uncounted: shown.crashes_uncounted };
                 }
                 self.task_at(id, task_id).taken_over = true;
             }
@@ -61,6 +62,9 @@ impl Model {
         }
         if self.time_out(id, task_id).is_some() {
             return Claimed::Stale;
+        }
+        if !claim.alone && self.is_suspect(id, task_id) {
+            return Claimed::Suspect;
         }
         let run = self.at(id);
         run.fence = run.fence.next();
@@ -72,9 +76,27 @@ impl Model {
         task.shown.worker = Some(claim.worker.clone());
         task.shown.started_at.get_or_insert(now);
         task.nonce = Some(claim.nonce.clone());
+        task.alone = Solitude::claimed(claim.alone);
         task.renewed_at = now;
         task.due = Some(now.after(claim.ttl));
         self.lease(id, task_id)
+    }
+
+    /// Whether a queued task has crashed before. One that a takeover has just queued is noted as sent: who asks has its
+    /// message.
+    fn is_suspect(&mut self, id: &RunId, task_id: &TaskId) -> bool {
+        let task = self.task_at(id, task_id);
+        if task.shown.crashes + task.shown.crashes_uncounted == 0 {
+            return false;
+        }
+        if task.taken_over {
+            let (run, now) = (&self.runs[id], self.now);
+            let due = now.after(SUSPECT_RESENT_AFTER).min(run.tasks[task_id].earlier_deadline(run));
+            let task = self.task_at(id, task_id);
+            task.sent = true;
+            task.due = Some(due);
+        }
+        true
     }
 
     fn lease(&self, id: &RunId, task: &TaskId) -> Claimed {
@@ -114,8 +136,13 @@ impl Model {
         let now = self.now;
         let task = self.task_at(id, task_id);
         task.shown.attempts -= 1;
-        task.shown.crashes += 1;
-        if task.shown.crashes >= task.new.max_crashes {
+        if task.alone == Solitude::Begun {
+            task.shown.crashes += 1;
+            task.blamed = task.shown.fence;
+        } else {
+            task.shown.crashes_uncounted += 1;
+        }
+        if has_crashed_out(task.shown.crashes, task.shown.crashes_uncounted, task.new.max_crashes) {
             let failure = Failure::new(FailureKind::Crashed, "").at(&task_id.node);
             self.settle_task(id, task_id, Outcome::Crashed { failure });
             return true;
@@ -155,6 +182,9 @@ impl Model {
     fn renew_one(&mut self, renewal: &Renewal) -> Renewed {
         let now = self.now;
         if !self.is_leased_under(&renewal.task, renewal.fence) {
+            if self.has(&renewal.task) {
+                self.absolve(&renewal.task, renewal.fence);
+            }
             return Renewed::Lost;
         }
         let run = &self.runs[&renewal.task.run.id];
@@ -172,6 +202,7 @@ impl Model {
         let (id, task_id) = (&renewal.task.run.id, &renewal.task.task);
         let task = self.task_at(id, task_id);
         task.renewed_at = now;
+        task.alone = task.alone.renewed();
         task.due = Some(now.after(renewal.ttl));
         let mut counted = self.counted(&renewal.task);
         self.spend(&renewal.task, renewal.spent);
@@ -179,6 +210,16 @@ impl Model {
         self.task_at(id, task_id).counted = Some((renewal.fence, counted));
         let stop = self.runs[id].shown.stop.clone().or(stop);
         stop.map_or(Renewed::Held, |report| Renewed::Stop(Box::new(report)))
+    }
+
+    /// The worker of a lease that ran out lives: what was counted as its crash was none.
+    fn absolve(&mut self, key: &TaskKey, fence: Fence) {
+        let task = self.task_at(&key.run.id, &key.task);
+        if task.blamed == fence && fence != Fence::new(0) && task.shown.state != TaskState::Settled {
+            task.shown.crashes -= 1;
+            task.shown.crashes_uncounted += 1;
+            task.blamed = Fence::new(0);
+        }
     }
 
     fn answered(&self, key: &TaskKey, fence: Fence, was_release: bool) -> Option<bool> {

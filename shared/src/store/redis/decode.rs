@@ -108,6 +108,7 @@ pub(super) fn run(fields: &Fields, key: RunKey) -> Result<Run, Error> {
         stop: report(fields)?,
         failure: fields.json("failure")?,
         spent: spent(fields)?,
+        descendants: fields.number("kin")?,
         spec: fields.json("spec")?.ok_or_else(|| corrupt(&fields.key, "it has no field spec"))?,
     })
 }
@@ -176,7 +177,7 @@ pub(super) fn task(key: &str, id: TaskId, made: Timestamp, reply: &mut Reply) ->
     let record = reply.text()?;
     let unreadable = || corrupt(key, format_args!("the task {id} is `{record}`"));
     let parts: Vec<&str> = record.split('|').collect();
-    let [state, attempts, crashes, fence, _, worker, _, _, started, settled, ..] = parts[..] else {
+    let [state, attempts, crashes, fence, _, worker, _, _, started, settled, _, _, uncounted, ..] = parts[..] else {
         return Err(unreadable());
     };
     let state = TaskState::from_name(state).ok_or_else(unreadable)?;
@@ -195,6 +196,7 @@ pub(super) fn task(key: &str, id: TaskId, made: Timestamp, reply: &mut Reply) ->
         state,
         attempts: attempts.parse().map_err(|_| unreadable())?,
         crashes: crashes.parse().map_err(|_| unreadable())?,
+        crashes_uncounted: uncounted.parse().map_err(|_| unreadable())?,
         fence: Fence::new(fence.parse().map_err(|_| unreadable())?),
         worker: if worker.is_empty() { None } else { Some(worker.parse().map_err(|_| unreadable())?) },
         started_at: Some(time(started)?).filter(is_set),

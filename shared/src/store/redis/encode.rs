@@ -57,7 +57,8 @@ fn budget(budget: &Budget) -> String {
     }
     let show = |most: Option<u64>| most.map_or_else(String::new, |most| most.to_string());
     let cost = budget.cost.map(Cost::micros);
-    format!("|{}|{}|{}", show(budget.tokens), show(cost), show(budget.tool_calls))
+    let (tokens, calls, descendants) = (budget.tokens, budget.tool_calls, budget.descendants);
+    format!("|{}|{}|{}|{}", show(tokens), show(cost), show(calls), show(descendants))
 }
 
 /// What was spent as `lua/spend.lua` has it; empty if it is nothing.
@@ -185,7 +186,7 @@ fn record(task: &NewTask) -> String {
         Dispatch::Child { .. } => "child",
         Dispatch::Settled { .. } => "settled",
     };
-    format!("{state}|0|0|0|||0|0|0|0|0|0|")
+    format!("{state}|0|0|0|||0|0|0|0|0|0|0|0|0|")
 }
 
 /// What of a task never changes and the scripts need.

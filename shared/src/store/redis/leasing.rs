@@ -25,6 +25,7 @@ impl RedisStore {
         let mut call = self.on(&self.scripts.claim, run.partition);
         call.arg(run.id.as_str()).arg(task.to_string()).arg(claim.worker.as_str()).arg(claim.nonce.as_str());
         call.arg(ms(claim.ttl)).arg(claim.takeover_after.map_or_else(String::new, |after| ms(after).to_string()));
+        call.arg(flag(claim.alone));
         let mut reply = self.send(&mut call).await?;
         match reply.text()?.as_str() {
             "leased" => Ok(Claimed::Leased(Box::new(self.read_lease(&claim.task, &mut reply)?))),
@@ -35,7 +36,8 @@ impl RedisStore {
             }),
             "stopped" => Ok(Claimed::Stopped),
             "stale" => Ok(Claimed::Stale),
-            "poisoned" => Ok(Claimed::Poisoned { crashes: reply.parsed()? }),
+            "suspect" => Ok(Claimed::Suspect),
+            "poisoned" => Ok(Claimed::Poisoned { crashes: reply.parsed()?, uncounted: reply.parsed()? }),
             other => Err(reply.corrupt(&format!("the answer `{other}` is unknown"))),
         }
     }

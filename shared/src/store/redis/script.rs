@@ -10,12 +10,13 @@ use super::reply::Reply;
 use super::{EARLY_KEPT, FORMAT, REFUSED_KEPT, STAGED_KEPT, words};
 use crate::id::{NodeName, RunId};
 use crate::limits::{
-    AUDIT_PER_PARTITION_MAX, EVENTS_PER_RUN_MAX, HANDED_BACK_AT_ONCE, HANDED_BACK_PAUSE, HANDED_BACK_PAUSE_MAX, Limit,
-    THREAD_QUEUE_MAX,
+    AUDIT_PER_PARTITION_MAX, DESCENDANTS, EVENTS_PER_RUN_MAX, HANDED_BACK_AT_ONCE, HANDED_BACK_PAUSE,
+    HANDED_BACK_PAUSE_MAX, Limit, SUSPECT_RESENT_AFTER, THREAD_QUEUE_MAX, UNCOUNTED_CRASHES_MAX,
 };
 use crate::outcome::{Failure, Outcome};
 use crate::priority::Priority;
 use crate::run::RunStatus;
+use crate::spend::descendants_over;
 use crate::stop::Cause;
 use crate::store::Error;
 use crate::task::Group;
@@ -179,6 +180,9 @@ fn constants(config: &RedisConfig, keys: &Keys, is_told: bool) -> String {
         format!("local FORMAT = '{FORMAT}'"),
         format!("local RETENTION, STEP_KEPT = {}, {}", millis(config.retention), millis(config.step_retention)),
         format!("local EARLY_KEPT, STAGED_KEPT, REFUSED_KEPT = {EARLY_KEPT}, {STAGED_KEPT}, {REFUSED_KEPT}"),
+        format!("local DESCENDANTS = {DESCENDANTS}"),
+        format!("local OVER_DESCENDANTS = {}", quote(&descendants_over("%.0f", "%.0f", "%.0f"))),
+        format!("local UNCOUNTED_MAX, SUSPECT_RESENT = {UNCOUNTED_CRASHES_MAX}, {}", millis(SUSPECT_RESENT_AFTER)),
         format!("local QUEUE_MAX, AUDIT_MAX, EVENTS_MAX = {THREAD_QUEUE_MAX}, {AUDIT_PER_PARTITION_MAX}, {EVENTS_PER_RUN_MAX}"),
         format!("local HEAD_START = {{ {} }}", head_starts.join(", ")),
         format!("local BACK_AT_ONCE, BACK_PAUSE, BACK_PAUSE_MAX = {HANDED_BACK_AT_ONCE}, {back_pause}, {back_pause_max}"),
@@ -214,7 +218,10 @@ fn words_of_the_store() -> String {
             "queue_timeout = {},",
             word(words::timed_out(Limit::QueueTimeout, "__length__", (&node, "__pool__")), late_in_queue)
         ),
-        format!("crashed = {},", word(words::crashed("__crashes__", &node), |failure| Outcome::Crashed { failure })),
+        format!(
+            "crashed = {},",
+            word(words::crashed("__crashes__", "__beside__", &node), |failure| Outcome::Crashed { failure })
+        ),
         format!("child_taken = {},", word(words::child_taken(&child, &node), |failure| Outcome::Failed { failure })),
         format!("child_ended = {{ json = {}, message = {} }},", quote(&ended_json), quote(&ended_message)),
         format!(

@@ -8,6 +8,7 @@ use crate::id::{NodeName, RunId};
 use crate::limits::Limit;
 use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::run::RunStatus;
+use crate::task::crashed_message;
 
 /// The failure of a task that was still queued when a limit of `length` had passed.
 pub(super) fn timed_out(limit: Limit, length: &str, (node, pool): (&NodeName, &str)) -> Failure {
@@ -20,9 +21,8 @@ pub(super) fn timed_out(limit: Limit, length: &str, (node, pool): (&NodeName, &s
 }
 
 /// The failure of a task whose last crash that is allowed has happened.
-pub(super) fn crashed(crashes: &str, node: &NodeName) -> Failure {
-    let message = format!("{crashes} attempts crashed: their workers died, or fell silent for too long");
-    Failure::new(FailureKind::Crashed, message).at(node)
+pub(super) fn crashed(crashes: &str, uncounted: &str, node: &NodeName) -> Failure {
+    Failure::new(FailureKind::Crashed, crashed_message(crashes, uncounted)).at(node)
 }
 
 /// The outcome of a `wait` that is over.
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn a_run_that_a_task_fails_keeps_the_failure_of_its_outcome() {
         let node = NodeName::new("ask").unwrap();
-        let outcome = Outcome::Crashed { failure: crashed("3", &node) };
+        let outcome = Outcome::Crashed { failure: crashed("3", "1", &node) };
         assert!(outcome.is_bad());
         assert_eq!(Some(&failure_of(&outcome, &node)), outcome.failure());
     }

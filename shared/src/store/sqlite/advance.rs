@@ -3,15 +3,15 @@
 use rusqlite::params;
 
 use super::fault::Result;
-use super::run_row::RunRow;
+use super::run_row::{self, RunRow};
 use super::task_row::{self, TaskRow};
 use super::tx::Tx;
-use super::{audit, checkpoints, create, finish, scope};
+use super::{audit, checkpoints, create, finish, scope, stop};
 use crate::id::{RunId, Step, TaskKey};
-use crate::outcome::Failure;
+use crate::outcome::{Failure, FailureKind};
 use crate::plan::Then;
 use crate::run::{RunEvent, RunStatus};
-use crate::stop::{NewOrder, StopOrder, StopReport};
+use crate::stop::{Cause, NewOrder, StopOrder, StopReport};
 use crate::store::{Advance, Advanced};
 use crate::task::{Dispatch, NewTask, TaskState};
 
@@ -29,6 +29,11 @@ pub(super) fn advance(tx: &mut Tx<'_>, advance: &Advance) -> Result<Advanced> {
     }
     let run = run.clone();
     let id = run.key.id.clone();
+    if let Then::Step { tasks, .. } = &advance.then
+        && !has_room_for_children(tx, &run, tasks)?
+    {
+        return Ok(Advanced::Frozen);
+    }
     write_checkpoint(tx, &run, advance)?;
     let plan = &mut tx.change(&id)?.plan;
     plan.revision = advance.expected.next();
@@ -48,6 +53,41 @@ pub(super) fn advance(tx: &mut Tx<'_>, advance: &Advance) -> Result<Advanced> {
         Then::Fail { failure, order } => fail(tx, &id, failure, order.as_ref())?,
     }
     Ok(Advanced::Ok)
+}
+
+/// Counts child runs that a step is to make, now or later, in the run and in those above; or, if one of them has no room
+/// for so many, orders that one to stop, and says false.
+fn has_room_for_children(tx: &mut Tx<'_>, run: &RunRow, tasks: &[NewTask]) -> Result<bool> {
+    let mut of_children = tasks.iter().filter(|task| task.dispatch.child().is_some());
+    let Some(first) = of_children.next() else { return Ok(true) };
+    let more = 1 + of_children.count() as u64;
+    let mut node = first.id.node.clone();
+    let mut family = Vec::new();
+    let mut next = Some(run.key.id.clone());
+    while let Some(id) = next {
+        if !tx.load(&id)? {
+            break;
+        }
+        let row = tx.known(&id)?.clone();
+        let budget = run_row::spec(tx.conn, &row)?.budget;
+        if let Some(message) = budget.descendants_overrun(row.parent.is_some(), row.counts.descendants.into(), more) {
+            let failure = Failure::new(FailureKind::Exhausted, message.clone()).at(&node);
+            tx.change(&id)?.life.failure = Some(failure);
+            let (reason, actor) = (Some(message), format!("node {node}"));
+            stop::order(tx, &id, &NewOrder { cause: Cause::Budget, reason, actor, grace: None, force: false })?;
+            return Ok(false);
+        }
+        family.push(id);
+        next = row.parent.map(|parent| {
+            node = parent.task.node;
+            parent.run
+        });
+    }
+    for id in family {
+        let counts = &mut tx.change(&id)?.counts;
+        counts.descendants = counts.descendants.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+    }
+    Ok(true)
 }
 
 fn write_checkpoint(tx: &mut Tx<'_>, run: &RunRow, advance: &Advance) -> Result<()> {

@@ -8,8 +8,9 @@ use super::task_row::{self, TaskRow};
 use super::tx::Tx;
 use super::{checkpoints, finish, spend};
 use crate::checkpoint::Values;
+use crate::limits::SUSPECT_RESENT_AFTER;
 use crate::store::{Claim, Claimed, Lease};
-use crate::task::{TaskEvent, TaskState};
+use crate::task::{Solitude, TaskEvent, TaskState, has_crashed_out};
 
 pub(super) fn claim(tx: &mut Tx<'_>, claim: &Claim) -> Result<Claimed> {
     let Some((run, mut task)) = tx.task(&claim.task)? else { return Ok(Claimed::Stale) };
@@ -36,7 +37,7 @@ pub(super) fn claim(tx: &mut Tx<'_>, claim: &Claim) -> Result<Claimed> {
                 return Ok(Claimed::Stale);
             }
             if crash(tx, &run, &mut task)? {
-                return Ok(Claimed::Poisoned { crashes: task.crashes });
+                return Ok(Claimed::Poisoned { crashes: task.crashes, uncounted: task.uncounted });
             }
             lease(tx, &run, task, claim, true)
         }
@@ -54,11 +55,17 @@ fn silence(task: &TaskRow, tx: &Tx<'_>) -> Duration {
     tx.now.since(task.renewed_at.unwrap_or(task.made_at))
 }
 
-/// A leased attempt is given up: its task is queued again, or settled as crashed, which is answered as true.
+/// A leased attempt is given up: its task is queued again, or settled as crashed, which is answered as true. It counts
+/// if the attempt ran alone.
 pub(super) fn crash(tx: &mut Tx<'_>, run: &RunRow, task: &mut TaskRow) -> Result<bool> {
     task.attempts = task.attempts.saturating_sub(1);
-    task.crashes += 1;
-    if task.crashes >= task.max_crashes {
+    if task.alone == Solitude::Begun {
+        task.crashes += 1;
+        task.blamed = task.fence;
+    } else {
+        task.uncounted += 1;
+    }
+    if has_crashed_out(task.crashes, task.uncounted, task.max_crashes) {
         finish::give_up(tx, run, task)?;
         return Ok(true);
     }
@@ -76,6 +83,15 @@ fn lease(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, claim: &Claim, taken_
         finish::time_out(tx, run, task, limit)?;
         return Ok(Claimed::Stale);
     }
+    if !claim.alone && task.crashes + task.uncounted > 0 {
+        if taken_over {
+            // Its message is in the hands of the one who asks.
+            task.sent = true;
+            task.due_at = Some(task.resend_at(run, tx.now, SUSPECT_RESENT_AFTER));
+            task_row::save(tx.conn, &task)?;
+        }
+        return Ok(Claimed::Suspect);
+    }
     let counts = &mut tx.change(&run.key.id)?.counts;
     counts.fence = counts.fence.next();
     counts.open_leases += 1;
@@ -85,6 +101,7 @@ fn lease(tx: &mut Tx<'_>, run: &RunRow, mut task: TaskRow, claim: &Claim, taken_
     task.worker = Some(claim.worker.clone());
     task.nonce = Some(claim.nonce.clone());
     task.taken_over = taken_over;
+    task.alone = Solitude::claimed(claim.alone);
     task.started_at = task.started_at.or(Some(tx.now));
     task.renewed_at = Some(tx.now);
     task.due_at = Some(tx.now.after(claim.ttl));

@@ -14,7 +14,7 @@ use crate::id::{
 use crate::priority::Lane;
 use crate::priority::Priority;
 use crate::run::RunStatus;
-use crate::task::TaskState;
+use crate::task::{Solitude, TaskState};
 use crate::time::{Timestamp, millis};
 
 macro_rules! names {
@@ -86,6 +86,23 @@ impl ToSql for Partition {
 impl FromSql for Partition {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         u16::column_result(value).map(Self::new)
+    }
+}
+
+impl ToSql for Solitude {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok((*self as u8).into())
+    }
+}
+
+impl FromSql for Solitude {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match u8::column_result(value)? {
+            0 => Ok(Self::Shared),
+            1 => Ok(Self::Granted),
+            2 => Ok(Self::Begun),
+            other => Err(FromSqlError::OutOfRange(other.into())),
+        }
     }
 }
 

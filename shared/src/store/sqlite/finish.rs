@@ -14,7 +14,7 @@ use crate::outcome::{Failure, FailureKind, Outcome};
 use crate::run::{RunEvent, RunStatus};
 use crate::stop::{Cause, NewOrder};
 use crate::store::{ENDED_CRASHED, ENDED_IN_QUEUE, Ends, TASK_ENDS};
-use crate::task::{TaskEvent, TaskState};
+use crate::task::{TaskEvent, TaskState, crashed_message};
 
 /// Ends a run.
 pub(super) fn finish(tx: &mut Tx<'_>, id: &RunId, event: RunEvent) -> Result<()> {
@@ -240,7 +240,7 @@ pub(super) fn child_taken(task: &TaskId, child: &RunId) -> Outcome {
 
 /// The outcome of a task whose workers died too often.
 fn crashed(task: &TaskRow) -> Outcome {
-    let message = format!("{} attempts crashed: their workers died, or fell silent for too long", task.crashes);
+    let message = crashed_message(task.crashes, task.uncounted);
     let mut failure = Failure::new(FailureKind::Crashed, message).at(&task.id.node);
     failure.chain.extend(task.last_failure.as_ref().map(|last| format!("its last try: {last}")));
     Outcome::Crashed { failure }

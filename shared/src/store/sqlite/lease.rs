@@ -22,6 +22,7 @@ pub(super) fn renew(tx: &mut Tx<'_>, renewals: &[Renewal]) -> Result<Vec<Renewed
 fn renew_one(tx: &mut Tx<'_>, renewal: &Renewal) -> Result<Renewed> {
     let Some((run, mut task)) = tx.task(&renewal.task)? else { return Ok(Renewed::Lost) };
     if !task.is_leased_under(renewal.fence) {
+        absolve(tx, task, renewal.fence)?;
         return Ok(Renewed::Lost);
     }
     let report = match (&run.life.stop, task.state) {
@@ -33,6 +34,7 @@ fn renew_one(tx: &mut Tx<'_>, renewal: &Renewal) -> Result<Renewed> {
         return Ok(Renewed::Lost);
     }
     task.renewed_at = Some(tx.now);
+    task.alone = task.alone.renewed();
     task.due_at = Some(tx.now.after(renewal.ttl));
     task_row::save_due(tx.conn, &task)?;
     let report = if renewal.spent.is_nothing() {
@@ -46,6 +48,17 @@ fn renew_one(tx: &mut Tx<'_>, renewal: &Renewal) -> Result<Renewed> {
         Some(report) => Renewed::Stop(Box::new(report)),
         None => Renewed::Held,
     })
+}
+
+/// The worker of a lease that ran out lives: what was counted as its crash was none.
+fn absolve(tx: &mut Tx<'_>, mut task: TaskRow, fence: Fence) -> Result<()> {
+    if task.blamed != fence || fence == Fence::default() || task.state == TaskState::Settled {
+        return Ok(());
+    }
+    task.crashes -= 1;
+    task.uncounted += 1;
+    task.blamed = Fence::default();
+    task_row::save(tx.conn, &task)
 }
 
 /// From when on a lease is not renewed any more: its holder had its time, and the time to clean up.

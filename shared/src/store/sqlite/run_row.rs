@@ -39,6 +39,8 @@ pub(super) struct Counts {
     pub(super) open_tasks: u32,
     pub(super) open_leases: u32,
     pub(super) open_children: u32,
+    /// Child runs at every depth that its steps have asked for.
+    pub(super) descendants: u32,
     pub(super) fence: Fence,
 }
 
@@ -147,6 +149,7 @@ impl RunRow {
             stop: self.life.stop.clone(),
             failure: self.life.failure.clone(),
             spent: self.spent,
+            descendants: self.counts.descendants.into(),
             spec,
         }
     }
@@ -157,7 +160,7 @@ macro_rules! select_runs {
     ($condition:literal) => {
         concat!(
             "SELECT seq, id, partition, thread, graph, graph_hash, run_timeout, created_at, parent_run, parent_task, ",
-            "parent_depth, open_tasks, open_leases, open_children, fence, step, revision, last_checkpoint, ",
+            "parent_depth, open_tasks, open_leases, open_children, descendants, fence, step, revision, last_checkpoint, ",
             "advance_nonce, resumed, ready_at, status, waiting, started_at, ended_at, deadline_at, overdue_at, ",
             "base_run, base_step, resume_nonce, take_back, stop, failure, ",
             "(SELECT json FROM run_spend WHERE run_spend.run = runs.seq) FROM runs ",
@@ -185,6 +188,7 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<RunRow> {
             open_tasks: columns.take()?,
             open_leases: columns.take()?,
             open_children: columns.take()?,
+            descendants: columns.take()?,
             fence: columns.take()?,
         },
         plan: PlanState {
@@ -240,8 +244,8 @@ pub(super) fn insert(conn: &Connection, row: &mut RunRow, spec: &RunSpec) -> Res
     let parent = row.parent.as_ref();
     conn.prepare_cached(
         "INSERT INTO runs (id, partition, thread, graph, graph_hash, run_timeout, created_at, parent_run, parent_task, parent_depth, \
-            open_tasks, open_leases, open_children, fence, step, revision, resumed, status, waiting, ended_at, take_back, stop) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0, 0, 0, 0, 0, 0, ?11, ?12, ?13, 0, ?14)",
+            open_tasks, open_leases, open_children, descendants, fence, step, revision, resumed, status, waiting, ended_at, take_back, stop) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, 0, 0, 0, 0, 0, 0, 0, 0, ?11, ?12, ?13, 0, ?14)",
     )?
     .execute(params![
         row.key.id,
@@ -317,9 +321,16 @@ pub(super) fn save(conn: &Connection, was: &RunRow, row: &RunRow) -> Result<()> 
 fn save_counts(conn: &Connection, row: &RunRow) -> Result<()> {
     let counts = &row.counts;
     conn.prepare_cached(
-        "UPDATE runs SET open_tasks = ?2, open_leases = ?3, open_children = ?4, fence = ?5 WHERE seq = ?1",
+        "UPDATE runs SET open_tasks = ?2, open_leases = ?3, open_children = ?4, fence = ?5, descendants = ?6 WHERE seq = ?1",
     )?
-    .execute(params![row.seq, counts.open_tasks, counts.open_leases, counts.open_children, counts.fence])?;
+    .execute(params![
+        row.seq,
+        counts.open_tasks,
+        counts.open_leases,
+        counts.open_children,
+        counts.fence,
+        counts.descendants
+    ])?;
     Ok(())
 }
 

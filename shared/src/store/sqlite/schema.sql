@@ -42,6 +42,7 @@ CREATE TABLE runs (
     open_tasks      INTEGER NOT NULL,
     open_leases     INTEGER NOT NULL,
     open_children   INTEGER NOT NULL,
+    descendants     INTEGER NOT NULL, -- child runs at every depth that its steps have asked for
     fence           INTEGER NOT NULL, -- the highest lease number given
     last_checkpoint INTEGER,
     base_run        TEXT,
@@ -96,6 +97,9 @@ CREATE TABLE tasks (
     fails_run      INTEGER NOT NULL,
     attempts       INTEGER NOT NULL,
     crashes        INTEGER NOT NULL,
+    uncounted      INTEGER NOT NULL, -- crashes that do not count
+    alone          INTEGER NOT NULL, -- its lease: 0 others may run beside it, 1 it was claimed alone, 2 and renewed since
+    blamed         INTEGER NOT NULL, -- the lease of the last crash that counts
     fence          INTEGER NOT NULL,
     worker         TEXT,
     nonce          TEXT, -- of the last claim

@@ -13,7 +13,7 @@ use crate::limits::Limit;
 use crate::outcome::{Failure, Outcome};
 use crate::priority::Lane;
 use crate::stop::StopProof;
-use crate::task::{Dispatch, HandedBack, NewTask, Task, TaskEvent, TaskState};
+use crate::task::{Dispatch, HandedBack, NewTask, Solitude, Task, TaskEvent, TaskState};
 use crate::time::Timestamp;
 
 /// How long a new task may stay unsent before a sweep sends it.
@@ -39,6 +39,9 @@ pub(super) struct TaskRow {
     pub(super) state: TaskState,
     pub(super) attempts: u32,
     pub(super) crashes: u32,
+    pub(super) uncounted: u32,
+    pub(super) alone: Solitude,
+    pub(super) blamed: Fence,
     pub(super) fence: Fence,
     pub(super) worker: Option<WorkerId>,
     pub(super) nonce: Option<Nonce>,
@@ -117,6 +120,9 @@ impl TaskRow {
             state,
             attempts: 0,
             crashes: 0,
+            uncounted: 0,
+            alone: Solitude::Shared,
+            blamed: Fence::default(),
             fence: Fence::default(),
             worker: None,
             nonce: None,
@@ -195,6 +201,7 @@ impl TaskRow {
             state: self.state,
             attempts: self.attempts,
             crashes: self.crashes,
+            crashes_uncounted: self.uncounted,
             fence: self.fence,
             worker: self.worker,
             started_at: self.started_at,
@@ -213,7 +220,8 @@ macro_rules! select_tasks {
     ($condition:literal) => {
         concat!(
             "SELECT seq, run, step, node, item, pool, child, timeout, queue_timeout, grace, max_crashes, fails_run, ",
-            "made_at, payload, state, attempts, crashes, fence, worker, nonce, taken_over, sent, queued_at, started_at, renewed_at, ",
+            "made_at, payload, state, attempts, crashes, uncounted, alone, blamed, fence, worker, nonce, taken_over, sent, ",
+            "queued_at, started_at, renewed_at, ",
             "settled_at, due_at, answered, answered_fence, answered_end, outcome, last_failure, proof, handed_back, without_order ",
             "FROM tasks ",
             $condition
@@ -241,6 +249,9 @@ pub(super) fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<TaskRow> {
         state: columns.take()?,
         attempts: columns.take()?,
         crashes: columns.take()?,
+        uncounted: columns.take()?,
+        alone: columns.take()?,
+        blamed: columns.take()?,
         fence: columns.take()?,
         worker: columns.take()?,
         nonce: columns.take()?,
@@ -306,8 +317,8 @@ pub(super) fn spec(conn: &Connection, run: &RunRow, task: &TaskRow) -> Result<Ne
 pub(super) fn insert(conn: &Connection, run: &RunRow, row: &TaskRow, spec: &NewTask) -> Result<()> {
     conn.prepare_cached(
         "INSERT INTO tasks (run, step, node, item, partition, state, pool, child, payload, timeout, queue_timeout, grace, \
-            max_crashes, fails_run, attempts, crashes, fence, taken_over, sent, made_at, queued_at, settled_at, due_at, outcome) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, 0, 0, 0, 0, ?15, ?16, ?17, ?18, ?19)",
+            max_crashes, fails_run, attempts, crashes, uncounted, alone, blamed, fence, taken_over, sent, made_at, queued_at, settled_at, due_at, outcome) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, 0, 0, 0, 0, 0, 0, 0, 0, ?15, ?16, ?17, ?18, ?19)",
     )?
     .execute(params![
         row.run,
@@ -341,7 +352,7 @@ pub(super) fn save(conn: &Connection, row: &TaskRow) -> Result<()> {
         "UPDATE tasks SET state = ?2, attempts = ?3, crashes = ?4, fence = ?5, worker = ?6, nonce = ?7, sent = ?8, queued_at = ?9, \
             started_at = ?10, renewed_at = ?11, settled_at = ?12, due_at = ?13, answered = ?14, answered_fence = ?15, \
             answered_end = ?16, outcome = ?17, last_failure = ?18, proof = ?19, taken_over = ?20, handed_back = ?21, \
-            without_order = ?22 WHERE seq = ?1",
+            without_order = ?22, uncounted = ?23, alone = ?24, blamed = ?25 WHERE seq = ?1",
     )?
     .execute(params![
         row.seq,
@@ -366,6 +377,9 @@ pub(super) fn save(conn: &Connection, row: &TaskRow) -> Result<()> {
         row.taken_over,
         row.handed_back.map(|back| back.times),
         row.handed_back.map(|back| back.without_order),
+        row.uncounted,
+        row.alone,
+        row.blamed,
     ])?;
     Ok(())
 }
@@ -384,7 +398,7 @@ pub(super) fn save_answer(conn: &Connection, row: &TaskRow, end: bool) -> Result
 
 /// Moves it on the agenda, and changes nothing else.
 pub(super) fn save_due(conn: &Connection, row: &TaskRow) -> Result<()> {
-    conn.prepare_cached("UPDATE tasks SET due_at = ?2, renewed_at = ?3, sent = ?4 WHERE seq = ?1")?
-        .execute(params![row.seq, row.due_at, row.renewed_at, row.sent])?;
+    conn.prepare_cached("UPDATE tasks SET due_at = ?2, renewed_at = ?3, sent = ?4, alone = ?5 WHERE seq = ?1")?
+        .execute(params![row.seq, row.due_at, row.renewed_at, row.sent, row.alone])?;
     Ok(())
 }

@@ -5,7 +5,7 @@
 --   step STEP CHUNKS is-staged TASKS, for how long a locator's answer holds in ms, CHILDREN then run id, when its locator
 --   was asked, … of each, GROUPS then each as scope.lua has it, then #0, names, #0p, policies, and other field, value, … | pause STEP | succeed
 --   fail FAILURE CAUSE or '' GRACE FORCE ACTOR has-reason REASON ORDER
--- Returns: ok | conflict | frozen | unstaged (stage the tasks again) | late (ask the locators again).
+-- Returns: ok | conflict | frozen (also if the step's child runs are too many: then a run is ordered to stop) | unstaged (stage the tasks again) | late (ask the locators again).
 
 local id, expected, nonce = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local values = tonumber(ARGV[7])
@@ -130,6 +130,33 @@ local function fail()
   return life().finish(run, life().end_of[order.cause])
 end
 
+-- How many child runs the step is to make, now or later, and the node of the first.
+local function count_children()
+  local count, node = 0, nil
+  for chunk = 0, chunks - 1 do
+    local names, policies
+    if is_staged then
+      local got = redis.call('HMGET', staged, '#' .. chunk, '#' .. chunk .. 'p')
+      names, policies = got[1], got[2]
+    else
+      local fields = children_end + tonumber(ARGV[children_end + 1]) + 2
+      names, policies = ARGV[fields + 1], ARGV[fields + 3]
+    end
+    if string.find(policies, 'child|', 1, true) then
+      local next_policy = string.gmatch(policies, '[^\n]+')
+      for name in string.gmatch(names, '[^\n]+') do
+        local dispatch = string.match(next_policy(), '^(%a+)')
+        if dispatch == 'child' or dispatch == 'pendingchild' then
+          count, node = count + 1, node or string.match(name, '^[^:]+')
+        end
+      end
+    end
+  end
+  return count, node
+end
+
+local children, first_node = count_children()
+if children > 0 and not life().count_descendants(run, children, first_node) then return refuse('frozen') end
 if ARGV[4] ~= '' then keep_checkpoint() end
 put(run, 'rev', run.rev + 1)
 put(run, 'nonce', nonce)

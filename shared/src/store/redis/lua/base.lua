@@ -26,7 +26,8 @@ end
 local function run_fields()
   return { 'status', 'thread', 'from', 'base', 'parent', 'takeback', 'nonce', 'rnonce', 'resumed', 'ckpt', 'order',
     'cause', 'grace', 'force', 'budget', 'spent', 'prio', 'step', 'rev', 'created', 'started', 'deadline', 'timeout', 'open',
-    'leases', 'kids', 'humans', 'fence', 'ordered', 'forced', 'sleases', 'released', 'unconfirmed', 'closed' }, 17
+    'leases', 'kids', 'humans', 'fence', 'ordered', 'forced', 'sleases', 'released', 'unconfirmed', 'closed',
+    'kin' }, 17
 end
 
 local function put(run, field, value)
@@ -80,11 +81,14 @@ end
 
 -- Tasks: one hash for each step of a run. Per task NODE:ITEM: its record, |p its policy, |d the task as planned,
 -- |r the channels that it reads, |h what a human is shown, |c its child, |o its outcome, |f its last failure,
--- |x the proof of its stop, |b how often it was handed back in a row and whether without an order the last time, |s its own stop order (see scope.lua), |a when it got its turn, |m the fence of a lease and
--- what its attempt has spent so far, as far as renewals have told it. &N is a group of tasks. @ is when the step was made
+-- |x the proof of its stop, |b how often it was handed back in a row and whether without an order the last time,
+-- |s its own stop order (see scope.lua), |a when it got its turn, |m the fence of a lease and what its attempt has
+-- spent so far, as far as renewals have told it. A record ends with: crashes that do not count, whether the lease is
+-- alone (0 no, 1 it was claimed so, 2 and was renewed since), the lease of the last crash that counts, and the answer
+-- to the last settle or release. &N is a group of tasks. @ is when the step was made
 -- and how many tasks it has; #k names its k-th 500 tasks.
 
-local RECORD = '^(%a+)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d)|([^|]*)$'
+local RECORD = '^(%a+)|(%d+)|(%d+)|(%d+)|([^|]*)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d)|(%d+)|(%d)|(%d+)|([^|]*)$'
 local POLICY = '^(%a+)|([^|]*)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d+)|?(%d*)$'
 
 local function corrupt(task)
@@ -94,10 +98,11 @@ end
 local function parse_record(task, record)
   local t, n = task, tonumber
   t.state, t.attempts, t.crashes, t.fence, t.nonce, t.worker, t.queued, t.renewed, t.started, t.settled, t.sent,
-    t.taken, t.answer = string.match(record, RECORD)
+    t.taken, t.beside, t.alone, t.blamed, t.answer = string.match(record, RECORD)
   if not t.state then corrupt(t) end
   t.attempts, t.crashes, t.fence = n(t.attempts), n(t.crashes), n(t.fence)
   t.renewed, t.started, t.settled, t.queued = n(t.renewed), n(t.started), n(t.settled), n(t.queued)
+  t.beside, t.blamed = n(t.beside), n(t.blamed)
   if t.queued == 0 then t.queued = t.made end
 end
 
@@ -241,7 +246,7 @@ local function flush_task(t)
   local queued = t.queued
   if queued == t.made then queued = 0 end
   local record = table.concat({ t.state, t.attempts, t.crashes, t.fence, t.nonce, t.worker, queued, t.renewed, t.started,
-    t.settled, t.sent, t.taken, t.answer }, '|')
+    t.settled, t.sent, t.taken, t.beside, t.alone, t.blamed, t.answer }, '|')
   redis.call('HSET', t.key, t.name, record, unpack(t.extra))
   t.dirty, t.extra = false, {}
 end

@@ -1,11 +1,12 @@
 -- claim.lua: gives a worker a queued task of the step in flight, or one whose holder is silent.
 -- Reads: the run and those above it, the task, the values that it reads. Writes: the run, the task, the agenda; by a timeout or a last
 -- crash what settle writes.
--- ARGV: run id, task id, worker, nonce, ttl in ms, take over after so many ms of silence or ''.
--- Returns: stale | stopped | busy WORKER FENCE SILENT | poisoned CRASHES | leased FENCE ATTEMPT CRASHES TASK
--- GRAPH-HASH THREAD NOW TASK-DEADLINE RUN-DEADLINE is-taken-over QUEUED-AT limits-cost RUN-MADE-AT, then { channel@version, value, … }.
+-- ARGV: run id, task id, worker, nonce, ttl in ms, take over after so many ms of silence or '', is-alone.
+-- Returns: stale | stopped | suspect | busy WORKER FENCE SILENT | poisoned CRASHES UNCOUNTED | leased FENCE ATTEMPT
+-- CRASHES TASK GRAPH-HASH THREAD NOW TASK-DEADLINE RUN-DEADLINE is-taken-over QUEUED-AT limits-cost RUN-MADE-AT, then
+-- { channel@version, value, … }.
 
-local worker, nonce, ttl, patience = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+local worker, nonce, ttl, patience, alone = ARGV[3], ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 
 local run = run_at(ARGV[1],
   { 'status', 'thread', 'hash', 'vers', 'parent', 'budget', 'step', 'deadline', 'fence', 'leases', 'created' }, 6)
@@ -44,7 +45,7 @@ local function lease(taken)
   put(run, 'fence', run.fence + 1)
   put(run, 'leases', run.leases + 1)
   task.state, task.fence, task.attempts, task.taken = 'leased', run.fence, task.attempts + 1, taken
-  task.nonce, task.worker, task.renewed, task.answer = nonce, worker, now, ''
+  task.nonce, task.worker, task.renewed, task.alone, task.answer = nonce, worker, now, alone, ''
   if task.started == 0 then task.started = now end
   save(task)
   schedule(task, now + ttl)
@@ -54,6 +55,7 @@ end
 local is_overdue = now >= run.deadline
 if task.state == 'queued' then
   if is_overdue or time_out(run, task) then return done({ 'stale' }) end
+  if alone == '0' and task.crashes + task.beside > 0 then return done({ 'suspect' }) end
   return lease('0')
 end
 if has_lease(task) and task.nonce == nonce then return leased() end
@@ -62,6 +64,10 @@ if task.state ~= 'leased' then return done({ 'stale' }) end
 local silent = math.max(now - task.renewed, 0)
 if not patience or silent < patience then return done({ 'busy', task.worker, task.fence, silent }) end
 if is_overdue then return done({ 'stale' }) end
-if life().crash(run, task) then return done({ 'poisoned', task.crashes }) end
+if life().crash(run, task) then return done({ 'poisoned', task.crashes, task.beside }) end
 if time_out(run, task) then return done({ 'stale' }) end
-return lease('1')
+if alone == '1' then return lease('1') end
+-- Its message is in the hands of the one who asks.
+task.sent = '1'
+schedule(task, math.min(now + SUSPECT_RESENT, own_deadline(run, task), queue_deadline(run, task)))
+return done({ 'suspect' })

@@ -206,12 +206,12 @@ local function fail_siblings(run, task, failure)
   order_stop(run, own_order('sibling_failed', 'node ' .. string.match(task.name, '^[^:]+'), failure.message))
 end
 
--- Money that is spent. A budget is TOKENS|COST|TOOL-CALLS, each or '', spent is IN|OUT|COST|TOOL-CALLS; costs in millionths.
+-- Money that is spent. A budget is TOKENS|COST|TOOL-CALLS|DESCENDANTS, each or '', spent is IN|OUT|COST|TOOL-CALLS; costs in millionths.
 
 local SPENT = '^(%d+)|(%d+)|(%d+)|(%d+)$'
 
 local function overrun(budget, input, output, cost, calls)
-  local tokens_max, cost_max, calls_max = string.match(budget, '^(%d*)|(%d*)|(%d*)$')
+  local tokens_max, cost_max, calls_max = string.match(budget, '^(%d*)|(%d*)|(%d*)|')
   local over
   if tokens_max ~= '' and input + output > tonumber(tokens_max) then
     over = tokens_max .. ' tokens'
@@ -265,6 +265,32 @@ local function spend(run, task, amounts, goes_on)
   end
 end
 
+-- How many child runs a run may have at every depth, or false: a child is limited by its own graph's word alone.
+local function descendants_max(run)
+  return tonumber(run.budget and string.match(run.budget, '(%d*)$') or '') or not run.parent and DESCENDANTS
+end
+
+-- Counts child runs that a step of a run is to make, in it and in those above; or, if one of them has no room for so
+-- many, orders that one to stop, and says false.
+local function count_descendants(run, count, node)
+  local above, family = run, {}
+  while above do
+    local max = descendants_max(above)
+    if max and above.kin + count > max then
+      local text = string.format(OVER_DESCENDANTS, max, above.kin, count)
+      put(above, 'failure', cjson.encode({ kind = 'exhausted', message = text, node = node }))
+      order_stop(above, own_order('budget', 'node ' .. node, text))
+      return false
+    end
+    family[#family + 1] = above
+    local parent, task = string.match(above.parent or '', '^([^|]+)|%d+:([^:|]+)')
+    node = task or node
+    above = parent and run_at(parent)
+  end
+  for _, relative in ipairs(family) do put(relative, 'kin', relative.kin + count) end
+  return true
+end
+
 local UNITS = { { 'd', 86400000 }, { 'h', 3600000 }, { 'm', 60000 }, { 's', 1000 }, { 'ms', 1 } }
 
 -- A duration as people write it: 1h30m.
@@ -283,7 +309,7 @@ end
 -- outcome and its failure.
 local function own_words(task, name)
   local word = WORDS[name]
-  local blanks = { node = string.match(task.name, '^[^:]+'), crashes = task.crashes, child = task.child }
+  local blanks = { node = string.match(task.name, '^[^:]+'), crashes = task.crashes, beside = task.beside, child = task.child }
   if name == 'queue_timeout' then blanks.pool = string.gsub(task.lane or '', '^%a+:', '') end
   blanks.length = show(name == 'queue_timeout' and task.queue_timeout or task.timeout)
   local message = string.gsub(word.message, '__(%a+)__', blanks)
@@ -305,10 +331,15 @@ local function queue_again(run, task)
   save(task)
 end
 
--- The attempt of a leased task has crashed. True if that was the last crash that is allowed.
+-- The attempt of a leased task has crashed. It counts if it ran alone. True if that was the last crash that is allowed.
 local function crash(run, task)
-  task.attempts, task.crashes, task.answer = task.attempts - 1, task.crashes + 1, ''
-  if task.crashes >= task.max_crashes then
+  task.attempts, task.answer = task.attempts - 1, ''
+  if task.alone == '2' then
+    task.crashes, task.blamed = task.crashes + 1, task.fence
+  else
+    task.beside = task.beside + 1
+  end
+  if task.crashes >= task.max_crashes or task.beside >= UNCOUNTED_MAX then
     redis.call('HINCRBY', P .. 'ends', 'task|crashed', 1)
     settle_as(run, task, 'crashed')
     return true
@@ -419,7 +450,8 @@ local function reserve_child(run, task)
   redis.call('ZADD', FORGET, 'NX', run.deadline + RETENTION, new.id .. ' ' .. new.thread)
 end
 
-return { words = WORDS, spend = spend, order_of = order_of, report_of = report_of, settle_stopped = settle_stopped, halt_all = halt_all,
+return { words = WORDS, spend = spend, count_descendants = count_descendants, order_of = order_of, report_of = report_of,
+  settle_stopped = settle_stopped, halt_all = halt_all,
   settled_in_group = settled_in_group, end_of = END_OF, start = start, finish = finish, report = report, bear = bear,
   order_stop = order_stop, own_order = own_order, close_task = close_task, fail_siblings = fail_siblings,
   own_words = own_words, settle_as = settle_as, queue_again = queue_again, crash = crash, parse_new = parse_new,

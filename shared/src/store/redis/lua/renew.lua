@@ -3,8 +3,19 @@
 -- ARGV: run id, task id, fence, ttl in ms, what its attempt has spent (see life.lua), … of each lease.
 -- Returns: for each, in order: held | lost | the report as JSON, of the run's order or the task's own.
 
+-- The worker of a lease that ran out lives: what was counted as its crash was none.
+local function absolve(task, fence)
+  if task.blamed ~= fence or fence == 0 or task.state == 'settled' then return end
+  task.crashes, task.beside, task.blamed = task.crashes - 1, task.beside + 1, 0
+  save(task)
+end
+
 local function renew(run, task, fence, ttl, amounts)
-  if not task or not has_lease(task) or task.fence ~= fence then return 'lost' end
+  if not task then return 'lost' end
+  if not has_lease(task) or task.fence ~= fence then
+    absolve(task, fence)
+    return 'lost'
+  end
   local answer = 'held'
   if run.status == 'stopping' then
     local grace = run.grace and tonumber(run.grace) or task.grace
@@ -18,6 +29,7 @@ local function renew(run, task, fence, ttl, amounts)
     return 'lost'
   end
   task.renewed = now
+  if task.alone == '1' then task.alone = '2' end
   save(task)
   schedule(task, now + ttl)
   if amounts ~= '' then
