@@ -84,14 +84,14 @@ impl Check {
             are_good &= is_good;
             needed.extend(pools);
             let hash = graph.as_ref().map(canonical::hash);
-            texts.push(match &graph {
-                Some(_) if unknown.is_some() => {
-                    format!("{diagnostics}{file}: {}", unknown.as_deref().unwrap_or_default())
-                }
-                Some(graph) if diagnostics.is_empty() => format!("{file}: `{}` is good", graph.name),
-                Some(graph) => format!("{diagnostics}\n{file}: `{}` can be run", graph.name),
-                None => diagnostics.to_string(),
-            });
+            let verdict = match (&graph, &unknown) {
+                (None, _) => None,
+                (Some(_), Some(why)) => Some(format!("{file}: {why}")),
+                (Some(graph), None) if diagnostics.is_empty() => Some(format!("{file}: `{}` is good", graph.name)),
+                (Some(graph), None) => Some(format!("{file}: `{}` can be run", graph.name)),
+            };
+            let found = Some(diagnostics.to_string()).filter(|_| !diagnostics.is_empty());
+            texts.push(found.into_iter().chain(verdict).collect::<Vec<_>>().join("\n"));
             documents.push(
                 json!({"file": file, "ok": is_good, "hash": hash, "diagnostics": diagnostics, "unknown_pool": unknown}),
             );

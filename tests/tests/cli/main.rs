@@ -2,6 +2,7 @@
 
 mod graphs;
 mod looks;
+mod pools;
 mod questions;
 mod runaway;
 mod settings;
