@@ -10,10 +10,11 @@ COPY . .
 RUN cargo build --release --locked --workspace --bins
 
 FROM debian:bookworm-slim
-# Certificates, for brokers, stores and model providers that speak TLS; an init, to reap what killed processes leave behind.
+# Certificates, for brokers, stores and model providers that speak TLS. No init: it would keep all variables in its own
+# environment, where commands of the same user read them; each command has a supervisor that reaps what it leaves.
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends ca-certificates tini \
+ && apt-get install --yes --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \
  && groupadd --gid 10001 cox \
  && useradd --uid 10001 --gid cox --no-log-init --no-create-home --shell /usr/sbin/nologin cox
@@ -22,5 +23,4 @@ USER 10001:10001
 WORKDIR /tmp
 EXPOSE 9464
 ENV COX_HTTP=0.0.0.0:9464
-ENTRYPOINT ["/usr/bin/tini", "--"]
 CMD ["cox", "--help"]

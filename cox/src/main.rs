@@ -33,9 +33,10 @@ use crate::failure::Failed;
 use crate::output::Output;
 
 fn main() -> ExitCode {
-    if let Some(served) = coxswain_shared::sandbox::serve_if_asked() {
-        return served;
-    }
+    coxswain_worker::begin().unwrap_or_else(end_of_command)
+}
+
+fn end_of_command() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => ExitCode::from(run(cli).code()),
         Err(error) => {

@@ -186,6 +186,7 @@ impl<'a> View<'a> {
         let stages = named.into_iter().filter_map(|(name, at)| Some(format!("{name} +{}", after(at)?)));
         let mut text: Vec<_> = stages.collect();
         text.push(if proof.confirmed { "confirmed" } else { "unconfirmed" }.to_owned());
+        text.extend(proof.doubt.clone());
         if proof.refused_result {
             text.push("its result came too late and was refused".to_owned());
         }

@@ -37,10 +37,11 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    match coxswain_shared::sandbox::serve_if_asked() {
-        Some(served) => served,
-        None => schedule(),
+    if let Some(served) = coxswain_shared::sandbox::serve_if_asked() {
+        return served;
     }
+    coxswain_shared::process::harden();
+    schedule()
 }
 
 #[tokio::main]

@@ -32,10 +32,12 @@ pub mod broker;
 pub mod config;
 pub mod control;
 pub mod crashpoint;
+pub mod exhaustion;
 #[cfg(any(test, feature = "testing"))]
 pub mod fault;
 pub mod lifecycle;
 pub mod policing;
+pub mod process;
 pub mod sandbox;
 pub mod store;
 pub mod telemetry;

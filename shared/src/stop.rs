@@ -137,6 +137,9 @@ pub struct StopProof {
     pub refused_result: bool,
     /// Whether the worker is sure that nothing of the attempt runs on.
     pub confirmed: bool,
+    /// Why it is not sure, if it can say: which attempt may run on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<String>,
     /// What it had written when it stopped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partial: Option<Value>,

@@ -28,6 +28,7 @@ pub struct Launch {
     args: Vec<OsString>,
     variables: Vec<(OsString, OsString)>,
     folder: Option<PathBuf>,
+    files: Option<u32>,
 }
 
 /// A started program. Dropped, it is killed with its process group.
@@ -79,13 +80,27 @@ impl Launch {
         self
     }
 
+    /// Lets it have no more than so many files open, whatever it asks for.
+    #[must_use]
+    pub fn limit_files(mut self, files: u32) -> Self {
+        self.files = Some(files);
+        self
+    }
+
     /// Starts it; panics with the remedy if it was not built.
     pub fn start(self) -> Cox {
         let folder = tempfile::Builder::new().prefix("coxswain-program-").tempdir();
         let folder = folder.expect("a temporary folder can be made");
         let output = |file| File::create(folder.path().join(file)).expect("an output file can be made");
         let inherited = INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?)));
-        let mut command = Command::new(built(&self.name));
+        let mut command = match self.files {
+            None => Command::new(built(&self.name)),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "ulimit -n \"$0\"; exec \"$@\"", &files.to_string()]).arg(built(&self.name));
+                shell
+            }
+        };
         command
             .args(&self.args)
             .env_clear()
@@ -111,7 +126,7 @@ impl Cox {
     /// Prepares a program of the workspace by its name: `cox`, `cox-worker`, `cox-scheduler`, or
     /// `examples/name` for an example.
     pub fn program(name: &str) -> Launch {
-        Launch { name: name.to_owned(), args: Vec::new(), variables: Vec::new(), folder: None }
+        Launch { name: name.to_owned(), args: Vec::new(), variables: Vec::new(), folder: None, files: None }
     }
 
     /// The path of a program of the workspace; panics with the remedy if it was not built.

@@ -68,9 +68,8 @@ pub(crate) fn handlers(builder: Builder, rentals: Rentals) -> Builder {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
-    // Heavy expressions are evaluated in processes of this same program.
-    if let Some(served) = coxswain_worker::serve_if_asked() {
-        return Ok(served);
+    if let Some(code) = coxswain_worker::begin() {
+        return Ok(code);
     }
     work().map(|()| ExitCode::SUCCESS)
 }

@@ -74,12 +74,17 @@ pub(crate) fn handlers(builder: Builder) -> Builder {
         .node("shorten", Shorten { mark: " …" })
 }
 
-fn main() -> anyhow::Result<ExitCode> {
-    // Heavy expressions are evaluated in processes of this same program.
-    if let Some(served) = coxswain_worker::serve_if_asked() {
-        return Ok(served);
+fn main() -> ExitCode {
+    if let Some(code) = coxswain_worker::begin() {
+        return code;
     }
-    work().map(|()| ExitCode::SUCCESS)
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 #[tokio::main]

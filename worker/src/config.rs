@@ -7,6 +7,8 @@ use coxswain_shared::config::{Mistakes, Reader, Source, Variable};
 use coxswain_shared::id::{PoolName, WorkerId};
 use coxswain_shared::limits::{HEARTBEAT, LEASE_TTL};
 
+use crate::exec_limits::ExecLimits;
+use crate::kind::KindName;
 use crate::outside::{OutsideConfig, Prices, Upstreams};
 
 const ID: Variable = Variable {
@@ -18,6 +20,11 @@ const POOLS: Variable = Variable {
     name: "COX_POOLS",
     default: "default",
     meaning: "the pools it serves, separated by commas; its slots are split evenly among them",
+};
+const KINDS: Variable = Variable {
+    name: "COX_KINDS",
+    default: "",
+    meaning: "the kinds of nodes that it runs, separated by commas, such as llm,http,set; tasks of others are left to other workers; all where absent",
 };
 const SLOTS: Variable =
     Variable { name: "COX_SLOTS", default: "16", meaning: "attempts that it runs at once, 1 to 1000" };
@@ -95,6 +102,8 @@ pub struct Config {
     pub id: Option<WorkerId>,
     /// The pools it serves. `COX_POOLS`, default `default`.
     pub pools: Vec<PoolName>,
+    /// The kinds of nodes that it runs; none stands for all. `COX_KINDS`.
+    pub kinds: Vec<KindName>,
     /// Attempts that it runs at once. `COX_SLOTS`, default 16.
     pub slots: u16,
     /// Slots that may be stuck before it drains itself. `COX_STUCK_MAX`; absent: as many as it has slots.
@@ -109,6 +118,8 @@ pub struct Config {
     pub drain_grace: Duration,
     /// Variables that `exec` nodes may see beside the usual ones. `COX_EXEC_ENV`, default none.
     pub exec_env: Vec<String>,
+    /// The limits that the commands of `exec` nodes run under. `COX_EXEC_…`, default none.
+    pub exec_limits: ExecLimits,
     /// How long a warm process may take until it is ready: it may load a model. `COX_WARM_START`, default 1 min.
     pub warm_start: Duration,
     /// How long a warm process without a task is kept. `COX_WARM_IDLE`, default 1 min.
@@ -122,6 +133,7 @@ impl Default for Config {
         Self {
             id: None,
             pools: vec![PoolName::standard()],
+            kinds: Vec::new(),
             slots: 16,
             stuck_max: None,
             work_threads: None,
@@ -129,6 +141,7 @@ impl Default for Config {
             lease_ttl: LEASE_TTL,
             drain_grace: Duration::from_secs(20),
             exec_env: Vec::new(),
+            exec_limits: ExecLimits::default(),
             warm_start: Duration::from_mins(1),
             warm_idle: Duration::from_mins(1),
             outside: OutsideConfig::default(),
@@ -138,9 +151,10 @@ impl Default for Config {
 
 impl Config {
     /// The variables it reads.
-    pub const VARIABLES: [Variable; 16] = [
+    pub const VARIABLES: [Variable; 22] = [
         ID,
         POOLS,
+        KINDS,
         SLOTS,
         STUCK_MAX,
         WORK_THREADS,
@@ -148,6 +162,11 @@ impl Config {
         TTL,
         DRAIN_GRACE,
         EXEC_ENV,
+        ExecLimits::VARIABLES[0],
+        ExecLimits::VARIABLES[1],
+        ExecLimits::VARIABLES[2],
+        ExecLimits::VARIABLES[3],
+        ExecLimits::VARIABLES[4],
         WARM_START,
         WARM_IDLE,
         OUTSIDE_ALLOW,
@@ -172,6 +191,7 @@ impl Config {
         let config = Self {
             id,
             pools,
+            kinds: reader.list(&KINDS),
             slots,
             stuck_max: Some(number(&mut reader, &STUCK_MAX, 0..=1_000)).filter(|max| *max > 0),
             work_threads: Some(number(&mut reader, &WORK_THREADS, 0..=1_000)).filter(|threads| *threads > 0),
@@ -179,6 +199,7 @@ impl Config {
             lease_ttl,
             drain_grace: reader.duration(&DRAIN_GRACE),
             exec_env: reader.list(&EXEC_ENV),
+            exec_limits: ExecLimits::read(&mut reader),
             warm_start: reader.duration(&WARM_START),
             warm_idle: reader.duration(&WARM_IDLE),
             outside: OutsideConfig {

@@ -24,7 +24,7 @@
 //! # }
 //! ```
 //!
-//! [`Context`] is what a handler is told and can say; [`Handler`] is the trait behind longer-lived handlers. What is
+//! A program calls [`begin`] first, so that its worker can run `exec` nodes. [`Context`] is what a handler is told and can say; [`Handler`] is the trait behind longer-lived handlers. What is
 //! absent: planning, sending, and any decision about who owns a task. Those are the scheduler's and the store's.
 
 // The examples are written as a user writes them, and are tested inside the crate.
@@ -32,9 +32,11 @@
 extern crate self as coxswain_worker;
 
 mod attempt;
+mod begin;
 mod clock;
 mod config;
 mod events;
+mod exec_limits;
 mod graphs;
 mod handler;
 mod hint;
@@ -49,12 +51,12 @@ mod run;
 mod tests;
 mod waits;
 
-pub use coxswain_shared::sandbox::serve_if_asked;
-
 pub use attempt::{Event as AttemptEvent, IllegalTransition, State as AttemptState};
+pub use begin::begin;
 pub use config::Config;
+pub use exec_limits::ExecLimits;
 pub use handler::{Context, Handler, IntoReply, NodeError, Policy, Reply};
-pub use kind::{Kind, Work};
+pub use kind::{Kind, KindName, Work};
 pub use outside::{
     Allowed, Isolate, NotAllowed, OutsideConfig, Pattern, Prices, RetryBudget, Share, UpstreamLimits, Upstreams,
 };

@@ -15,8 +15,8 @@ use coxswain_worker::{EXIT_STUCK, Ended, Worker};
 
 use crate::settings::Settings;
 
-/// Runs the tasks of graphs: nodes of all built-in kinds. Any number of workers may run at once; each takes as many
-/// tasks as it has slots. `rust` nodes need a worker of your own, built with the SDK.
+/// Runs the tasks of graphs: nodes of all built-in kinds, or of those that `COX_KINDS` names. Any number of workers may
+/// run at once; each takes as many tasks as it has slots. `rust` nodes need a worker of your own, built with the SDK.
 ///
 /// Settings come from the file that `COX_CONFIG` names, then the environment, then these flags. `--settings` lists all.
 ///
@@ -48,10 +48,7 @@ struct Flags {
 }
 
 fn main() -> ExitCode {
-    match coxswain_worker::serve_if_asked() {
-        Some(served) => served,
-        None => work(),
-    }
+    coxswain_worker::begin().unwrap_or_else(work)
 }
 
 #[tokio::main]

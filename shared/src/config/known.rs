@@ -5,7 +5,7 @@
 //! names in code and docs (`tests/tests/tidy.rs`).
 
 /// The variables that some program reads, in order.
-pub const NAMES: [&str; 45] = [
+pub const NAMES: [&str; 51] = [
     "COX_ADVANCERS",
     "COX_ADVANCE_BATCH",
     "COX_ADVANCE_HOLD",
@@ -21,9 +21,15 @@ pub const NAMES: [&str; 45] = [
     "COX_CONFIG",
     "COX_CRASH_POINT",
     "COX_DRAIN_GRACE",
+    "COX_EXEC_CPU",
     "COX_EXEC_ENV",
+    "COX_EXEC_FILES",
+    "COX_EXEC_FILE_SIZE",
+    "COX_EXEC_MEMORY",
+    "COX_EXEC_PROCESSES",
     "COX_HEARTBEAT",
     "COX_HTTP",
+    "COX_KINDS",
     "COX_KNOWN_POOLS",
     "COX_LEASE_TTL",
     "COX_LOG",
@@ -53,15 +59,17 @@ pub const NAMES: [&str; 45] = [
     "COX_WORK_THREADS",
 ];
 
-/// Variables that are no settings of a program, and that it may find in its environment all the same: what an `exec` node
+/// Variables that are no settings of a program, and that it may find in its environment all the same: how it hands its own
+/// variables to itself, what an `exec` node
 /// gives its process, which may call `cox`, and the ports of `scripts/model-servers`.
-const BESIDE: [&str; 13] = [
+const BESIDE: [&str; 14] = [
     "COX_ATTEMPT",
     "COX_CHROMA_PORT",
     "COX_DEADLINE_AT",
     "COX_DEADLINE_MS",
     "COX_FENCE",
     "COX_GRACE_MS",
+    "COX_HANDED_OVER",
     "COX_IDEMPOTENCY_KEY",
     "COX_ITEM",
     "COX_MODEL_PORT",

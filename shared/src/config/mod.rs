@@ -4,12 +4,14 @@
 //! environment over it, then flags over both. All mistakes are reported at once. A process with a mistaken
 //! configuration ends with exit code [`EXIT_USAGE`].
 
+mod environment;
 mod known;
 mod pools;
 mod reader;
 mod secret;
 mod source;
 
+pub(crate) use environment::take as take_environment;
 pub use known::{NAMES, is_known};
 pub use pools::KnownPools;
 pub use reader::{Mistake, Mistakes, Reader, Variable, check_unknown, list, tell_unknown};

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::environment;
 use super::reader::{Mistake, Variable};
 
 /// The prefix of every variable.
@@ -37,7 +38,7 @@ impl Source {
 
     /// The process's environment: variables that begin with `COX_`. `COX_CONFIG` names a file to be read first.
     pub fn from_process() -> Self {
-        let environment = Self::from_environment(std::env::vars_os());
+        let environment = Self::from_environment(environment::variables());
         let Some(path) = environment.get(CONFIG.name).map(str::to_owned) else { return environment };
         match std::fs::read_to_string(&path) {
             Ok(text) => environment.over_file(&path, &text),
@@ -153,7 +154,7 @@ impl Source {
 
     /// A variable that is not ours, such as `HOSTNAME` or `PATH`.
     pub fn foreign(name: &str) -> Option<String> {
-        std::env::vars_os()
+        environment::variables()
             .find(|(key, _)| key.to_str() == Some(name))
             .map(|(_, value)| value.to_string_lossy().into_owned())
     }

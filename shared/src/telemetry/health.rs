@@ -15,7 +15,9 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::metrics::Metrics;
+use super::port::{BOUNDS, run};
 use crate::config::{Mistakes, Reader, Source, Variable};
+use crate::exhaustion;
 use crate::lifecycle::Tasks;
 
 /// Where the pages are served.
@@ -79,13 +81,14 @@ struct Shown {
     health: Health,
 }
 
-/// Serves the three pages until the tasks abort: give it a set of its own, so that it outlives what drains. Returns the address that it listens on.
+/// Serves the three pages, within limits, until the tasks abort: give it a set of its own, so that it outlives what drains. Returns the address that it listens on.
 pub async fn serve(
     address: SocketAddr,
     metrics: Metrics,
     health: Health,
     tasks: &Tasks,
 ) -> std::io::Result<SocketAddr> {
+    let health = health.with("resources", Arc::new(exhaustion::probe));
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     let pages = Router::new()
@@ -93,11 +96,7 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(show_readiness))
         .with_state(Shown { metrics, health });
-    tasks.spawn(async move {
-        if let Err(error) = axum::serve(listener, pages).await {
-            tracing::error!(%error, "the metrics server ended");
-        }
-    });
+    drop(tasks.spawn(run(listener, pages, BOUNDS, tasks.clone())));
     Ok(bound)
 }
 

@@ -9,6 +9,8 @@ use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use crate::exhaustion;
+
 /// The registry. Cheap to clone; all clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -34,11 +36,13 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A registry with the process's own figures (memory, CPU, files) in it.
+    /// A registry with the process's own figures (memory, CPU, files, and what it ran out of) in it.
     pub fn new() -> Self {
         let registry = Registry::new();
         let process = prometheus::process_collector::ProcessCollector::for_self();
         registry.register(Box::new(process)).expect("the first collector of a new registry is never a double");
+        let exhausted = exhaustion::counter();
+        registry.register(Box::new(exhausted)).expect("no other metric of a new registry has this name");
         Self { registry, registered: Arc::default() }
     }
 

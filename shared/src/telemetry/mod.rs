@@ -4,6 +4,7 @@ mod fatal;
 mod health;
 mod logs;
 mod metrics;
+mod port;
 
 pub use fatal::{report_fatal, report_mistakes};
 pub use health::{Health, HttpConfig, Probe, serve};

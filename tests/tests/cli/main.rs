@@ -1,6 +1,7 @@
 //! The command `cox` from end to end: real processes over a store in a file, as a user has them on a laptop.
 
 mod graphs;
+mod kills;
 mod looks;
 mod pools;
 mod questions;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use coxswain_shared::crashpoint::CrashPoint;
 use coxswain_shared::id::{RunId, Step};
 use coxswain_shared::run::RunStatus;
+use coxswain_shared::stop::StopReport;
 use coxswain_shared::task::Task;
 use coxswain_tests::fleet::{Fleet, SOON};
 use coxswain_tests::{Signal, wait_for};
@@ -178,4 +179,64 @@ async fn a_scheduler_that_crashes_at_every_point_of_an_advance_loses_and_doubles
         assert!(!status.success(), "the scheduler was to crash at `{}`", point.name());
     }
     fleet.verdict(&all).await;
+}
+
+/// A script whose processes leave in every way, and leave an effect every 50 ms: a pipeline, one without its environment
+/// in a session of its own, and the script itself.
+const SCATTERED: &str = r#"note start
+    (while :; do note tick; sleep 0.05; done | cat) &
+    setsid env -i EFFECTS="$EFFECTS" COX_RUN="$COX_RUN" COX_TASK="$COX_TASK" COX_FENCE="$COX_FENCE" COX_ATTEMPT="$COX_ATTEMPT" \
+        PATH="$PATH" sh -c 'while :; do echo "$(date +%s%3N) tick $COX_RUN $COX_TASK $COX_FENCE $COX_ATTEMPT $$" >> "$EFFECTS"; sleep 0.05; done' &
+    while :; do sleep 1; done"#;
+
+/// A warm process learns by its line what it works for.
+const WARM: &str = r#"echo '{"ready": true}'; read -r line
+    field() { printf %s "$line" | sed -n "s/.*\"$1\":\"\{0,1\}\([^\",}]*\).*/\1/p"; }
+    COX_RUN=$(field run) COX_TASK=1:n1:0 COX_FENCE=$(field fence) COX_ATTEMPT=1"#;
+
+#[tokio::test]
+async fn what_an_attempt_has_started_ends_with_its_killed_worker_and_a_later_stop_is_confirmed() {
+    for is_warm in [false, true] {
+        let mut fleet = Fleet::start(1, 1).await;
+        let node = if is_warm { fleet.script(&format!("{WARM}\n{SCATTERED}")).warm() } else { fleet.script(SCATTERED) };
+        let run = fleet.submit(&fleet.chain([node])).await;
+        fleet.noted(&run, "tick", 6, SOON).await;
+        fleet.add_worker(&[]).await;
+        let killed = rig::now();
+        fleet.workers[0].kill(Signal::SIGKILL);
+        let starts = fleet.noted(&run, "start", 2, SOON).await;
+        let of = |fence| fleet.effects(&run).into_iter().filter(move |effect| effect.fence == fence);
+        wait_for("the second attempt to be at work", SOON, async || of(starts[1].fence).count() > 10).await;
+        let last = of(starts[0].fence).last().expect("it ticked");
+        within("worker killed → last effect", last.at.since(killed), Duration::from_secs(1));
+        fleet.cancel(&run).await;
+        let ended = fleet.ended(&run, SOON).await;
+        assert!(ended.stop.as_ref().is_some_and(StopReport::is_confirmed), "warm: {is_warm}, {ended:?}");
+        rig::meanwhile(&fleet).await;
+        fleet.verdict(&[run]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_stop_is_unconfirmed_and_names_the_task_if_nobody_knows_what_an_earlier_attempt_has_left() {
+    let mut fleet = Fleet::start(1, 1).await;
+    let run = fleet.submit(&fleet.chain([fleet.script(rig::TICKING)])).await;
+    let first = fleet.noted(&run, "tick", 1, SOON).await;
+    fleet.add_worker(&[]).await;
+    // The supervisor is the parent of the command: both it and the worker are gone before they can do anything.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", first[0].pid)).unwrap();
+    let supervisor = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(1).unwrap().parse().unwrap();
+    fleet.workers[0].kill(Signal::SIGSTOP);
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(supervisor), Signal::SIGKILL).unwrap();
+    fleet.workers[0].kill(Signal::SIGKILL);
+    fleet.noted(&run, "start", 2, SOON).await;
+    // It bore its mark, and so the other worker has found it before it began.
+    assert!(!rig::is_alive(first[0].pid));
+    fleet.cancel(&run).await;
+    let ended = fleet.ended(&run, SOON).await;
+    assert!(!ended.stop.as_ref().unwrap().is_confirmed(), "{ended:?}");
+    let tasks = fleet.store.tasks(&ended.key, coxswain_shared::id::Step::new(1), 0, 10).await.unwrap();
+    let doubt = tasks[0].proof.clone().unwrap().doubt.unwrap();
+    assert!(doubt.contains("1 earlier attempt(s) at task 1:n1:0"), "{doubt}");
+    fleet.verdict(&[run]).await;
 }

@@ -348,13 +348,14 @@ impl Closing<'_> {
             // The order was learned from a refused settle.
             _ => Instant::now(),
         };
-        let may_run_on = self.ctx.as_ref().is_some_and(Context::may_run_on);
+        let doubt = self.ctx.as_ref().and_then(Context::why_in_doubt);
         StopProof {
             observed_at: Some(at(observed)),
             stopped_at: confirmed.then(|| at(self.report.gone)),
             cleaned_at: self.report.cleaned.map(at),
             refused_result,
-            confirmed: confirmed && !may_run_on,
+            confirmed: confirmed && doubt.is_none(),
+            doubt,
             partial: self.ctx.as_ref().and_then(Context::take_partial),
             spent: self.spent(),
         }

@@ -1,7 +1,6 @@
 //! What a handler is told and can say: the [`Context`].
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -69,7 +68,7 @@ struct Inner {
     partial: Mutex<Option<Value>>,
     come: Mutex<Option<String>>,
     hooks: Mutex<Vec<Hook>>,
-    runs_on: AtomicBool,
+    doubt: Mutex<Option<String>>,
     meter: Meter,
     retries: Mutex<Option<Arc<Retries>>>,
 }
@@ -106,7 +105,7 @@ impl Context {
             partial: Mutex::default(),
             come: Mutex::default(),
             hooks: Mutex::default(),
-            runs_on: AtomicBool::new(false),
+            doubt: Mutex::default(),
             meter,
             retries: Mutex::default(),
         }))
@@ -304,12 +303,17 @@ impl Context {
 
     /// Notes that something of the attempt may run on, which its proof must say.
     pub(crate) fn runs_on(&self) {
-        self.0.runs_on.store(true, Ordering::SeqCst);
+        self.doubt("what the attempt has started was not seen to end".to_owned());
     }
 
-    /// Whether something of the attempt may run on.
-    pub(crate) fn may_run_on(&self) -> bool {
-        self.0.runs_on.load(Ordering::SeqCst)
+    /// Notes why nobody can be sure that nothing runs on, which the attempt's proof must say. The first reason stays.
+    pub(crate) fn doubt(&self, why: String) {
+        lock(&self.0.doubt).get_or_insert(why);
+    }
+
+    /// Why something of this attempt, or of an earlier one, may run on; none if nothing does.
+    pub(crate) fn why_in_doubt(&self) -> Option<String> {
+        lock(&self.0.doubt).clone()
     }
 
     /// Another try has to be paid for here. The first one called says so.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use coxswain_shared::exhaustion::{self, Resource};
 use coxswain_shared::expr;
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind};
@@ -52,6 +53,12 @@ impl NodeError {
     /// No further try will help.
     pub fn fatal(message: impl fmt::Display) -> Self {
         Self::Fatal(Failure::new(FailureKind::Handler, message.to_string()))
+    }
+
+    /// The machine ran out of something before anything was done: no try, and it comes back soon.
+    pub(crate) fn no_resources(message: &str, resource: Resource) -> Self {
+        let message = format!("{message}; this worker has no more {resource}");
+        Self::PutOff { failure: Failure::new(FailureKind::PutOff, message), after: exhaustion::BACK_AFTER }
     }
 
     /// No further try will help, for a reason that is not the handler's own.

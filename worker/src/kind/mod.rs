@@ -1,6 +1,7 @@
 //! Node kinds that a worker runs. Each is one file here, behind the small trait [`Kind`].
 
 mod calling;
+mod enabled;
 mod exec;
 mod http;
 mod llm;
@@ -12,7 +13,8 @@ mod vector;
 mod work;
 
 pub(crate) use calling::CallingKind;
-pub(crate) use exec::ExecKind;
+pub use enabled::KindName;
+pub(crate) use exec::{ARGUMENT, ExecKind, claim_children, serve};
 pub(crate) use registry::Kinds;
 pub(crate) use rust::RustKind;
 pub(crate) use set::SetKind;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use coxswain_shared::config::redact_url;
+use coxswain_shared::exhaustion::Resource;
 use coxswain_shared::graph::Policy;
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind};
@@ -160,6 +161,8 @@ impl Call<'_> {
                 turn.unheard(Limit::ConnectTimeout, self.limits.connect);
                 self.hit(Limit::ConnectTimeout, self.limits.connect, &name, progress())
             }
+            // For want of files or memory here: that says nothing of the upstream.
+            Ok(Err(error)) if Resource::behind(&error).is_some() => told(error),
             Ok(Err(error)) if failure::is_of_the_caller(&error) => {
                 turn.is_callers_fault();
                 told(error)

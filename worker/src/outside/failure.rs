@@ -4,6 +4,7 @@ use std::error::Error;
 use std::time::Duration;
 
 use coxswain_shared::duration::show;
+use coxswain_shared::exhaustion::Resource;
 use coxswain_shared::limits::Limit;
 use coxswain_shared::outcome::{Failure, FailureKind};
 
@@ -105,6 +106,10 @@ pub(super) fn of_client(
         let what = if error.is_redirect() { "was not followed" } else { "was not made" };
         let message = format!("{call} {what}: {}", redact(&refusal.to_string()));
         return NodeError::Fatal(Failure::new(FailureKind::BadInput, message));
+    }
+    if let Some(resource) = chain.iter().find_map(|error| Resource::behind(*error)) {
+        let cause = chain.last().map(|error| redact(&error.to_string())).unwrap_or_default();
+        return NodeError::no_resources(&format!("{call} could not be made: {cause}"), resource);
     }
     if error.is_builder() {
         let mut failure = Failure::new(FailureKind::BadInput, format!("{call} cannot be made"));

@@ -5,6 +5,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use coxswain_shared::config::{Secret, Source};
+use coxswain_shared::exhaustion::Resource;
 use coxswain_shared::expr;
 use coxswain_shared::graph::Reference;
 use percent_encoding::percent_decode_str;
@@ -34,6 +35,8 @@ pub(crate) enum Error {
     NoFolder,
     #[error("the file `{name}` of COX_SECRETS_DIR cannot be read: {why}")]
     Unreadable { name: String, why: String },
+    #[error("the file `{name}` of COX_SECRETS_DIR cannot be read now")]
+    Exhausted { name: String, resource: Resource },
     #[error("the file `{0}` of COX_SECRETS_DIR is longer than 64 KiB")]
     TooLong(String),
     #[error(transparent)]
@@ -171,7 +174,10 @@ fn variable(name: &str, config: &OutsideConfig) -> Result<String, Error> {
 
 fn file(name: &str, folder: Option<&Path>) -> Result<String, Error> {
     let path = folder.ok_or(Error::NoFolder)?.join(name);
-    let unreadable = |error: std::io::Error| Error::Unreadable { name: name.to_owned(), why: error.to_string() };
+    let unreadable = |error: std::io::Error| match Resource::behind(&error) {
+        Some(resource) => Error::Exhausted { name: name.to_owned(), resource },
+        None => Error::Unreadable { name: name.to_owned(), why: error.to_string() },
+    };
     if std::fs::metadata(&path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
         return Err(Error::TooLong(name.to_owned()));
     }

@@ -66,6 +66,9 @@ fn unusable(what: &str, error: &TextError) -> NodeError {
 
 fn unfilled(what: &str, error: &secrets::Error) -> NodeError {
     let kind = match error {
+        secrets::Error::Exhausted { resource, .. } => {
+            return NodeError::no_resources(&format!("`{what}`: {error}"), *resource);
+        }
         secrets::Error::Expression(error) => return NodeError::of_expression(what, error),
         secrets::Error::NotShared(_)
         | secrets::Error::NotSet(_)

@@ -93,7 +93,7 @@ impl Builder {
         if let Some(name) = self.twice {
             return Err(Error::HandlerTwice(name));
         }
-        let mut kinds = Kinds::default();
+        let mut kinds = Kinds::new(&self.config.kinds);
         kinds.add(Arc::new(RustKind::new(self.handlers)));
         for kind in self.kinds {
             let name = kind.name();

@@ -26,7 +26,7 @@ use crate::attempt::{PutOff, Shared, Stuck, Terms, WorkPlace};
 use crate::config::Config;
 use crate::events::run_flusher;
 use crate::graphs::Graphs;
-use crate::kind::Kinds;
+use crate::kind::{ExecKind, Kinds};
 use crate::leases::Leases;
 use crate::metrics::Metrics;
 use crate::waits::Waits;
@@ -124,6 +124,7 @@ impl Worker {
         };
         let Some((clock, consumers)) = servers.connect(&tasks).await? else { return Ok(Ended::Drained) };
         let started_at = clock.at(Instant::now());
+        ExecKind::end_left_behind().await;
         let (flusher, buffers) = mpsc::channel(usize::from(self.config.slots) * 2);
         let shared = Arc::new(Shared {
             id: self.id,

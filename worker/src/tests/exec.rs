@@ -8,6 +8,7 @@ use coxswain_shared::task::TaskState;
 use serde_json::{Value, json};
 
 use super::bench::{Bench, Running, values, wait_for};
+use crate::{Config, ExecLimits, Worker};
 
 /// A node that runs a shell script.
 fn sh(script: &str, fields: Value) -> Value {
@@ -157,13 +158,16 @@ async fn a_child_that_ends_takes_its_group_with_it_and_no_open_pipe_holds_it_up(
     assert!(begun.elapsed() < Duration::from_secs(15));
     gone(pid_in(&file).await).await;
 
-    // One that left the group escapes, is not waited for, and ends by itself.
-    let begun = Instant::now();
-    assert_eq!(
-        written(&bench, sh("setsid sleep 30 & echo '{\"text\": \"b\"}'", json!({}))).await,
-        json!({"text": "b"})
+    // So does one that left the group, and would hold the output open.
+    let file = folder.path().join("stray");
+    let script = format!(
+        "setsid sh -c 'echo $$ > {0}; exec sleep 1000' & while [ ! -s {0} ]; do sleep 0.01; done; echo '{{\"text\": \"b\"}}'",
+        file.display()
     );
+    let begun = Instant::now();
+    assert_eq!(written(&bench, sh(&script, json!({}))).await, json!({"text": "b"}));
     assert!(begun.elapsed() < Duration::from_secs(15));
+    gone(pid_in(&file).await).await;
     running.drain().await;
 }
 
@@ -250,22 +254,47 @@ async fn one_that_left_the_group_ends_with_it_at_a_stop_and_at_a_time_limit() {
     running.drain().await;
 }
 
+/// Ways to leave one's group, session, parent and environment, each with `{}` in place of what runs on.
+const ESCAPES: [&str; 5] = [
+    "setsid env -i sh -c '{}' &",
+    "(env -i setsid sh -c '{}' &);",
+    "nohup sh -c '{}' > /dev/null 2>&1 &",
+    "(setsid sh -c 'env -i setsid sh -c \"$0\" &' '{}' &) &",
+    "env -i setsid sh -c 'cd /; exec </dev/null >/dev/null 2>&1; {}' &",
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stop_is_not_confirmed_while_one_that_left_the_group_holds_the_output_open() {
+async fn nothing_escapes_a_stop_and_nothing_of_a_neighbour_is_hit() {
     let (bench, running) = bench();
-    for (shape, is_warm) in [("", false), ("echo '{\"ready\": true}'; read -r line;", true)] {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("pid");
-        // Without its mark it is not found.
-        let leaves = format!("env -i setsid sh -c 'echo $$ > {}; exec sleep 30' &", file.display());
-        let script = format!("trap '' TERM; {shape} {leaves} while :; do sleep 0.05; done");
-        let run = bench.begin(sh(&script, json!({"grace": "100ms", "warm": is_warm}))).await;
-        let runaway = pid_in(&file).await;
-        bench.stop(&run, None, false).await;
-        assert!(!bench.run_ended(&run).await.stop.unwrap().is_confirmed(), "{script}");
-        let runaway = nix::unistd::Pid::from_raw(runaway.cast_signed());
-        nix::sys::signal::kill(runaway, nix::sys::signal::Signal::SIGKILL).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let neighbour = folder.path().join("neighbour");
+    let away = format!("setsid env -i sh -c 'while :; do echo x >> {}; sleep 0.02; done' &", neighbour.display());
+    let beside = bench.begin(sh(&format!("{away} while :; do sleep 0.05; done"), json!({}))).await;
+    let length = |file: &std::path::Path| std::fs::metadata(file).map_or(0, |data| data.len());
+    let grows = async |file: &std::path::Path| {
+        let before = length(file);
+        wait_for(|| async { if length(file) > before { Ok(()) } else { Err("it does not grow".to_owned()) } }).await;
+    };
+    for (number, escape) in ESCAPES.into_iter().enumerate() {
+        for (shape, is_warm) in [("", false), ("echo '{\"ready\": true}'; read -r line;", true)] {
+            let file = folder.path().join(format!("{number}-{is_warm}"));
+            let writes = format!("trap \"\" TERM; while :; do echo x >> {}; sleep 0.02; done", file.display());
+            let writes =
+                if escape.contains("$0") { writes.replace('"', "").replace("trap  TERM; ", "") } else { writes };
+            let script = format!("{shape} {} while :; do sleep 0.05; done", escape.replace("{}", &writes));
+            let run = bench.begin(sh(&script, json!({"grace": "200ms", "warm": is_warm}))).await;
+            grows(&file).await;
+            bench.stop(&run, None, false).await;
+            let ended = bench.run_ended(&run).await;
+            let size = length(&file);
+            assert!(ended.stop.unwrap().is_confirmed(), "{script}");
+            grows(&neighbour).await;
+            grows(&neighbour).await;
+            assert_eq!(length(&file), size, "it writes on after a confirmed stop: {script}");
+        }
     }
+    bench.stop(&beside, None, true).await;
+    assert!(bench.run_ended(&beside).await.stop.unwrap().is_confirmed());
     running.drain().await;
 }
 
@@ -314,4 +343,46 @@ async fn a_child_of_a_worker_that_goes_is_ended_and_its_task_handed_back() {
     let task = bench.task(&run).await;
     assert_eq!((task.state, task.attempts), (TaskState::Queued, 0));
     gone(pid).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_runs_under_the_limits_of_the_worker_and_inherits_nothing_else() {
+    let bench = Bench::new();
+    let exec_limits = ExecLimits {
+        memory: Some(2 << 30),
+        processes: Some(4_000),
+        file_size: Some(1 << 20),
+        cpu_seconds: Some(77),
+        files: Some(99),
+    };
+    let running = bench.start(Worker::builder(Config { exec_limits, ..Bench::config() }));
+    // The fourth file is the pipe that this very script reads the list through.
+    let script = r#"
+        printf '{"text": "%s"}' "$(sh -c 'ulimit -v; ulimit -f; ulimit -t; ulimit -n; ulimit -c; umask' | tr '\n' ' ')$(ls /proc/$$/fd | tr '\n' ' ')"
+    "#;
+    let seen = written(&bench, sh(script, json!({}))).await;
+    let blocks = (1 << 20) / 512;
+    assert_eq!(seen["text"], json!(format!("2097152 {blocks} 77 99 0 0077 0 1 2 3 ")));
+    let seen =
+        written(&bench, sh(r#"printf '{"text": "%s"}' "$(grep processes /proc/self/limits | tr -s ' ')""#, json!({})))
+            .await;
+    assert_eq!(seen["text"], json!("Max processes 4000 4000 processes "));
+    let told = failure(&bench, sh("head -c 2000000 /dev/zero > $TMPDIR/x", json!({"env": {"TMPDIR": "/tmp"}}))).await;
+    assert!(told.message.contains("signal 25 (SIGXFSZ)") || told.message.contains("exited with code"), "{told}");
+    running.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_command_cannot_trace_other_processes_whoever_it_runs_as() {
+    const CAP_SYS_PTRACE: u64 = 1 << 19;
+    let (bench, running) = bench();
+    let script = r#"printf '{"text": "%s"}' "$(grep -E 'Cap(Eff|Bnd)' /proc/self/status | tr -s '\t\n' '  ')""#;
+    let seen = written(&bench, sh(script, json!({}))).await;
+    let words: Vec<_> = seen["text"].as_str().unwrap().split_whitespace().collect();
+    let held = |name: &str| {
+        let at = words.iter().position(|word| *word == name).unwrap();
+        u64::from_str_radix(words[at + 1], 16).unwrap()
+    };
+    assert_eq!(held("CapEff:") & CAP_SYS_PTRACE, 0, "{words:?}");
+    running.drain().await;
 }

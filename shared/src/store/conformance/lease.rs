@@ -301,6 +301,7 @@ pub async fn a_stopped_attempt_leaves_its_testimony(fixture: &Fixture) {
         cleaned_at: Some(lease.now.after(Duration::from_millis(2))),
         refused_result: true,
         confirmed: true,
+        doubt: None,
         partial: Some("half".into()),
     };
     let ended = Released::Accepted { run_ended: true };

@@ -2,6 +2,7 @@
 
 use rusqlite::ErrorCode;
 
+use crate::exhaustion::Resource;
 use crate::store::{Advised, Error};
 
 /// A failure of the library, or one that is the store's own word already.
@@ -86,6 +87,8 @@ pub(super) fn from_sql(error: &rusqlite::Error, place: &str) -> Error {
 /// The same for a file that is opened: one that cannot be written is a mistake in the settings then.
 pub(super) fn from_sql_at_the_start(error: &rusqlite::Error, place: &str) -> Error {
     match error.sqlite_error_code() {
+        // Not for want of rights, but of files: it may be opened later.
+        Some(ErrorCode::CannotOpen) if Resource::is_out_of_files() => from_sql(error, place),
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
             Error::Unsuitable { place: place.to_owned(), why: advised(error).to_string() }
         }

@@ -13,21 +13,21 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::process::ChildStdin;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{Prepared, not_started};
+use super::command::Prepared;
 use super::group::Group;
 use super::output::Output;
 use super::tail::Tail;
 use crate::handler::{Context, NodeError, Reply};
 use crate::metrics::Metrics;
 
-/// How long a child's pipes are read after its group is gone: only a process that escaped can still hold them.
+/// How long it may take until all is gone that was killed, and its pipes are read to their end.
 pub(super) const PIPES_AFTER_END: Duration = Duration::from_millis(500);
 
 /// Runs a child: feeds it, reads it, ends it when the attempt is to end, and says what came of it.
 pub(super) async fn run(ctx: Context, prepared: Prepared, metrics: Metrics) -> Result<Reply, NodeError> {
-    let Prepared { command, input, program, cwd } = prepared;
-    let (mut group, pipes) =
-        Group::spawn(command, ctx.clone(), metrics).map_err(|error| not_started(&program, cwd.as_deref(), &error))?;
+    let Prepared { start, input } = prepared;
+    let (mut group, pipes) = Group::spawn(&start, ctx.clone(), metrics).await.map_err(|error| start.failed(&error))?;
+    let program = &start.job.program;
     let (mut output, mut tail, bad) = (Output::default(), Tail::default(), CancellationToken::new());
     let end = {
         let pumps = async {
@@ -42,20 +42,24 @@ pub(super) async fn run(ctx: Context, prepared: Prepared, metrics: Metrics) -> R
                 _ = &mut pumps => (ending.await, true),
             }
         };
-        // What is left of its group must not outlive it.
+        // What it has started must not outlive it, wherever that has gone.
         group.signal(Signal::SIGKILL);
-        if !is_pumped {
-            see_closed(&ctx, &mut pumps).await;
-        }
+        see_gone(&ctx, async {
+            if !is_pumped {
+                pumps.await;
+            }
+            group.wait_for_all().await.is_ok()
+        })
+        .await;
         end
     };
     match end {
         End::ByItself(status) => {
             let status = status?;
             if output.is_cut() && !status.success() {
-                return Err(NodeError::Retryable(ended_badly(&program, status, &tail)));
+                return Err(NodeError::Retryable(ended_badly(program, status, &tail)));
             }
-            conclude(&program, status, output.finish()?, &tail)
+            conclude(program, status, output.finish()?, &tail)
         }
         End::Told(status) => {
             tail.shown().into_iter().for_each(|shown| ctx.has_come(shown));
@@ -85,14 +89,14 @@ async fn until_ended(ctx: &Context, group: &mut Group, bad: &CancellationToken) 
     }
 }
 
-/// Waits until the output of a group that is gone is closed. If it stays open, or if there is no time to see it, a
-/// process has left the group and is not found, and may run on.
-pub(super) async fn see_closed<T>(ctx: &Context, closed: impl Future<Output = T>) {
+/// Waits until all that was killed is gone, and its output is closed. If that takes too long, or if there is no time to
+/// see it, something may run on.
+pub(super) async fn see_gone(ctx: &Context, gone: impl Future<Output = bool>) {
     let doubt = Doubt(ctx);
-    if tokio::time::timeout(PIPES_AFTER_END, closed).await.is_ok() {
+    if tokio::time::timeout(PIPES_AFTER_END, gone).await == Ok(true) {
         std::mem::forget(doubt);
     } else {
-        tracing::warn!(run.id = %ctx.run(), task = %ctx.task(), "a process that left the group holds the output open");
+        tracing::warn!(run.id = %ctx.run(), task = %ctx.task(), "a process that was killed has not ended");
     }
 }
 
@@ -107,14 +111,14 @@ impl Drop for Doubt<'_> {
 
 /// Tells a group to end: asks all of it, and kills what is left of it when the grace is over.
 pub(super) async fn tell_to_end(ctx: &Context, group: &mut Group) -> io::Result<ExitStatus> {
-    group.end(Signal::SIGTERM).await;
+    group.end(Signal::SIGTERM);
     tokio::select! {
         biased;
         status = group.wait_for_all() => return status,
         () = ctx.work_grace_over() => {}
     }
-    group.end(Signal::SIGKILL).await;
-    group.wait().await
+    group.end(Signal::SIGKILL);
+    group.wait_for_all().await
 }
 
 /// Writes the input, and closes it. A child that does not read it is free not to.

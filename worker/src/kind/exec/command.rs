@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::process::Stdio;
 
 use coxswain_shared::checkpoint::Values;
+use coxswain_shared::exhaustion::Resource;
 use coxswain_shared::expr::{Scope, Template};
 use coxswain_shared::graph::{ExecNode, NodeKind};
 use coxswain_shared::outcome::FailureKind;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::process::Command;
 
-use super::guard::Guard;
+use super::mark::Mark;
+use super::supervisor::Job;
+use crate::exec_limits::ExecLimits;
 use crate::handler::{Context, NodeError};
 use crate::kind::set::scope_of;
 
@@ -21,16 +22,34 @@ const VALUE_BYTES_MAX: usize = 4 * 1024;
 /// Values of the state and the item that are put into the environment, all together.
 const VALUES_BYTES_MAX: usize = 64 * 1024;
 
+/// A child as it is to be started.
+#[derive(Debug)]
+pub(super) struct Start {
+    /// What its supervisor is told.
+    pub(super) job: Job,
+    /// Its whole environment.
+    pub(super) environment: BTreeMap<String, String>,
+    /// The folder it starts in.
+    pub(super) cwd: Option<String>,
+}
+
+/// What all children of a worker are started with, beside what their nodes say.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    /// Variables of the worker.
+    pub(super) passed_on: Vec<(String, String)>,
+    /// Their limits.
+    pub(super) limits: ExecLimits,
+    /// By which they are found if the worker is killed with their supervisors.
+    pub(super) mark: Option<Mark>,
+}
+
 /// A child that is ready to be started.
 #[derive(Debug)]
 pub(super) struct Prepared {
-    pub(super) command: Command,
+    pub(super) start: Start,
     /// What it is written on its standard input.
     pub(super) input: Vec<u8>,
-    /// The program's name, for messages.
-    pub(super) program: String,
-    /// The folder it starts in, for messages.
-    pub(super) cwd: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -43,52 +62,52 @@ struct Stdin<'a> {
 }
 
 impl Prepared {
-    pub(super) fn new(ctx: &Context, passed_on: Vec<(String, String)>, guard: &Guard) -> Result<Self, NodeError> {
+    pub(super) fn new(ctx: &Context, setting: &Setting) -> Result<Self, NodeError> {
         let NodeKind::Exec(node) = &ctx.definition().kind else {
             unreachable!("the registry hands each kind its own nodes");
         };
-        let command = command(node, environment(ctx, node, passed_on)?, guard)?;
+        let start = Start::new(node, environment(ctx, node, setting)?, setting)?;
         let whole = ctx.input();
         let input = Stdin { state: ctx.state(), item: ctx.item(), index: ctx.index(), input: &whole };
         let input = serde_json::to_vec(&input).expect("JSON values serialise");
-        Ok(Self { command, input, program: program_of(node).to_owned(), cwd: node.cwd.clone() })
+        Ok(Self { start, input })
     }
 }
 
-/// The program of a node, for messages.
-pub(super) fn program_of(node: &ExecNode) -> &str {
-    node.command.first().map_or("", String::as_str)
-}
+impl Start {
+    /// The child of a node.
+    pub(super) fn new(
+        node: &ExecNode,
+        environment: BTreeMap<String, String>,
+        setting: &Setting,
+    ) -> Result<Self, NodeError> {
+        let Some((program, arguments)) = node.command.split_first() else {
+            return Err(NodeError::refused(FailureKind::BadInput, "its command is empty: name a program"));
+        };
+        if node.command.iter().any(|part| part.contains('\0')) {
+            return Err(NodeError::refused(
+                FailureKind::BadInput,
+                "its command has a NUL in it, which no program takes",
+            ));
+        }
+        let job = Job {
+            program: program.clone(),
+            arguments: arguments.to_vec(),
+            mark: Mark::variable(setting.mark.as_ref()),
+            limits: setting.limits,
+        };
+        Ok(Self { job, environment, cwd: node.cwd.clone() })
+    }
 
-/// The command of a node's process, in a group of its own; refused if there is no such program.
-pub(super) fn command(
-    node: &ExecNode,
-    environment: BTreeMap<String, String>,
-    guard: &Guard,
-) -> Result<Command, NodeError> {
-    let Some((program, arguments)) = node.command.split_first() else {
-        return Err(NodeError::refused(FailureKind::BadInput, "its command is empty: name a program"));
-    };
-    if !guard.finds(program, environment.get("PATH").map(String::as_str), node.cwd.as_deref()) {
-        return Err(not_started(program, node.cwd.as_deref(), &io::ErrorKind::NotFound.into()));
+    /// The error of a child that could not be started.
+    pub(super) fn failed(&self, error: &io::Error) -> NodeError {
+        not_started(&self.job.program, self.cwd.as_deref(), error)
     }
-    let mut command = guard.command(program, arguments);
-    command.env_clear().envs(environment);
-    if let Some(cwd) = &node.cwd {
-        command.current_dir(cwd);
-    }
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.process_group(0).kill_on_drop(true);
-    Ok(command)
 }
 
 /// The child's environment: the later ones prevail, and ours prevail over all.
-fn environment(
-    ctx: &Context,
-    node: &ExecNode,
-    passed_on: Vec<(String, String)>,
-) -> Result<BTreeMap<String, String>, NodeError> {
-    let mut environment: BTreeMap<_, _> = passed_on.into_iter().collect();
+fn environment(ctx: &Context, node: &ExecNode, setting: &Setting) -> Result<BTreeMap<String, String>, NodeError> {
+    let mut environment: BTreeMap<_, _> = setting.passed_on.iter().cloned().collect();
     environment.extend(values_of(ctx));
     environment.extend(own_variables(node, &scope_of(ctx))?);
     environment.extend(identity(ctx).map(|(name, value)| (name.to_owned(), value)));
@@ -151,14 +170,14 @@ fn upper(name: &str) -> String {
     name.chars().take(128).map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect()
 }
 
-/// The error of a program that could not be started.
-pub(super) fn not_started(program: &str, cwd: Option<&str>, error: &io::Error) -> NodeError {
+fn not_started(program: &str, cwd: Option<&str>, error: &io::Error) -> NodeError {
     let place = cwd.map_or_else(String::new, |cwd| format!(" in the folder `{cwd}`"));
     let message = format!("the program `{program}` cannot be started{place}: {error}");
+    if let Some(resource) = Resource::behind_start(error) {
+        return NodeError::no_resources(&message, resource);
+    }
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory | io::ErrorKind::Interrupted => {
-            NodeError::retryable(message)
-        }
+        io::ErrorKind::Interrupted | io::ErrorKind::Other | io::ErrorKind::BrokenPipe => NodeError::retryable(message),
         _ => NodeError::refused(FailureKind::BadInput, message),
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use coxswain_shared::config::Source;
 use coxswain_shared::graph::NodeKind;
+use coxswain_shared::outcome::FailureKind;
 use futures_util::future::BoxFuture;
 
 use super::child;
-use super::command::Prepared;
-use super::guard::Guard;
+use super::command::{Prepared, Setting};
+use super::mark::{Mark, end_left_behind};
 use super::warm::{self, Limits, Pool, Starter};
+use super::{supervisor, trace};
 use crate::config::Config;
 use crate::handler::{Context, NodeError};
 use crate::kind::{Kind, Work};
@@ -38,8 +40,7 @@ const REAP: Duration = Duration::from_millis(60);
 /// Child processes.
 #[derive(Debug)]
 pub(crate) struct ExecKind {
-    passed_on: Vec<(String, String)>,
-    guard: Guard,
+    setting: Arc<Setting>,
     metrics: Metrics,
     pool: Arc<Pool>,
 }
@@ -52,10 +53,40 @@ impl ExecKind {
     pub(crate) fn new(config: &Config, metrics: Metrics) -> Self {
         let names = PASSED_ON.into_iter().chain(config.exec_env.iter().map(String::as_str));
         let passed_on: Vec<_> = names.filter_map(|name| Some((name.to_owned(), Source::foreign(name)?))).collect();
-        let guard = Guard::find(Source::foreign("PATH").as_deref());
-        let starter = Starter { passed_on: passed_on.clone(), guard: guard.clone(), metrics: metrics.clone() };
+        let setting = Arc::new(Setting { passed_on, limits: config.exec_limits.or_inherited(), mark: Mark::own() });
+        let starter = Starter { setting: Arc::clone(&setting), metrics: metrics.clone() };
         let limits = Limits { processes: config.slots, start: config.warm_start, idle: config.warm_idle };
-        Self { passed_on, guard, metrics, pool: Arc::new(Pool::new(starter, limits)) }
+        Self { setting, metrics, pool: Arc::new(Pool::new(starter, limits)) }
+    }
+
+    /// Sees to what earlier attempts of a task may have left, which were lost with their workers: it is ended as far as it
+    /// is found, and what nobody can be sure of is noted for the attempt's proof.
+    async fn see_to_earlier(ctx: &Context) {
+        let crashes = ctx.assignment().lease.crashes;
+        if crashes == 0 {
+            return;
+        }
+        Self::end_left_behind().await;
+        let known = trace::count(ctx.run(), ctx.task());
+        if known < usize::try_from(crashes).unwrap_or(usize::MAX) {
+            ctx.doubt(format!(
+                "{crashes} earlier attempt(s) at task {} were lost with their workers, and {known} of them are known to \
+                 have ended on this machine: what the others had started may run on",
+                ctx.task()
+            ));
+        }
+    }
+
+    /// Ends what workers have left on this machine that were killed together with their supervisors.
+    pub(crate) async fn end_left_behind() {
+        let ended = tokio::task::spawn_blocking(|| {
+            trace::forget_old();
+            end_left_behind()
+        });
+        let Ok((count, is_all)) = ended.await else { return };
+        if count > 0 {
+            tracing::warn!(count, is_all, "processes were ended that a killed worker had left on this machine");
+        }
     }
 }
 
@@ -68,12 +99,22 @@ impl Kind for ExecKind {
         let NodeKind::Exec(node) = &ctx.definition().kind else {
             unreachable!("the registry hands each kind its own nodes");
         };
+        if !supervisor::is_available() {
+            let message =
+                "this worker cannot run `exec` nodes: its program does not begin with coxswain_worker::begin()";
+            return Err(NodeError::refused(FailureKind::Unknown, message));
+        }
         let work = if node.warm {
-            Work::new(warm::serve(ctx, Arc::clone(&self.pool)))
-        } else {
-            let (passed_on, guard, metrics) = (self.passed_on.clone(), self.guard.clone(), self.metrics.clone());
+            let pool = Arc::clone(&self.pool);
             Work::new(async move {
-                let prepared = Prepared::new(&ctx, passed_on, &guard)?;
+                Self::see_to_earlier(&ctx).await;
+                warm::serve(ctx, pool).await
+            })
+        } else {
+            let (setting, metrics) = (Arc::clone(&self.setting), self.metrics.clone());
+            Work::new(async move {
+                let prepared = Prepared::new(&ctx, &setting)?;
+                Self::see_to_earlier(&ctx).await;
                 child::run(ctx, prepared, metrics).await
             })
         };

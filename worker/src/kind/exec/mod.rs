@@ -12,22 +12,26 @@
 //!   `COX_IDEMPOTENCY_KEY`, `COX_DEADLINE_MS` (what is left), `COX_DEADLINE_AT` (RFC 3339), `COX_GRACE_MS`,
 //!   `COX_STATE_<CHANNEL>`, `COX_ITEM` and `COX_ITEM_<FIELD>` (texts, numbers, true and false of up to 4 KiB).
 //!
-//! When the attempt is to end, the whole group is sent SIGTERM; when the grace is over, SIGKILL. So is a process that has
-//! left the group (`setsid`): it is found by a mark in its environment, `COX_PROCESS_MARK`. Only one that has no mark either
-//! escapes; if it holds the child's output open, the attempt's proof is not confirmed. When the child ends by itself, what
-//! is left of its group is killed, and one that has left it may live on: it is not waited for. If the worker itself is
-//! killed, the child is killed with it where the machine has `setpriv`; what the child has started lives on, and its
-//! writes are refused by their fence. In a container, run the worker under an init, which reaps what others leave.
+//! When the attempt is to end, the command and all that descends from it is sent SIGTERM; when the grace is over, SIGKILL,
+//! until nothing is left. A process that has left its group and session, or has cleared its environment, is found all the
+//! same: each command has a supervisor that adopts it (`supervisor`). When the command ends by itself, what it has started
+//! is killed too. If the worker is killed, the supervisor kills all. If both are, the next worker on this machine ends what
+//! it finds by a mark in the environment, `COX_PROCESS_MARK` (`mark`).
+//!
+//! A command runs with umask 077, without cores, under the limits of `COX_EXEC_…`, with no descriptors but its three
+//! standard files, and without the rights to look into other processes.
 
 mod child;
 mod command;
 mod group;
-mod guard;
 mod kind;
 mod lines;
 mod mark;
 mod output;
+mod supervisor;
 mod tail;
+mod trace;
 mod warm;
 
 pub(crate) use kind::ExecKind;
+pub(crate) use supervisor::{ARGUMENT, claim_children, serve};

@@ -12,8 +12,7 @@ use tokio::time::Instant;
 
 use super::process::{END_GRACE, Process};
 use crate::handler::{Context, NodeError};
-use crate::kind::exec::command::{command, own_variables};
-use crate::kind::exec::guard::Guard;
+use crate::kind::exec::command::{Setting, Start, own_variables};
 use crate::metrics::Metrics;
 
 /// Beyond the end of its processes: time to see them gone when the pool is closed.
@@ -22,8 +21,7 @@ const CLOSING: Duration = Duration::from_millis(500);
 /// What processes are started with, beside what their nodes say.
 #[derive(Debug)]
 pub(in crate::kind::exec) struct Starter {
-    pub(in crate::kind::exec) passed_on: Vec<(String, String)>,
-    pub(in crate::kind::exec) guard: Guard,
+    pub(in crate::kind::exec) setting: Arc<Setting>,
     pub(in crate::kind::exec) metrics: Metrics,
 }
 
@@ -129,16 +127,16 @@ impl Pool {
     }
 
     async fn start(&self, node: &ExecNode, key: Key, ctx: &Context) -> Result<Process, NodeError> {
-        let Starter { passed_on, guard, metrics } = &self.starter;
-        let mut environment: BTreeMap<_, _> = passed_on.iter().cloned().collect();
+        let Starter { setting, metrics } = &self.starter;
+        let mut environment: BTreeMap<_, _> = setting.passed_on.iter().cloned().collect();
         environment.extend(key.env.clone());
-        let command = command(node, environment, guard)?;
+        let start = Start::new(node, environment, setting)?;
         let room = tokio::select! {
             biased;
             _ = ctx.stopped() => return Err(NodeError::Stopped),
             room = self.room() => room,
         };
-        Process::start((command, key), room, (ctx, metrics), self.limits.start).await
+        Process::start((start, key), room, (ctx, metrics), self.limits.start).await
     }
 
     /// The idle process that was used last, so that the surplus grows old and is ended.

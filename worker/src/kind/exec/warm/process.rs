@@ -4,7 +4,6 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::process::Command;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::errors::Errors;
@@ -12,8 +11,9 @@ use super::pool::Key;
 use super::wire::Wire;
 use crate::handler::{Context, NodeError};
 use crate::kind::exec::child::{PIPES_AFTER_END, how};
-use crate::kind::exec::command::not_started;
-use crate::kind::exec::group::{Group, Pipes};
+use crate::kind::exec::command::Start;
+use crate::kind::exec::group::Group;
+use crate::kind::exec::supervisor::Pipes;
 use crate::metrics::{Counted, Metrics, WarmState};
 
 /// How long a process that has no task may take to end once it was told to: it has nothing to finish.
@@ -36,14 +36,14 @@ impl Process {
     /// Starts a process for an attempt, and waits until it can take tasks: within `limit`, and only as long as there is
     /// no reason to end the attempt.
     pub(super) async fn start(
-        (command, key): (Command, Key),
+        (start, key): (Start, Key),
         room: OwnedSemaphorePermit,
         (ctx, metrics): (&Context, &Metrics),
         limit: Duration,
     ) -> Result<Self, NodeError> {
         let state = metrics.warm(WarmState::Starting);
-        let started = Group::spawn(command, ctx.clone(), metrics.clone());
-        let (group, pipes) = started.map_err(|error| not_started(key.program(), key.cwd.as_deref(), &error))?;
+        let started = Group::spawn(&start, ctx.clone(), metrics.clone()).await;
+        let (group, pipes) = started.map_err(|error| start.failed(&error))?;
         metrics.warm_starts.inc();
         let Pipes { stdin, stdout, stderr } = pipes;
         let mut process = Self {
@@ -78,14 +78,14 @@ impl Process {
 
     /// Makes it work for an attempt.
     pub(super) fn lend(&mut self, ctx: &Context) {
-        self.group.owner = Some(ctx.clone());
+        self.group.lend(Some(ctx.clone()));
         self.errors.forget();
         self.state = self.metrics.warm(WarmState::Busy);
     }
 
     /// Makes it work for nobody.
     pub(super) fn rest(&mut self) {
-        self.group.owner = None;
+        self.group.lend(None);
         self.state = self.metrics.warm(WarmState::Idle);
     }
 
@@ -97,7 +97,7 @@ impl Process {
     /// Ends it when it has no task: tells it, and kills it if it does not end.
     pub(super) async fn end(mut self) {
         self.wire.close();
-        self.group.signal_all(Signal::SIGTERM).await;
+        self.group.signal(Signal::SIGTERM);
         let _ = tokio::time::timeout(END_GRACE, self.group.wait_for_all()).await;
         self.kill().await;
     }
@@ -139,7 +139,7 @@ impl Process {
     }
 
     async fn kill(&mut self) -> Option<ExitStatus> {
-        self.group.signal_all(Signal::SIGKILL).await;
-        self.group.wait().await.ok()
+        self.group.signal(Signal::SIGKILL);
+        self.group.wait_for_all().await.ok()
     }
 }

@@ -14,7 +14,7 @@ use super::Pool;
 use super::process::Process;
 use super::wire::Answer;
 use crate::handler::{Context, NodeError, Reply};
-use crate::kind::exec::child::{conclude_told, see_closed, tell_to_end};
+use crate::kind::exec::child::{conclude_told, see_gone, tell_to_end};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -109,15 +109,16 @@ async fn end(ctx: &Context, mut process: Process) -> Result<Reply, NodeError> {
             status = &mut ending => (status, None),
         }
     };
-    // What is left of its group must not outlive it.
+    // What it has started must not outlive it, wherever that has gone.
     group.signal(Signal::SIGKILL);
     let rest = async {
         if said.is_none() {
             said = Some(wire.answer(ctx).await);
         }
         wire.ended().await;
+        group.wait_for_all().await.is_ok()
     };
-    see_closed(ctx, rest).await;
+    see_gone(ctx, rest).await;
     process.told().into_iter().for_each(|told| ctx.has_come(told));
     let result = match said {
         Some(Ok(Some(Answer::Result(value)))) => Some(value),
