@@ -1,10 +1,10 @@
 //! The limits that the commands of `exec` nodes run under: settings of the worker.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
-use std::time::Duration;
 
 use coxswain_shared::config::{Reader, Variable};
-use coxswain_shared::process;
+use coxswain_shared::{duration, process};
 use serde::{Deserialize, Serialize};
 
 const MEMORY: Variable = Variable {
@@ -58,17 +58,15 @@ impl ExecLimits {
 
     /// Reads them.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Self {
-        let memory = set(reader, &MEMORY).then(|| reader.parse::<Bytes>(&MEMORY).0);
-        reader.check(memory.is_none_or(|bytes| bytes >= MEMORY_MIN), &MEMORY, "it must be at least 64MiB");
-        let cpu = set(reader, &CPU).then(|| reader.duration(&CPU));
-        let is_long_enough = cpu.is_none_or(|time| time >= Duration::from_secs(1));
-        reader.check(is_long_enough, &CPU, "it must be at least 1s");
+        let whole = |text: &str| text.parse::<u64>().map_err(|_| format!("`{text}` is not a whole number"));
+        let bytes = |text: &str| text.parse().map(|Bytes(bytes)| bytes).map_err(|why| format!("`{text}`: {why}"));
+        let time = |text: &str| duration::parse(text).map(|time| time.as_secs()).map_err(|error| error.to_string());
         Self {
-            memory,
-            processes: set(reader, &PROCESSES).then(|| reader.number(&PROCESSES, 1..=4_194_304)),
-            file_size: set(reader, &FILE_SIZE).then(|| reader.parse::<Bytes>(&FILE_SIZE).0),
-            cpu_seconds: cpu.map(|time| time.as_secs()),
-            files: set(reader, &FILES).then(|| reader.number(&FILES, 16..=1_048_576)),
+            memory: limit(reader, &MEMORY, bytes, (MEMORY_MIN..=u64::MAX, "it must be at least 64MiB")),
+            processes: limit(reader, &PROCESSES, whole, (1..=4_194_304, "it must be from 1 to 4194304")),
+            file_size: limit(reader, &FILE_SIZE, bytes, (1..=u64::MAX, "it must be at least 1")),
+            cpu_seconds: limit(reader, &CPU, time, (1..=u64::MAX, "it must be at least 1s")),
+            files: limit(reader, &FILES, whole, (16..=1_048_576, "it must be from 16 to 1048576")),
         }
     }
 
@@ -78,8 +76,16 @@ impl ExecLimits {
     }
 }
 
-fn set(reader: &mut Reader<'_>, variable: &Variable) -> bool {
-    reader.optional(variable).is_some()
+/// A limit that may be absent; a mistake is noted, and is none.
+fn limit(
+    reader: &mut Reader<'_>,
+    variable: &Variable,
+    parse: impl Fn(&str) -> Result<u64, String>,
+    (range, wanted): (RangeInclusive<u64>, &str),
+) -> Option<u64> {
+    let text = reader.optional(variable)?;
+    let value = parse(&text).and_then(|value| range.contains(&value).then_some(value).ok_or_else(|| wanted.to_owned()));
+    value.map_err(|why| reader.check(false, variable, why)).ok()
 }
 
 /// A number of bytes: `1048576`, `512KiB`, `64MiB`, `2GiB`.
