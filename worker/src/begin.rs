@@ -24,9 +24,8 @@ use crate::kind;
 /// - It may be the supervisor of a command of an `exec` node: the worker starts its own program again for that. Then this
 ///   returns the exit code, and there is nothing else to do.
 /// - It may be a process of the sandbox that evaluates heavy expressions: so it is done with too.
-/// - It adopts what a supervisor leaves that was killed, and ends it: all of its children but supervisors and processes of
-///   the sandbox. A handler that
-///   starts processes of its own had better do that in an `exec` node.
+/// - It adopts what a killed supervisor leaves, and ends it: all of its children but supervisors and processes of the
+///   sandbox. A handler that starts processes of its own had better do that in an `exec` node.
 ///
 /// A worker whose program does not begin so runs no `exec` nodes.
 pub fn begin() -> Option<ExitCode> {

@@ -279,8 +279,11 @@ async fn nothing_escapes_a_stop_and_nothing_of_a_neighbour_is_hit() {
         for (shape, is_warm) in [("", false), ("echo '{\"ready\": true}'; read -r line;", true)] {
             let file = folder.path().join(format!("{number}-{is_warm}"));
             let writes = format!("while :; do echo x >> {}; sleep 0.02; done", file.display());
-            let script = format!("{shape} {} while :; do sleep 0.05; done", escape.replace("{}", &writes));
-            let run = bench.begin(sh(&script, json!({"grace": "5m", "warm": is_warm}))).await;
+            // Every other one ignores SIGTERM, as do all that it starts, and is killed when its grace is over.
+            let (ignores, grace) = if number % 2 == 0 { ("", "5m") } else { ("trap '' TERM;", "100ms") };
+            let escape = escape.replace("{}", &writes);
+            let script = format!("{ignores} {shape} {escape} while :; do sleep 0.05; done");
+            let run = bench.begin(sh(&script, json!({"grace": grace, "warm": is_warm}))).await;
             grows(&file).await;
             bench.stop(&run, None, false).await;
             let ended = bench.run_ended(&run).await;
