@@ -44,6 +44,8 @@ const COMPLAINT_KEPT: Duration = Duration::from_mins(1);
 const CLOSE_WITHIN: Duration = Duration::from_secs(5);
 
 const NOT_FOUND: u16 = 404;
+/// How long a channel that was just closed keeps its number.
+const STALE_CHANNEL: Duration = Duration::from_millis(5);
 
 /// A broker on RabbitMQ. Clones share its connections; they close when the last clone, consumer and delivery is gone.
 #[derive(Debug, Clone)]
@@ -351,7 +353,14 @@ impl Shared {
         let deadline = self.deadline();
         let connection = self.consume_link.connection(deadline).await?;
         let acting = async {
-            let channel = connection.create_channel().await.map_err(|error| Failure::of(&error))?;
+            let channel = loop {
+                match connection.create_channel().await {
+                    Ok(channel) => break channel,
+                    // The number of a channel that was just closed for an unknown queue, with its error still in it.
+                    Err(error) if is_not_found(&error) => tokio::time::sleep(STALE_CHANNEL).await,
+                    Err(error) => return Err(Failure::of(&error)),
+                }
+            };
             act(&channel).await
         };
         match timeout_at(deadline, acting).await {
