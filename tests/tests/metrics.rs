@@ -46,7 +46,7 @@ edges: [START -> work -> END]
 const POISON: &str = "
 name: poison
 nodes:
-  work: { kind: exec, command: [sh, -c, 'kill -9 $PPID; sleep 60'], attempt_timeout: 1h, timeout: 1h, max_crashes: 1 }
+  work: { kind: exec, command: [sh, -c, 'kill -9 $(cut -d\" \" -f4 /proc/$PPID/stat); sleep 60'], attempt_timeout: 1h, timeout: 1h, max_crashes: 1 }
 edges: [START -> work -> END]
 ";
 

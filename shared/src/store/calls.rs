@@ -234,7 +234,7 @@ pub struct Lease {
     pub fence: Fence,
     /// Which try this is, from 1, counted by the retry policy.
     pub attempt: AttemptNumber,
-    /// Attempts before this one that crashed while they ran alone.
+    /// Attempts before this one that crashed, whether they ran alone or not.
     pub crashes: u32,
     /// The task, as it was planned.
     pub task: NewTask,

@@ -79,7 +79,7 @@ async fn a_task_that_kills_its_worker_costs_those_beside_it_nothing_and_ends_by_
     let mut fleet = Fleet::start(1, 0).await;
     fleet.add_worker(&[slots]).await;
     let long = fleet.chain([fleet.script("note start; sleep 2; finish")]);
-    let poison = fleet.chain([fleet.script("note start; kill -9 $PPID; sleep 60")]);
+    let poison = fleet.chain([fleet.script("note start; kill -9 $(cut -d\" \" -f4 /proc/$PPID/stat); sleep 60")]);
     let mut innocents = Vec::new();
     for _ in 0..INNOCENTS {
         innocents.push(fleet.submit(&long).await);

@@ -103,7 +103,7 @@ pub async fn a_silent_lease_is_taken_over_and_its_fence_is_dead(fixture: &Fixtur
     let claim = takeover(&tasks[0], SHORT);
     let Claimed::Leased(new) = fixture.claim(claim.clone()).await else { panic!("not leased") };
     assert!(new.fence > old.fence);
-    assert_eq!((new.attempt.get(), new.crashes, new.taken_over), (1, 0, true));
+    assert_eq!((new.attempt.get(), new.crashes, new.taken_over), (1, 1, true));
     let Claimed::Leased(again) = fixture.claim(claim).await else { panic!("not leased again") };
     assert_eq!((again.fence, again.taken_over), (new.fence, true));
 

@@ -98,7 +98,7 @@ pub async fn a_lease_that_runs_out_is_a_crash_and_the_task_is_handed_out(fixture
     assert_eq!(fixture.run(&key).await.open_leases, 0);
     assert_eq!(fixture.settle(&tasks[0], &old, Verdict::Done(make::success())).await, Settled::Stale);
     let new = fixture.lease_alone(&tasks[0], LONG).await;
-    assert_eq!((new.attempt.get(), new.crashes, new.taken_over), (1, 0, false));
+    assert_eq!((new.attempt.get(), new.crashes, new.taken_over), (1, 1, false));
     assert!(new.fence > old.fence);
 }
 

@@ -110,7 +110,7 @@ impl Model {
         Claimed::Leased(Box::new(Lease {
             fence: task.shown.fence,
             attempt: crate::id::AttemptNumber::new(task.shown.attempts),
-            crashes: task.shown.crashes,
+            crashes: task.shown.crashes + task.shown.crashes_uncounted,
             task: task.new.clone(),
             run_made_at: run.shown.created_at,
             graph_hash: run.shown.graph_hash.clone(),

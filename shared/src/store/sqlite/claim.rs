@@ -118,7 +118,7 @@ fn describe(tx: &mut Tx<'_>, run: &RunRow, task: &TaskRow) -> Result<Lease> {
     Ok(Lease {
         fence: task.fence,
         attempt: crate::id::AttemptNumber::new(task.attempts),
-        crashes: task.crashes,
+        crashes: task.crashes + task.uncounted,
         run_made_at: run.created_at,
         graph_hash: run.graph_hash.clone(),
         thread: run.thread.clone(),

@@ -37,7 +37,7 @@ local function leased()
   local planned, reads = task.more[1], task.more[2]
   if not planned then error('COXCORRUPT ' .. task.key .. ' the task ' .. task.name .. ' has no plan') end
   local values = values_of(run.id, versions_of(run.vers or '', reads))
-  return done({ 'leased', task.fence, task.attempts, task.crashes, planned, run.hash, run.thread, now,
+  return done({ 'leased', task.fence, task.attempts, task.crashes + task.beside, planned, run.hash, run.thread, now,
     own_deadline(run, task), run.deadline, task.taken, task.queued, limits_cost(), run.created, values })
 end
 
