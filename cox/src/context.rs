@@ -1,5 +1,8 @@
 //! What every command needs: the output, the settings, who the user is, and a way to the store.
 
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -98,7 +101,8 @@ fn hide_folder() -> Result<(), Failed> {
     if ignore.exists() {
         return Ok(());
     }
-    std::fs::write(&ignore, "*\n").map_err(|error| {
+    let made = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&ignore);
+    made.and_then(|mut file| file.write_all(b"*\n")).map_err(|error| {
         let message = format!("{} cannot be written: {error}", ignore.display());
         Failed {
             remedy: Some("say where runs are kept: --store sqlite:PATH".to_owned()),

@@ -26,7 +26,7 @@ pub(crate) fn load(file: &str, output: &Output) -> Result<Graph, Failed> {
         return Err(Failed::bare(Exit::Usage, format!("{file} is no graph that can be run\n{diagnostics}")));
     };
     for warning in &diagnostics {
-        output.note(warning);
+        output.notes(warning);
     }
     Ok(graph)
 }

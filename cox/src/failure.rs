@@ -1,6 +1,7 @@
 //! Why a command failed: what the user is told, in one line for the place and one for the remedy, and the exit code.
 
 use coxswain_shared::control::{self, ErrorKind};
+use coxswain_shared::printable;
 use coxswain_shared::store;
 
 use crate::exit::Exit;
@@ -63,11 +64,12 @@ impl From<control::cancel::Broken> for Failed {
 
 /// An error with all that lies under it, in one line.
 pub(crate) fn whole(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
+    let mut text = printable::line(&error.to_string());
     let mut source = error.source();
     while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
+        let inner_text = printable::line(&inner.to_string());
+        // Said once is enough.
+        if !text.contains(&inner_text) {
             text = format!("{text}: {inner_text}");
         }
         source = inner.source();

@@ -40,9 +40,13 @@ fn end_of_command() -> ExitCode {
     match Cli::try_parse() {
         Ok(cli) => ExitCode::from(run(cli).code()),
         Err(error) => {
+            if error.use_stderr() {
+                output::usage(&error.render().to_string());
+                return ExitCode::from(Exit::Usage.code());
+            }
             // Help and version are no errors; they go to standard output. There is nobody to tell if that is gone.
             let _ = error.print();
-            ExitCode::from(if error.use_stderr() { Exit::Usage } else { Exit::Ok }.code())
+            ExitCode::from(Exit::Ok.code())
         }
     }
 }

@@ -4,16 +4,17 @@ use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::Mutex;
 
+use comfy_table::ContentArrangement;
 use comfy_table::presets::NOTHING;
-use comfy_table::{ContentArrangement, Table};
 use coxswain_shared::config::Source;
+use coxswain_shared::printable;
 use coxswain_shared::store::Trouble;
 use coxswain_shared::time::in_text;
 use serde::Serialize;
 use serde_json::json;
 
 use crate::failure::Failed;
-use crate::paint::Paint;
+use crate::paint::{Paint, apply, between_colours};
 
 /// The program's output.
 #[derive(Debug)]
@@ -67,22 +68,27 @@ impl Output {
     /// Writes a JSON document on several lines.
     pub(crate) fn document(&self, document: &impl Serialize) {
         let text = in_text(|| serde_json::to_string_pretty(document));
-        self.text(&text.expect("what is shown is plain data with texts as keys"));
+        self.text(&printable::json(&text.expect("what is shown is plain data with texts as keys")));
     }
 
     /// Writes a JSON document on a line of its own.
     pub(crate) fn json_line(&self, document: &impl Serialize) {
         let text = in_text(|| serde_json::to_string(document));
-        self.text(&text.expect("what is shown is plain data with texts as keys"));
+        self.text(&printable::json(&text.expect("what is shown is plain data with texts as keys")));
     }
 
-    /// Writes a result as text.
+    /// Writes a result as text; its line breaks are those of our own layout.
     pub(crate) fn text(&self, text: &str) {
         self.below_nothing(|| write_line(io::stdout().lock(), text));
     }
 
-    /// Tells of progress, unless it is to be quiet or writes JSON.
+    /// Tells of progress on one line, unless it is to be quiet or writes JSON.
     pub(crate) fn note(&self, text: impl Display) {
+        self.notes(line(&text.to_string()));
+    }
+
+    /// The same on several lines, whose breaks are those of our own layout.
+    pub(crate) fn notes(&self, text: impl Display) {
         if !self.quiet && !self.json {
             self.below_nothing(|| write_line(io::stderr().lock(), &text.to_string()));
         }
@@ -95,7 +101,7 @@ impl Output {
         }
         let mut shown = self.live.lock().expect("nothing panics while it holds this lock");
         *shown = (!line.is_empty()).then(|| line.to_owned());
-        write(io::stderr().lock(), &format!("\r\x1b[2K{line}"));
+        draw_live(line);
     }
 
     /// Tells what is wrong with the store, while the command goes on.
@@ -105,7 +111,7 @@ impl Output {
             return write_line(io::stderr().lock(), &document.to_string());
         }
         let (word, help) = (self.paint_err.bad("error:"), self.paint_err.strong("help:"));
-        let text = format!("{word} {}\n  {help} {}", trouble.why, trouble.remedy);
+        let text = format!("{word} {}\n  {help} {}", line(&trouble.why), line(&trouble.remedy));
         self.below_nothing(|| write_line(io::stderr().lock(), &text));
     }
 
@@ -113,7 +119,7 @@ impl Output {
     pub(crate) fn failure(&self, failed: &Failed) {
         if self.json {
             let error = json!({"exit": failed.exit.code(), "message": failed.message, "remedy": failed.remedy});
-            return write_line(io::stderr().lock(), &json!({ "error": error }).to_string());
+            return write_line(io::stderr().lock(), &printable::json(&json!({ "error": error }).to_string()));
         }
         let word = self.paint_err.bad("error:");
         let mut text = format!("{word} {}", failed.message);
@@ -127,22 +133,44 @@ impl Output {
     fn below_nothing(&self, write_it: impl FnOnce()) {
         let shown = self.live.lock().expect("nothing panics while it holds this lock");
         let Some(line) = shown.as_ref() else { return write_it() };
-        write(io::stderr().lock(), "\r\x1b[2K");
+        draw_live("");
         write_it();
-        write(io::stderr().lock(), line);
+        draw_live(line);
     }
 }
 
-/// A table without borders.
+/// A table without borders, whose cells may hold texts of others.
+#[derive(Debug)]
+pub(crate) struct Table(comfy_table::Table);
+
+impl Table {
+    /// Adds a row.
+    pub(crate) fn add_row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.0.add_row(cells.into_iter().map(|cell| line(&cell)));
+    }
+
+    /// Adds a row with cells of several lines each.
+    pub(crate) fn add_tall_row<const N: usize>(&mut self, cells: [Vec<String>; N]) {
+        let cells = cells.map(|lines| lines.iter().map(|text| line(text)).collect::<Vec<_>>().join("\n"));
+        self.0.add_row(cells);
+    }
+}
+
+/// A table of these columns.
 pub(crate) fn table(header: &[&str]) -> Table {
-    let mut table = Table::new();
+    let mut table = comfy_table::Table::new();
     table.load_style(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(header.iter().map(|title| title.to_uppercase()).collect::<Vec<_>>());
-    table
+    Table(table)
+}
+
+/// A text that may hold texts of others, on one line.
+pub(crate) fn line(text: &str) -> String {
+    between_colours(text, printable::line)
 }
 
 /// A table as text, without space at the ends of lines.
-pub(crate) fn draw(table: &Table) -> String {
+pub(crate) fn draw(Table(table): &Table) -> String {
     // Cells are padded by one space on both sides: the first column begins at the edge all the same.
     let lines: Vec<_> =
         table.lines().map(|line| line.trim_end().strip_prefix(' ').unwrap_or(&line).trim_end().to_owned()).collect();
@@ -159,8 +187,19 @@ pub(crate) fn live_width() -> usize {
     terminal_size::terminal_size_of(io::stderr()).map_or(80, |(width, _)| usize::from(width.0)).saturating_sub(1)
 }
 
+/// Draws the last line of a terminal anew.
+fn draw_live(text: &str) {
+    write(io::stderr().lock(), &format!("\r\x1b[2K{}", apply(&line(text))));
+}
+
+/// Writes lines. All that this program shows comes through here, or through `draw_live`: nothing of others steers a terminal.
 fn write_line(out: impl Write, text: &str) {
-    write(out, &format!("{text}\n"));
+    write(out, &apply(&format!("{}\n", between_colours(text, printable::lines))));
+}
+
+/// Tells what is wrong with the command line, which may hold anything.
+pub(crate) fn usage(text: &str) {
+    write_line(io::stderr().lock(), text.trim_end());
 }
 
 /// A reader that has gone (`cox list | head`) is no failure of ours, and there is nobody left to tell of another.

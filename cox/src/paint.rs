@@ -1,7 +1,23 @@
 //! Colours, where they are wanted.
 
+use std::sync::LazyLock;
+
+use coxswain_shared::id::Nonce;
 use coxswain_shared::outcome::OutcomeKind;
 use coxswain_shared::run::RunStatus;
+
+/// Stands for the beginning of a colour until the text is written: nobody else can know it, so that no text of others has one.
+static MARK: LazyLock<String> = LazyLock::new(|| format!("\u{1b}{}", Nonce::fresh()));
+
+/// Makes texts of others fit to be shown, and leaves the colours in.
+pub(crate) fn between_colours(text: &str, clean: impl Fn(&str) -> String) -> String {
+    text.split(MARK.as_str()).map(clean).collect::<Vec<_>>().join(MARK.as_str())
+}
+
+/// Puts the colours in, last of all.
+pub(crate) fn apply(text: &str) -> String {
+    text.replace(MARK.as_str(), "\u{1b}[")
+}
 
 /// Colours texts, or leaves them as they are.
 #[derive(Debug, Clone, Copy)]
@@ -53,6 +69,7 @@ impl Paint {
     }
 
     fn with(self, code: &str, text: &str) -> String {
-        if self.0 { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+        let mark = MARK.as_str();
+        if self.0 { format!("{mark}{code}m{text}{mark}0m") } else { text.to_owned() }
     }
 }

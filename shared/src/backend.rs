@@ -8,7 +8,7 @@ use crate::broker::{self, Broker, RabbitBroker, RabbitConfig, is_prefix};
 use crate::config::{Mistakes, Reader, Secret, Source, Variable, redact_url};
 use crate::lifecycle::Tasks;
 use crate::store::redis::{RedisConfig, RedisStore};
-use crate::store::sqlite::{SqliteConfig, SqliteStore};
+use crate::store::sqlite::{SqliteConfig, SqliteStore, files};
 use crate::store::{self, Store};
 use crate::telemetry::Probe;
 
@@ -80,6 +80,11 @@ impl BackendConfig {
         reader.check(retention >= Duration::from_secs(1), &RETENTION, "must be 1s or more");
         let choice = choose(&store);
         reader.check(choice.is_some(), &STORE, "write sqlite:PATH, redis://HOST:PORT or rediss://HOST:PORT");
+        if let Some(StoreChoice::Redis(url)) = &choice
+            && let Some(why) = RedisConfig::new(url.expose()).mistake_of_url()
+        {
+            reader.check(false, &STORE, format!("{}: {why}", redact_url(url.expose())));
+        }
         let broker = RabbitConfig::read(&mut reader, program, &store_prefix);
         let store = choice.unwrap_or_else(|| StoreChoice::Sqlite(PathBuf::new()));
         reader.finish(Self { store, store_tls_ca, store_prefix, broker, retention })
@@ -144,6 +149,17 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// Whether the settings are mistaken, so that nothing but other settings helps.
+    pub const fn is_mistake(&self) -> bool {
+        match self {
+            Self::Store { source, .. } => matches!(source, store::Error::Unsuitable { .. }),
+            Self::Broker(source) => matches!(source, broker::Error::Unsuitable { .. }),
+            Self::Folder { .. } => true,
+        }
+    }
+}
+
 impl Backend {
     /// Connects the adapters. What they need in the background runs on `tasks`, which must outlive their users.
     pub async fn connect(config: &BackendConfig, tasks: &Tasks) -> Result<Self, Error> {
@@ -191,11 +207,10 @@ async fn open_store(config: &BackendConfig, tasks: &Tasks) -> Result<(Arc<dyn St
 }
 
 fn make_folder(file: &Path) -> Result<(), Error> {
-    match file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        Some(folder) => std::fs::create_dir_all(folder)
-            .map_err(|source| Error::Folder { place: folder.display().to_string(), source }),
-        None => Ok(()),
-    }
+    files::make_folder(file).map_err(|source| {
+        let folder = file.parent().unwrap_or(file);
+        Error::Folder { place: folder.display().to_string(), source }
+    })
 }
 
 async fn connect_broker(settings: &RabbitConfig) -> Result<Arc<dyn Broker>, Error> {
@@ -250,5 +265,8 @@ mod tests {
     fn a_mistaken_store_and_a_mistaken_broker_are_told_at_once_and_without_the_password() {
         let told = read("mysql://root:hunter2@h", "http://ann:hunter2@h").unwrap_err().to_string();
         assert!(told.contains("COX_STORE") && told.contains("COX_BROKER") && !told.contains("hunter2"), "{told}");
+        let told = read("redis://:hunter2/x@h:6379/0", "amqp://u:1/hunter2@h").unwrap_err().to_string();
+        assert!(told.contains("2 mistake(s)") && told.contains("redis://***@h:6379/0"), "{told}");
+        assert!(told.contains("%2F") && !told.contains("hunter2"), "{told}");
     }
 }

@@ -14,6 +14,7 @@ pub mod load;
 pub mod outcome;
 pub mod plan;
 pub mod policy;
+pub mod printable;
 pub mod priority;
 pub mod retry;
 pub mod rounds;

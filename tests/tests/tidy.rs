@@ -34,6 +34,7 @@ const PURE: &[&str] = &[
     "outcome",
     "checkpoint",
     "closest",
+    "printable",
 ];
 
 /// What a pure module must not know.

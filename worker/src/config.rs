@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use coxswain_shared::config::{Mistakes, Reader, Source, Variable};
+use coxswain_shared::config::{Mistakes, Reader, Source, Variable, has_blanks_around};
 use coxswain_shared::id::{PoolName, WorkerId};
 use coxswain_shared::limits::{HEARTBEAT, LEASE_TTL};
 
 use crate::exec_limits::ExecLimits;
 use crate::kind::KindName;
-use crate::outside::{OutsideConfig, Prices, Upstreams};
+use crate::outside::{OutsideConfig, Pattern, Prices, Upstreams};
 
 const ID: Variable = Variable {
     name: "COX_WORKER_ID",
@@ -69,7 +69,7 @@ const WARM_IDLE: Variable =
 const OUTSIDE_ALLOW: Variable = Variable {
     name: "COX_OUTSIDE_ALLOW",
     default: "",
-    meaning: "private addresses, networks and hosts that nodes may call, separated by commas, such as 127.0.0.1, 10.0.0.0/8 or chroma; the public internet is open",
+    meaning: "private addresses, networks and hosts that nodes may call, separated by commas, such as 127.0.0.1, 10.0.0.0/8 or chroma; one may name a port, as 10.0.0.5:8080, 10.0.0.0/8:443 or [::1]:8080; the public internet is open",
 };
 const UPSTREAMS: Variable = Variable {
     name: "COX_UPSTREAMS",
@@ -84,7 +84,7 @@ const PRICES: Variable = Variable {
 const SECRETS: Variable = Variable {
     name: "COX_SECRETS",
     default: "*_API_KEY,*_BASE_URL",
-    meaning: "variables of the worker that graphs may refer to as ${env:NAME}, separated by commas; `*` stands for any letters",
+    meaning: "variables of the worker that graphs may refer to as ${env:NAME}, separated by commas; `*` stands for any letters; NAME@HOST lets a variable go to that host alone, file:NAME@HOST a file of COX_SECRETS_DIR, and a further entry to a further host; see docs/security.md",
 };
 const SECRETS_DIR: Variable = Variable {
     name: "COX_SECRETS_DIR",
@@ -187,6 +187,12 @@ impl Config {
         let long_enough = heartbeat >= Duration::from_millis(10);
         reader.check(long_enough, &HEARTBEAT_EVERY, "a heartbeat takes at least 10ms");
         reader.check(lease_ttl >= heartbeat * 3, &TTL, "it must be at least three heartbeats (COX_HEARTBEAT)");
+        let secrets: Vec<Pattern> = reader.list(&SECRETS);
+        let shared = OutsideConfig { secrets: secrets.clone(), ..OutsideConfig::default() };
+        for (name, value) in Source::all_foreign(|name| shared.shares(name)) {
+            let why = format!("the variable `{name}` has blanks or control characters around it: set it without them");
+            reader.check(!has_blanks_around(&value), &SECRETS, why);
+        }
         let id = optional(&mut reader, &ID, |text| WorkerId::new(text).map_err(|error| error.to_string()));
         let config = Self {
             id,
@@ -204,7 +210,7 @@ impl Config {
             warm_idle: reader.duration(&WARM_IDLE),
             outside: OutsideConfig {
                 allow: reader.list(&OUTSIDE_ALLOW),
-                secrets: reader.list(&SECRETS),
+                secrets,
                 secrets_dir: reader.optional(&SECRETS_DIR).map(PathBuf::from),
                 upstreams: listed(&mut reader, &UPSTREAMS, Upstreams::read),
                 prices: listed(&mut reader, &PRICES, Prices::read),

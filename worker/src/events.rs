@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use coxswain_shared::id::TaskKey;
+use coxswain_shared::id::{NAME_LENGTH_MAX, TaskKey};
 use coxswain_shared::limits::EVENT_BYTES_MAX;
+use coxswain_shared::printable;
 use coxswain_shared::stop::EndReason;
 use coxswain_shared::store::{NewEvent, Store};
 use serde_json::{Value, json};
@@ -27,6 +28,17 @@ pub(crate) const EVENTS_WAITING_MAX: usize = 256;
 const GATHER: Duration = Duration::from_millis(50);
 /// How long one batch may take; events never hold up anything for longer.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether a text can be the kind of an event, by which readers choose.
+pub(crate) fn check_kind(kind: &str) -> Result<(), String> {
+    if kind.is_empty() || kind.len() > NAME_LENGTH_MAX {
+        return Err(format!("name has {} bytes, and may have from 1 to {NAME_LENGTH_MAX}", kind.len()));
+    }
+    match kind.chars().find(|character| printable::is_control(*character)) {
+        Some(character) => Err(format!("name has the control character U+{:04X}", u32::from(character))),
+        None => Ok(()),
+    }
+}
 
 /// One attempt's events.
 #[derive(Debug)]

@@ -58,6 +58,7 @@ pub use exec_limits::ExecLimits;
 pub use handler::{Context, Handler, IntoReply, NodeError, Policy, Reply};
 pub use kind::{Kind, KindName, Work};
 pub use outside::{
-    Allowed, Isolate, NotAllowed, OutsideConfig, Pattern, Prices, RetryBudget, Share, UpstreamLimits, Upstreams,
+    Allowed, BadPattern, Isolate, NotAllowed, OutsideConfig, Pattern, Prices, RetryBudget, Share, UpstreamLimits,
+    Upstreams,
 };
 pub use run::{Builder, EXIT_STUCK, Ended, Error, Worker};

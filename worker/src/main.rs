@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser;
-use coxswain_shared::backend::Backend;
+use coxswain_shared::backend::{self, Backend};
 use coxswain_shared::config::{EXIT_USAGE, Mistakes, Source, list, tell_unknown};
 use coxswain_shared::lifecycle::Tasks;
-use coxswain_shared::telemetry::{LogConfig, Metrics, report_fatal, report_mistakes, serve, start_logs};
+use coxswain_shared::telemetry::{LogConfig, Metrics, report_fatal, report_mistakes, report_usage, serve, start_logs};
 use coxswain_worker::{EXIT_STUCK, Ended, Worker};
 
 use crate::settings::Settings;
@@ -56,9 +56,13 @@ async fn work() -> ExitCode {
     let flags = match Flags::try_parse() {
         Ok(flags) => flags,
         Err(error) => {
+            if error.use_stderr() {
+                report_usage(&error.render().to_string());
+                return ExitCode::from(EXIT_USAGE);
+            }
             // Help and version are no errors. There is nobody to tell if the output is gone.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(EXIT_USAGE) } else { ExitCode::SUCCESS };
+            return ExitCode::SUCCESS;
         }
     };
     match run(flags).await {
@@ -66,6 +70,10 @@ async fn work() -> ExitCode {
         Ok(Ended::Stuck) => ExitCode::from(EXIT_STUCK),
         Ok(Ended::BrokerClosed) => ExitCode::FAILURE,
         Err(error) => {
+            if error.downcast_ref::<backend::Error>().is_some_and(backend::Error::is_mistake) {
+                report_fatal(&format!("{error:#}"));
+                return ExitCode::from(EXIT_USAGE);
+            }
             let Some(mistakes) = error.downcast_ref::<Mistakes>() else {
                 report_fatal(&format!("{error:#}"));
                 return ExitCode::FAILURE;

@@ -22,7 +22,7 @@ pub(crate) struct Args {
     /// Of this run alone
     #[arg(value_name = "RUN")]
     run: Option<RunId>,
-    /// How many entries
+    /// How many entries, from 1 to 1000
     #[arg(long, value_name = "COUNT", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     /// Where to go on: what the page before said

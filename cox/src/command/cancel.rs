@@ -58,7 +58,7 @@ pub(crate) struct Args {
     /// Who orders it (`user@host` where absent)
     #[arg(long, value_name = "NAME")]
     actor: Option<String>,
-    /// How long cleaning up may take [default: each node's own]
+    /// How long cleaning up may take, up to 5m [default: each node's own]
     #[arg(long, value_name = "TIME", value_parser = duration::parse, conflicts_with = "force")]
     grace: Option<Duration>,
     /// Without time to clean up; may follow a graceful order

@@ -15,7 +15,9 @@ impl Args {
         let document = Exit::ALL.map(|exit| json!({"code": exit.code(), "meaning": exit.meaning()}));
         context.output.result(&document, || {
             let mut table = table(&["code", "meaning"]);
-            table.add_rows(Exit::ALL.map(|exit| [exit.code().to_string(), exit.meaning().to_owned()]));
+            for exit in Exit::ALL {
+                table.add_row([exit.code().to_string(), exit.meaning().to_owned()]);
+            }
             draw(&table)
         });
         Exit::Ok

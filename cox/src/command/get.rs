@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::exit::Exit;
 use crate::failure::Failed;
 use crate::measure::{between, cut, one_line};
-use crate::output::{draw, table, width};
+use crate::output::{draw, line, table, width};
 use crate::paint::Paint;
 use crate::view::{closing, names, place, tries};
 
@@ -186,7 +186,7 @@ pub(crate) fn labels(run: &Run) -> String {
 }
 
 fn row(name: &str, value: &str) -> String {
-    format!("{name:<14}{value}")
+    format!("{name:<14}{}", line(value))
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub(crate) struct Args {
     /// Begin at this step
     #[arg(long, value_name = "STEP", default_value_t = 0)]
     from: u64,
-    /// How many checkpoints
+    /// How many checkpoints, from 1 to 100000
     #[arg(long, value_name = "COUNT", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
 }

@@ -35,7 +35,7 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     filter: Filter,
-    /// How many
+    /// How many, from 1 to 1000
     #[arg(long, value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1000))]
     limit: u16,
     /// Where to go on: what the page before said

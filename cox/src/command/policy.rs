@@ -158,14 +158,14 @@ fn text(standings: &[Standing]) -> String {
     for Standing { named, reading } in standings {
         let policy = &named.policy;
         let used = |measure: Measure| reading.as_ref().map(|reading| measure.show(reading.used.get(measure)));
-        table.add_row([
-            named.name.to_string(),
-            runs(policy),
-            per(policy),
-            duration::show(policy.window),
-            policy.limits.all().map(|(measure, limit)| measure.show(limit)).collect::<Vec<_>>().join("\n"),
-            policy.limits.all().map(|(measure, _)| used(measure).unwrap_or_default()).collect::<Vec<_>>().join("\n"),
-            policy.then.name().to_owned(),
+        table.add_tall_row([
+            vec![named.name.to_string()],
+            vec![runs(policy)],
+            vec![per(policy)],
+            vec![duration::show(policy.window)],
+            policy.limits.all().map(|(measure, limit)| measure.show(limit)).collect(),
+            policy.limits.all().map(|(measure, _)| used(measure).unwrap_or_default()).collect(),
+            vec![policy.then.name().to_owned()],
         ]);
     }
     draw(&table)

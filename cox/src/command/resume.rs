@@ -62,10 +62,10 @@ pub(crate) struct Args {
     /// A label put over the old ones: name=value; may be given several times
     #[arg(long, value_name = "LABEL")]
     label: Vec<String>,
-    /// The new run's time, such as 90s or 2h [default: the old one's]
+    /// The new run's time, such as 90s or 2h, up to 30d [default: the old one's]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     run_timeout: Option<Duration>,
-    /// The steps that the new run may take [default: the old one's]
+    /// The steps that the new run may take, from 1 to 1000000 [default: the old one's]
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<u64>,
     #[command(flatten)]

@@ -54,16 +54,16 @@ pub(crate) struct NewRun {
     /// What happens to the run in flight on the thread
     #[arg(long, value_name = "STRATEGY", default_value = "enqueue")]
     on_conflict: Strategy,
-    /// A label to find it by: name=value; may be given several times
+    /// A label to find it by: name=value; may be given several times, up to 32
     #[arg(long, value_name = "LABEL")]
     label: Vec<String>,
     /// How urgent it is: high, normal or low. What is more urgent goes first, and low goes on all the same
     #[arg(long, value_name = "PRIORITY", value_parser = priority, default_value = "normal")]
     priority: Priority,
-    /// The time of the whole run, such as 90s or 2h [default: the graph's]
+    /// The time of the whole run, such as 90s or 2h, up to 30d [default: the graph's]
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     run_timeout: Option<Duration>,
-    /// The steps that it may take [default: the graph's]
+    /// The steps that it may take, from 1 to 1000000 [default: the graph's]
     #[arg(long, value_name = "STEPS")]
     max_steps: Option<u64>,
     #[command(flatten)]

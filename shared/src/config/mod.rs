@@ -15,7 +15,7 @@ pub(crate) use environment::take as take_environment;
 pub use known::{NAMES, is_known};
 pub use pools::KnownPools;
 pub use reader::{Mistake, Mistakes, Reader, Variable, check_unknown, list, tell_unknown};
-pub use secret::{Secret, redact_url};
+pub use secret::{Secret, has_blanks_around, has_split_login, redact_url, url_remedy};
 pub use source::Source;
 
 /// The exit code of a process whose flags or configuration are mistaken (`EX_USAGE`).

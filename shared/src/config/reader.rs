@@ -8,6 +8,7 @@ use super::known::{NAMES, is_known};
 use super::source::{PREFIX, Source};
 use crate::closest::closest;
 use crate::duration;
+use crate::printable;
 
 /// A setting, as it is documented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,8 @@ impl Mistakes {
 impl fmt::Display for Mistakes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the configuration has {} mistake(s)", self.0.len())?;
-        self.0.iter().try_for_each(|mistake| write!(f, "\n  {}: {}", mistake.variable, mistake.why))
+        let line = |text: &str| printable::line(text);
+        self.0.iter().try_for_each(|mistake| write!(f, "\n  {}: {}", line(&mistake.variable), line(&mistake.why)))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::environment;
 use super::reader::{Mistake, Variable};
+use super::secret::has_blanks_around;
 
 /// The prefix of every variable.
 pub(super) const PREFIX: &str = "COX_";
@@ -39,11 +40,21 @@ impl Source {
     /// The process's environment: variables that begin with `COX_`. `COX_CONFIG` names a file to be read first.
     pub fn from_process() -> Self {
         let environment = Self::from_environment(environment::variables());
-        let Some(path) = environment.get(CONFIG.name).map(str::to_owned) else { return environment };
-        match std::fs::read_to_string(&path) {
+        let Some(path) = environment.get(CONFIG.name).map(str::to_owned) else { return environment.without_blanks() };
+        let source = match std::fs::read_to_string(&path) {
             Ok(text) => environment.over_file(&path, &text),
             Err(error) => environment.mistaken(CONFIG.name, format!("the file {path} cannot be read: {error}")),
-        }
+        };
+        source.without_blanks()
+    }
+
+    /// Notes every value with blanks around it: it was copied with more than was meant. A structure may have some.
+    fn without_blanks(self) -> Self {
+        let is_structure = |value: &str| value.trim().contains('\n') || value.trim().starts_with('{');
+        let blank = self.values.iter().filter(|(_, value)| has_blanks_around(value) && !is_structure(value));
+        let names: Vec<_> = blank.map(|(name, _)| name.clone()).collect();
+        let why = "it has blanks or control characters around it: set it without them";
+        names.iter().fold(self, |source, name| source.mistaken(name, why.to_owned()))
     }
 
     fn from_environment(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
@@ -152,6 +163,13 @@ impl Source {
         self.in_file.contains(name)
     }
 
+    /// All variables of the process that are not empty, ours or not, whose names are wanted.
+    pub fn all_foreign(is_wanted: impl Fn(&str) -> bool) -> Vec<(String, String)> {
+        let named = environment::variables().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+        let wanted = named.filter(|(name, value)| !value.is_empty() && is_wanted(name));
+        wanted.map(|(name, value)| (name, value.to_string_lossy().into_owned())).collect()
+    }
+
     /// A variable that is not ours, such as `HOSTNAME` or `PATH`.
     pub fn foreign(name: &str) -> Option<String> {
         environment::variables()
@@ -180,6 +198,17 @@ mod tests {
         assert_eq!(source.get("PATH"), None);
         let source = Source::default().over_file("cox.yaml", "upstreams:\n  h: {queue: 1}\n");
         assert_eq!(source.get("COX_UPSTREAMS"), Some("{\"h\":{\"queue\":1}}"));
+    }
+
+    #[test]
+    fn a_value_with_blanks_around_it_is_refused_by_name() {
+        let mistaken =
+            [("COX_STORE", " redis://u:hunter2@h"), ("COX_BROKER", "amqp://u:hunter2@h\n"), ("COX_SLOTS", "4")];
+        let told = Reader::new(&pairs(&mistaken).without_blanks()).finish(()).unwrap_err().to_string();
+        assert!(told.contains("2 mistake(s)") && told.contains("COX_STORE") && told.contains("COX_BROKER"), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+        let fine = [("COX_PRICES", "a:\n  input: 1\n"), ("COX_UPSTREAMS", " {h: {queue: 1}} "), ("COX_EMPTY", "")];
+        assert!(pairs(&fine).without_blanks().mistakes().is_empty());
     }
 
     #[test]

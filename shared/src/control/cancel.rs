@@ -12,7 +12,7 @@ use super::Error;
 use super::patience::patiently;
 use super::submit::check_text;
 use crate::id::RunId;
-use crate::limits::PAGE_MAX;
+use crate::limits::{Limit, PAGE_MAX};
 use crate::run::RunStatus;
 use crate::stop::{NewOrder, StopReport};
 use crate::store::{Run, RunFilter, StopAnswer, Store};
@@ -188,6 +188,10 @@ async fn ask_all(
 }
 
 pub(super) fn check_order(order: &NewOrder) -> Result<(), Error> {
+    let limit = Limit::Grace;
+    if let Some(given) = order.grace.filter(|grace| *grace > limit.ceiling()) {
+        return Err(Error::BadLimit { limit, given });
+    }
     check_text(|| "the actor".to_owned(), &order.actor)?;
     check_text(|| "the reason".to_owned(), order.reason.as_deref().unwrap_or_default())
 }

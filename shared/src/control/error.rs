@@ -85,6 +85,14 @@ pub enum Error {
         /// Its length.
         bytes: usize,
     },
+    /// A text has a character that would steer a terminal, or forge a line.
+    #[error("{what} has the control character U+{:04X}", u32::from(*.character))]
+    ControlCharacter {
+        /// Which text.
+        what: String,
+        /// The first such character.
+        character: char,
+    },
     /// A label has no name.
     #[error("a label has an empty name")]
     NamelessLabel,
@@ -281,6 +289,7 @@ impl Error {
             | Self::BadValue(_)
             | Self::TooManyLabels(_)
             | Self::LongText { .. }
+            | Self::ControlCharacter { .. }
             | Self::NamelessLabel
             | Self::BadLimit { .. }
             | Self::BadMaxSteps(_)
@@ -353,6 +362,7 @@ impl Error {
             | Self::BadValue(_)
             | Self::TooManyLabels(_)
             | Self::LongText { .. }
+            | Self::ControlCharacter { .. }
             | Self::NamelessLabel
             | Self::BadLimit { .. }
             | Self::BadMaxSteps(_)

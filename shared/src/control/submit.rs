@@ -11,6 +11,7 @@ use crate::graph::Graph;
 use crate::id::{GraphHash, NodeName, RunId, RunKey, Step, TaskId, ThreadId};
 use crate::limits::{DESCENDANTS_CEILING, LABELS_MAX, Limit, MAX_STEPS_CEILING, TEXT_BYTES_MAX};
 use crate::policing;
+use crate::printable;
 use crate::priority::Priority;
 use crate::run::RunStatus;
 use crate::spend::Budget;
@@ -188,12 +189,15 @@ pub(super) fn check_texts(labels: &BTreeMap<String, String>, actor: &str) -> Res
     check_text(|| "the actor".to_owned(), actor)
 }
 
-/// Whether a text is as short as it has to be.
+/// Whether a text is as short as it has to be, and nothing but text.
 pub(super) fn check_text(what: impl FnOnce() -> String, text: &str) -> Result<(), Error> {
-    if text.len() <= TEXT_BYTES_MAX {
-        return Ok(());
+    if text.len() > TEXT_BYTES_MAX {
+        return Err(Error::LongText { what: what(), bytes: text.len() });
     }
-    Err(Error::LongText { what: what(), bytes: text.len() })
+    match text.chars().find(|character| printable::is_control(*character)) {
+        Some(character) => Err(Error::ControlCharacter { what: printable::line(&what()), character }),
+        None => Ok(()),
+    }
 }
 
 pub(super) fn check_budget(budget: Budget) -> Result<(), Error> {

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::printable;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,17 +54,17 @@ impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.severity.name())?;
         if !self.path.is_empty() {
-            write!(f, "{}: ", self.path)?;
+            write!(f, "{}: ", printable::line(&self.path))?;
         }
-        f.write_str(&self.message)?;
+        f.write_str(&printable::line(&self.message))?;
         if let Some(file) = &self.file {
-            write!(f, "\n  --> {file}")?;
+            write!(f, "\n  --> {}", printable::line(file))?;
             if let Some(line) = self.line {
                 write!(f, ":{line}:{}", self.column.unwrap_or(1))?;
             }
         }
         if let Some(remedy) = &self.remedy {
-            write!(f, "\n  help: {remedy}")?;
+            write!(f, "\n  help: {}", printable::line(remedy))?;
         }
         Ok(())
     }

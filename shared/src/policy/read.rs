@@ -9,6 +9,7 @@ use super::{Per, Policy};
 use crate::duration;
 use crate::id::{GraphName, PolicyName};
 use crate::limits::{LABELS_MAX, POLICIES_MAX, TEXT_BYTES_MAX};
+use crate::printable;
 
 /// How short and how long a window may be.
 const WINDOW_MIN: Duration = Duration::from_secs(1);
@@ -118,6 +119,10 @@ impl Policy {
         if texts.into_iter().any(|text| text.len() > TEXT_BYTES_MAX) {
             mistakes.push(format!("a label has more than {TEXT_BYTES_MAX} bytes"));
         }
+        let texts = self.labels.iter().flat_map(|(name, value)| [name, value]).chain(per);
+        if texts.into_iter().any(|text| text.chars().any(printable::is_control)) {
+            mistakes.push("a label has no control characters".to_owned());
+        }
         if self.labels.keys().chain(per).any(String::is_empty) {
             mistakes.push("a label has an empty name".to_owned());
         }
@@ -154,7 +159,8 @@ d: {window: 1h, limits: {runs: 1}, then: explode}
 'e e': {window: 1h, limits: {runs: 1}, then: stop}
 f: {limits: {runs: 1}, then: stop, per: {label: ''}, window: 1h}
 g: {window: 1h, limits: {cost: -1, runs: 1.5}, per: graphs}
-h: 3";
+h: 3
+i: {labels: {team: \"a\\eb\"}, window: 1h, limits: {runs: 1}, then: stop}";
         let wrong = read(text).unwrap_err().join("\n");
         for told in [
             "`a`: it limits nothing",
@@ -167,6 +173,7 @@ h: 3";
             "`g`: limits.cost: -1 is no amount of money",
             "`g`: limits.runs: invalid type: floating point `1.5`, expected a whole number",
             "`g`: per: unknown variant `graphs`",
+            "`i`: a label has no control characters",
             "`h`: invalid type: integer `3`, expected a policy such as {window: 1h",
         ] {
             assert!(wrong.contains(told), "{told}: {wrong}");

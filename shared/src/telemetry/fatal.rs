@@ -6,6 +6,7 @@
 use std::io::Write as _;
 
 use crate::config::Mistakes;
+use crate::printable;
 
 /// Tells why the program ends.
 pub fn report_fatal(why: &str) {
@@ -13,8 +14,13 @@ pub fn report_fatal(why: &str) {
         tracing::error!("{why}");
     } else {
         // There is nobody left to tell if standard error is gone.
-        let _ = writeln!(std::io::stderr(), "ERROR {why}");
+        let _ = writeln!(std::io::stderr(), "ERROR {}", printable::line(why));
     }
+}
+
+/// Tells what is wrong with the command line, which may hold anything.
+pub fn report_usage(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", printable::lines(text.trim_end()));
 }
 
 /// Tells every mistake of a configuration, each on a line of its own.

@@ -1,5 +1,6 @@
 //! The command `cox` from end to end: real processes over a store in a file, as a user has them on a laptop.
 
+mod foreign;
 mod graphs;
 mod kills;
 mod looks;

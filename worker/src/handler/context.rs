@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use super::NodeError;
 use crate::attempt::{Meter, Switch};
-use crate::events::Buffer;
+use crate::events::{Buffer, check_kind};
 use crate::metrics::Metrics;
 use crate::retries::Retries;
 
@@ -185,7 +185,12 @@ impl Context {
     }
 
     /// Reports an event of a kind of your own. Never waits; when too many wait to be stored the oldest are dropped and counted.
+    /// One whose kind is empty, longer than 128 bytes or has control characters is refused: it is logged, and dropped.
     pub fn emit(&self, kind: &str, value: impl Serialize) {
+        if let Err(why) = check_kind(kind) {
+            tracing::warn!(node.name = %self.node(), kind, "an event was dropped: its {why}");
+            return;
+        }
         match serde_json::to_value(value) {
             Ok(value) => self.0.events.push(kind, value),
             Err(error) => tracing::warn!(node.name = %self.node(), %error, "an event cannot be written as JSON"),

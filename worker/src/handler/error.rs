@@ -74,6 +74,22 @@ impl NodeError {
     }
 }
 
+impl NodeError {
+    /// The same error, with what it tells changed.
+    pub(crate) fn map_texts(mut self, map: impl Fn(&str) -> String) -> Self {
+        if let Self::Retryable(failure)
+        | Self::Fatal(failure)
+        | Self::Later { failure, .. }
+        | Self::PutOff { failure, .. }
+        | Self::TimedOut { failure, .. } = &mut self
+        {
+            failure.message = map(&failure.message);
+            failure.chain.iter_mut().for_each(|text| *text = map(text));
+        }
+        self
+    }
+}
+
 impl fmt::Display for NodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

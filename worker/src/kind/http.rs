@@ -25,7 +25,7 @@ pub(super) async fn run(ctx: &Context, caller: &Caller) -> Result<Reply, NodeErr
     let mut texts = caller.texts(scope_of(ctx));
     let request = request(ctx, node, &mut texts)?;
     let max_bytes = node.max_bytes.unwrap_or(RESPONSE_BYTES as u64);
-    let call = caller.call(ctx, texts, (max_bytes, node.retry_on.as_deref().unwrap_or(&RETRY_ON)));
+    let call = caller.call(ctx, &texts, (max_bytes, node.retry_on.as_deref().unwrap_or(&RETRY_ON)));
     let mut answer = call.send(request).await?;
     let status = answer.status();
     if !status.is_success() && !node.accept.contains(&status.as_u16()) {

@@ -2,6 +2,9 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+/// Where Azure's machines ask for their settings and certificates. Its network is a public one.
+const AZURE: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
+
 /// Whether an address is one of the public internet: not of this machine, this network, or reserved for something else.
 pub(super) fn is_public(address: IpAddr) -> bool {
     match address {
@@ -20,7 +23,7 @@ fn is_public_v4(v4: Ipv4Addr) -> bool {
     let is_benchmark = a == 198 && (18..20).contains(&b);
     // A way into the newer network that is no more.
     let is_relay = (a, b, c) == (192, 88, 99);
-    let is_special = a == 0 || a >= 224 || is_shared || is_protocol || is_benchmark || is_relay;
+    let is_special = a == 0 || a >= 224 || is_shared || is_protocol || is_benchmark || is_relay || v4 == AZURE;
     !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_documentation() || is_special)
 }
 
@@ -44,6 +47,8 @@ fn embedded(v6: Ipv6Addr) -> Option<Ipv4Addr> {
         [0, 0, 0, 0, 0, 0xffff | 0, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => {
             Some(of(high, low))
         }
+        // ISATAP: the older address is the last part of one of any network.
+        [.., 0 | 0x0200, 0x5efe, high, low] => Some(of(high, low)),
         _ => None,
     }
 }
@@ -98,6 +103,31 @@ mod tests {
             "3fff:fff::1",
             "2001:0:53aa:64c:0:7bff:80ff:fffe",
             "192.88.99.1",
+            "168.63.129.16",
+            "::ffff:168.63.129.16",
+            "100.100.100.200",
+            "192.0.0.192",
+            "169.254.170.2",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "240.0.0.1",
+            "0.1.2.3",
+            "203.0.113.9",
+            "198.51.100.1",
+            "192.168.0.1",
+            "198.19.255.255",
+            "100.127.255.255",
+            "fec0::1",
+            "100::1",
+            "5f00::1",
+            "64:ff9b:1::a00:1",
+            "2001:2::1",
+            "2001:10::1",
+            "2001:20::1",
+            "::ffff:0:127.0.0.1",
+            "2606:4700::5efe:10.0.0.1",
+            "2606:4700::200:5efe:127.0.0.1",
+            "2002:a83f:8110::1",
         ];
         for address in private {
             assert!(!public(address), "{address}");

@@ -15,7 +15,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::client::Clients;
 use super::failure::{self, Progress};
 use super::guard;
-use super::secrets::Secrets;
+use super::request;
+use super::secrets::{Astray, Secrets};
 use super::upstream::{Gates, Terms, Turn};
 use crate::handler::{Context, NodeError};
 use crate::metrics::Metrics;
@@ -137,16 +138,21 @@ impl Call<'_> {
         let name = self.name(request.method(), request.url().as_str());
         let begun_at = Instant::now();
         let unanswered = Unanswered { ctx: self.ctx, name: &name, begun_at };
-        guard::check(self.clients.config(), request.url()).map_err(|private| failure::private(&private, &name))?;
+        let clean = |error: NodeError| error.map_texts(|text| self.secrets.redact(text));
+        let astray = |astray: Astray| clean(request::bad(format!("{name} was not made: {astray}")));
+        self.secrets.check(request.url()).map_err(astray)?;
+        guard::check(self.clients.config(), request.url())
+            .map_err(|private| clean(failure::private(&private, &name)))?;
         let gate = self.gates.of(request.url(), self.ctx.run()).await;
         let turn = gate.enter(self.terms(begun_at)).await;
-        let turn = turn.map_err(|refusal| failure::refused(&refusal, &name))?;
+        let turn = turn.map_err(|refusal| clean(failure::refused(&refusal, &name)))?;
         if let Some(retries) = turn.retries() {
             self.ctx.limit_retries(retries);
         }
         let progress = || Progress { elapsed: begun_at.elapsed(), waited: turn.waited(), status: None, bytes: 0 };
         let told = |error: reqwest::Error| self.tell(&error, &name, progress());
-        let client = self.clients.client(self.limits.connect).map_err(told)?;
+        let client = self.clients.client(self.limits.connect, request.url(), self.secrets.minds_ports());
+        let client = client.map_err(told)?;
         let error = match timeout_at(begun_at + self.limits.first_byte, client.execute(request)).await {
             Ok(Ok(response)) => {
                 self.ctx.sign_of_life();
@@ -189,7 +195,9 @@ impl Call<'_> {
     }
 
     fn name(&self, method: &Method, url: &str) -> String {
-        format!("{method} {}", self.secrets.redact(&redact_url(url)))
+        // A secret may reach beyond where the query begins: it is looked for before that is taken out.
+        let url = redact_url(&self.secrets.redact(url));
+        format!("{method} {}", url.split_once('?').map_or_else(|| url.clone(), |(place, _)| format!("{place}?***")))
     }
 
     fn hit(&self, limit: Limit, length: Duration, name: &str, progress: Progress) -> NodeError {

@@ -60,11 +60,11 @@ impl Caller {
     pub(crate) fn call<'a>(
         &'a self,
         ctx: &'a Context,
-        texts: Texts<'_>,
+        texts: &Texts<'_>,
         (max_bytes, retry_on): (u64, &'a [u16]),
     ) -> Call<'a> {
         let limits = Limits::of(&ctx.definition().policy);
-        let (clients, gates, metrics, secrets) = (&self.clients, &self.gates, &self.metrics, texts.into_secrets());
+        let (clients, gates, metrics, secrets) = (&self.clients, &self.gates, &self.metrics, texts.secrets().clone());
         Call { ctx, clients, gates, metrics, limits, secrets, max_bytes, retry_on, is_stream: false }
     }
 }

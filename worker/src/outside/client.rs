@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::Client;
 use reqwest::redirect::{Attempt, Policy};
+use reqwest::{Client, Url};
 
 use super::config::OutsideConfig;
 use super::guard::{self, Guard};
@@ -23,7 +23,17 @@ const IDLE_PER_HOST: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Clients {
     config: Arc<OutsideConfig>,
-    kept: Mutex<BTreeMap<Duration, Client>>,
+    kept: Mutex<BTreeMap<Sort, Client>>,
+}
+
+/// What clients differ by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Sort {
+    connect_timeout: Duration,
+    /// The one port that it calls, where it matters to which port a private address is called.
+    port: Option<u16>,
+    /// Whether a redirect from `http` to `https` of the same host is followed: to another port.
+    is_upgraded: bool,
 }
 
 /// A redirect that is not followed.
@@ -49,20 +59,28 @@ impl Clients {
         &self.config
     }
 
-    /// The client with this connect limit.
-    pub(super) fn client(&self, connect_timeout: Duration) -> Result<Client, reqwest::Error> {
+    /// The client with this connect limit for calls of such a URL; `keeps_port` keeps it from following redirects to another port.
+    pub(super) fn client(
+        &self,
+        connect_timeout: Duration,
+        url: &Url,
+        keeps_port: bool,
+    ) -> Result<Client, reqwest::Error> {
+        let port = self.config.minds_ports().then(|| url.port_or_known_default()).flatten();
+        let sort = Sort { connect_timeout, port, is_upgraded: !keeps_port && port.is_none() };
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = kept.get(&connect_timeout) {
+        if let Some(client) = kept.get(&sort) {
             return Ok(client.clone());
         }
-        let client = self.build(connect_timeout)?;
+        let client = self.build(sort)?;
         if kept.len() < KEPT_MAX {
-            kept.insert(connect_timeout, client.clone());
+            kept.insert(sort, client.clone());
         }
         Ok(client)
     }
 
-    fn build(&self, connect_timeout: Duration) -> Result<Client, reqwest::Error> {
+    fn build(&self, sort: Sort) -> Result<Client, reqwest::Error> {
+        let Sort { connect_timeout, port, is_upgraded } = sort;
         let config = Arc::clone(&self.config);
         Client::builder()
             .user_agent(concat!("coxswain/", env!("CARGO_PKG_VERSION")))
@@ -71,13 +89,13 @@ impl Clients {
             .pool_max_idle_per_host(IDLE_PER_HOST)
             // A proxy would look names up itself, past the guard.
             .no_proxy()
-            .dns_resolver(Arc::new(Guard::new(Arc::clone(&self.config))))
-            .redirect(Policy::custom(move |attempt| follow(&config, attempt)))
+            .dns_resolver(Arc::new(Guard::new(Arc::clone(&self.config), port)))
+            .redirect(Policy::custom(move |attempt| follow(&config, is_upgraded, attempt)))
             .build()
     }
 }
 
-fn follow(config: &OutsideConfig, attempt: Attempt<'_>) -> reqwest::redirect::Action {
+fn follow(config: &OutsideConfig, is_upgraded: bool, attempt: Attempt<'_>) -> reqwest::redirect::Action {
     if attempt.previous().len() > REDIRECTS_MAX {
         return attempt.error(NotFollowed::TooMany(REDIRECTS_MAX));
     }
@@ -85,8 +103,12 @@ fn follow(config: &OutsideConfig, attempt: Attempt<'_>) -> reqwest::redirect::Ac
     if let Err(private) = guard::check(config, &to) {
         return attempt.error(private);
     }
-    let is_upgrade = |from: &reqwest::Url| {
-        from.host() == to.host() && from.scheme() == "http" && to.scheme() == "https" && from.port().is_none()
+    let is_upgrade = |from: &Url| {
+        is_upgraded
+            && from.host() == to.host()
+            && from.scheme() == "http"
+            && to.scheme() == "https"
+            && from.port().is_none()
     };
     match from {
         Some(from) if from.origin() != to.origin() && !is_upgrade(&from) => {

@@ -14,11 +14,14 @@ use super::config::OutsideConfig;
 /// An address that may not be called.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{host} is at {address}, which is private: the worker calls it only if COX_OUTSIDE_ALLOW has the host, the address or its network"
+    "{host} is at {address}, which is private: the worker calls it only if COX_OUTSIDE_ALLOW has the host, the address or its network{}",
+    .port.map(|port| format!(", alone or with the port {port}")).unwrap_or_default()
 )]
 pub(super) struct Private {
     host: String,
     address: IpAddr,
+    /// Where it matters.
+    port: Option<u16>,
 }
 
 /// A name without an address.
@@ -28,24 +31,28 @@ struct NoAddress(String);
 
 /// Looks names up, and leaves out the addresses that may not be called.
 #[derive(Debug)]
-pub(super) struct Guard(Arc<OutsideConfig>);
+pub(super) struct Guard {
+    config: Arc<OutsideConfig>,
+    port: Option<u16>,
+}
 
 impl Guard {
-    pub(super) const fn new(config: Arc<OutsideConfig>) -> Self {
-        Self(config)
+    /// A guard of calls to one port, where that matters.
+    pub(super) const fn new(config: Arc<OutsideConfig>, port: Option<u16>) -> Self {
+        Self { config, port }
     }
 }
 
 impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
-        let config = Arc::clone(&self.0);
+        let (config, port) = (Arc::clone(&self.config), self.port);
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let found: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
             let Some(first) = found.first().map(SocketAddr::ip) else { return Err(NoAddress(host).into()) };
-            let open: Vec<_> = found.into_iter().filter(|found| config.admits(&host, found.ip())).collect();
+            let open: Vec<_> = found.into_iter().filter(|found| config.admits(&host, found.ip(), port)).collect();
             if open.is_empty() {
-                return Err(Private { host, address: first }.into());
+                return Err(Private { host, address: first, port }.into());
             }
             Ok(Box::new(open.into_iter()) as Addrs)
         })
@@ -56,5 +63,9 @@ impl Resolve for Guard {
 pub(super) fn check(config: &OutsideConfig, url: &Url) -> Result<(), Private> {
     let Some(host) = url.host_str() else { return Ok(()) };
     let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() else { return Ok(()) };
-    if config.admits(host, address) { Ok(()) } else { Err(Private { host: host.to_owned(), address }) }
+    let port = url.port_or_known_default();
+    if config.admits(host, address, port) {
+        return Ok(());
+    }
+    Err(Private { host: host.to_owned(), address, port: port.filter(|_| config.minds_ports()) })
 }

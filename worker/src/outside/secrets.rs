@@ -1,107 +1,164 @@
 //! Secrets by reference: found by the worker, put into what is sent, and taken out of all that is told.
 
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use coxswain_shared::config::{Secret, Source};
-use coxswain_shared::exhaustion::Resource;
-use coxswain_shared::expr;
+use coxswain_shared::config::Secret;
 use coxswain_shared::graph::Reference;
-use percent_encoding::percent_decode_str;
+use reqwest::Url;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::config::OutsideConfig;
-use super::echo::{Found, IN_DRESS, begins};
+use super::config::{Destination, OutsideConfig, is_address};
+use super::echo::{Case, ESCAPES, Found, begins};
+use super::forms::{Form, forms, is_number, passwords};
+use super::reveal::{Error, reveal};
 
-/// Bytes of a secret in a file.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
-/// Shorter values are found everywhere, and tell nothing.
-const REDACTED_MIN: usize = 4;
-/// Letters of base64 that may come by chance.
-const ENCODED_MIN: usize = 8;
 /// What stands for a secret.
 const STARS: &str = "***";
 
-/// Why a secret is not revealed, or a text not filled in.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
-    #[error("this worker does not share the variable `{0}`: COX_SECRETS says which ones graphs may refer to")]
-    NotShared(String),
-    #[error("the variable `{0}` is not set on this worker")]
-    NotSet(String),
-    #[error("this worker shares no files: COX_SECRETS_DIR is the folder that graphs may refer to")]
-    NoFolder,
-    #[error("the file `{name}` of COX_SECRETS_DIR cannot be read: {why}")]
-    Unreadable { name: String, why: String },
-    #[error("the file `{name}` of COX_SECRETS_DIR cannot be read now")]
-    Exhausted { name: String, resource: Resource },
-    #[error("the file `{0}` of COX_SECRETS_DIR is longer than 64 KiB")]
-    TooLong(String),
-    #[error(transparent)]
-    Expression(#[from] expr::Error),
+/// The secrets of one call.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Secrets {
+    values: Vec<Secret<String>>,
+    /// What they are known by, the longest first: of two that begin alike, the rest of the longer one must not stay behind.
+    forms: Vec<(Secret<String>, Case)>,
+    /// The places in `forms` of those that begin with a character, in lower case.
+    by_first: BTreeMap<char, Vec<usize>>,
+    /// Those that may go to some hosts alone, and are not yet known to go there.
+    bound: Vec<Bound>,
+    /// Whether one of them may go to some ports alone.
+    minds_ports: bool,
 }
 
-/// The secrets of one call.
-#[derive(Debug, Default)]
-pub(crate) struct Secrets(Vec<Secret<String>>);
+/// A secret, and where it may go.
+#[derive(Debug, Clone)]
+struct Bound {
+    name: String,
+    hosts: Vec<Destination>,
+}
+
+/// A secret that would go where it may not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the secret `{name}` is bound to {hosts} by COX_SECRETS, and does not go to {target}")]
+pub(crate) struct Astray {
+    name: String,
+    hosts: String,
+    target: String,
+}
 
 impl Secrets {
     /// Finds a secret, and remembers it.
     pub(super) fn reveal(&mut self, reference: &Reference, config: &OutsideConfig) -> Result<String, Error> {
-        let value = match reference {
-            Reference::Env(name) => variable(name, config)?,
-            Reference::File(name) => file(name, config.secrets_dir.as_deref())?,
-        };
-        if is_address(reference) {
-            self.0.extend(passwords(&value).into_iter().flat_map(|password| forms(&password)).map(Secret::new));
-        } else {
-            self.0.extend(forms(&value).into_iter().map(Secret::new));
+        let value = reveal(reference, config)?;
+        let hosts = config.hosts(reference);
+        if !hosts.is_empty() {
+            self.minds_ports |= hosts.iter().any(Destination::has_port);
+            let (Reference::Env(name) | Reference::File(name)) = reference;
+            self.bound.push(Bound { name: name.clone(), hosts });
         }
-        // Of two that begin alike, the rest of the longer one must not stay behind.
-        self.0.sort_by_key(|secret| std::cmp::Reverse(secret.expose().len()));
-        self.0.dedup_by(|a, b| a.expose() == b.expose());
+        let values = if is_address(reference) { passwords(&value) } else { vec![value.clone()] };
+        self.add(values);
         Ok(value)
     }
 
-    /// A text without the secrets, in whatever dress they come back.
+    /// Refuses a URL if one of those that may go there, as far as is known, is bound to other hosts.
+    pub(super) fn check(&self, url: &Url) -> Result<(), Astray> {
+        let astray = self.bound.iter().find(|bound| !bound.hosts.iter().any(|host| host.is_of(url)));
+        astray.map_or(Ok(()), |Bound { name, hosts }| {
+            let hosts: Vec<_> = hosts.iter().map(ToString::to_string).collect();
+            let port = url.port_or_known_default().map(|port| format!(":{port}")).unwrap_or_default();
+            let target = format!("{}{port}", url.host_str().unwrap_or_default());
+            Err(Astray { name: name.clone(), hosts: hosts.join(" and "), target })
+        })
+    }
+
+    /// The same, of those that go to this URL and to no other.
+    pub(super) fn tie(&mut self, url: &Url) -> Result<(), Astray> {
+        self.check(url)?;
+        self.bound.clear();
+        Ok(())
+    }
+
+    /// Whether one of them may go to some ports alone.
+    pub(super) const fn minds_ports(&self) -> bool {
+        self.minds_ports
+    }
+
+    fn add(&mut self, values: Vec<String>) {
+        let mut all: BTreeSet<Form> = values.iter().flat_map(|value| forms(value)).collect();
+        self.values.extend(values.into_iter().map(Secret::new));
+        all.extend(self.forms.drain(..).map(|(form, case)| (form.expose().clone(), case)));
+        let mut all: Vec<Form> = all.into_iter().collect();
+        all.sort_by_key(|(form, _)| std::cmp::Reverse(form.len()));
+        self.by_first.clear();
+        for (place, (form, _)) in all.iter().enumerate() {
+            self.by_first.entry(first_of(form)).or_default().push(place);
+        }
+        self.forms = all.into_iter().map(|(form, case)| (Secret::new(form), case)).collect();
+    }
+
+    /// A text without the secrets, however they come back.
     pub(crate) fn redact(&self, text: &str) -> String {
-        if self.0.is_empty() {
+        if self.forms.is_empty() {
             return text.to_owned();
         }
         let (mut redacted, mut rest) = (String::with_capacity(text.len()), text);
-        let firsts: Vec<char> = self.0.iter().filter_map(|secret| secret.expose().chars().next()).collect();
-        let may_begin = |next: char| IN_DRESS.contains(&next) || firsts.contains(&next);
-        while let Some(place) = rest.find(may_begin) {
-            let (before, behind) = rest.split_at(place);
-            redacted.push_str(before);
-            rest = behind;
-            let found = self.0.iter().find_map(|secret| match begins(rest, secret.expose()) {
+        while let Some(next) = rest.chars().next() {
+            let found = self.begin(rest, next).find_map(|found| match found {
                 Found::Whole(length) => Some(length),
                 Found::No | Found::Begun => None,
             });
-            if let Some(length) = found {
+            let behind = if let Some(length) = found {
                 redacted.push_str(STARS);
-                rest = &rest[length..];
+                length
             } else {
-                let next = rest.ceil_char_boundary(1);
-                redacted.push_str(&rest[..next]);
-                rest = &rest[next..];
-            }
+                redacted.push(next);
+                next.len_utf8()
+            };
+            rest = &rest[behind..];
         }
-        redacted.push_str(rest);
         redacted
     }
 
-    /// Reads JSON, without the secrets. They are taken out of its texts alone: a secret may look like a part of a number.
+    /// What each of them has to say to the beginning of a text.
+    fn begin<'s>(&'s self, text: &'s str, first: char) -> impl Iterator<Item = Found> + 's {
+        let plain = self.by_first.get(&lower(first)).map(Vec::as_slice).unwrap_or_default();
+        // Any of them may begin with an encoded character.
+        let places = if ESCAPES.contains(&first) { 0..self.forms.len() } else { 0..0 };
+        let plain = if places.is_empty() { plain } else { &[] };
+        places.chain(plain.iter().copied()).map(|place| {
+            let (form, case) = &self.forms[place];
+            begins(text, form.expose(), *case)
+        })
+    }
+
+    /// Reads JSON, without the secrets. A number is one if it is the whole of a secret: a part of it may look like one by chance.
     pub(crate) fn read<T: DeserializeOwned>(&self, json: &str) -> Result<T, serde_json::Error> {
-        if self.0.is_empty() || self.redact(json) == json {
+        if self.forms.is_empty() || self.redact(json) == json {
             return serde_json::from_str(json);
         }
         let mut told: Value = serde_json::from_str(json)?;
         self.redact_value(&mut told);
-        serde_json::from_value(told)
+        let mut without_numbers = told.clone();
+        self.redact_numbers(&mut without_numbers);
+        // Where only a number can be, such as a count, it is one.
+        serde_json::from_value(without_numbers).or_else(|_| serde_json::from_value(told))
+    }
+
+    /// A text without the secrets, which stays JSON if it is an object or a list.
+    pub(crate) fn redact_json(&self, text: &str) -> String {
+        let redacted = self.redact(text);
+        if redacted == text {
+            return redacted;
+        }
+        match serde_json::from_str::<Value>(text) {
+            Ok(mut told @ (Value::Object(_) | Value::Array(_))) => {
+                self.redact_value(&mut told);
+                self.redact_numbers(&mut told);
+                told.to_string()
+            }
+            Ok(_) | Err(_) => redacted,
+        }
     }
 
     fn redact_value(&self, told: &mut Value) {
@@ -119,102 +176,39 @@ impl Secrets {
         }
     }
 
+    fn redact_numbers(&self, told: &mut Value) {
+        match told {
+            Value::Number(number) if self.values.iter().any(|value| is_number(value.expose(), number)) => {
+                *told = Value::from(STARS);
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.redact_numbers(item)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| self.redact_numbers(field)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+
     /// How many bytes at the end of a text may be the beginning of a secret, of which the rest is still to come.
     pub(crate) fn begun_in(&self, text: &str) -> usize {
-        let begun = |at: &usize| self.0.iter().any(|secret| begins(&text[*at..], secret.expose()) == Found::Begun);
-        text.char_indices().map(|(at, _)| at).find(begun).map_or(0, |at| text.len() - at)
+        let mut chars = text.char_indices();
+        let begun = chars.find(|(at, first)| self.begin(&text[*at..], *first).any(|found| found == Found::Begun));
+        begun.map_or(0, |(at, _)| text.len() - at)
     }
 }
 
-/// Whether a reference is to where something is, which failures have to tell, and not to a secret.
-fn is_address(reference: &Reference) -> bool {
-    matches!(reference, Reference::Env(name) if name.ends_with("_BASE_URL"))
+fn first_of(form: &str) -> char {
+    lower(form.chars().next().expect("a form has some characters"))
 }
 
-/// The password that an address may hold: as it is written there, and as it is meant.
-fn passwords(address: &str) -> Vec<String> {
-    let Ok(url) = reqwest::Url::parse(address.trim()) else { return Vec::new() };
-    let Some(password) = url.password() else { return Vec::new() };
-    vec![password.to_owned(), percent_decode_str(password).decode_utf8_lossy().into_owned()]
-}
-
-/// What a value is known by: itself, what an address makes of it, and what stands for it in whatever base64 it is a part of.
-fn forms(value: &str) -> Vec<String> {
-    let mut address = reqwest::Url::parse("http://host/").expect("a constant address is well formed");
-    address.set_path(value);
-    // An address drops what leads nowhere: what is left of `////` is nothing, which is found everywhere.
-    let in_path = address.path().trim_start_matches('/').to_owned();
-    let mut forms = vec![value.to_owned(), in_path];
-    forms.retain(|form| form.len() >= REDACTED_MIN);
-    if value.len() >= REDACTED_MIN {
-        forms.extend(encoded(value));
-    }
-    forms.sort();
-    forms.dedup();
-    forms
-}
-
-/// The letters of base64 that a value alone decides, however many bytes stand before it and behind.
-fn encoded(value: &str) -> Vec<String> {
-    let places = (0..3).flat_map(|before| {
-        let bytes = [&b"\0\0"[..before], value.as_bytes()].concat();
-        // A letter is six bits: the first ones are shared with what stands before, the last with what stands behind.
-        let (first, last) = ((before * 8).div_ceil(6), bytes.len() * 8 / 6);
-        [STANDARD_NO_PAD.encode(&bytes), URL_SAFE_NO_PAD.encode(&bytes)].map(|text| text[first..last].to_owned())
-    });
-    places.filter(|text| text.len() >= ENCODED_MIN).collect()
-}
-
-fn variable(name: &str, config: &OutsideConfig) -> Result<String, Error> {
-    if !config.secrets.iter().any(|pattern| pattern.means(name)) {
-        return Err(Error::NotShared(name.to_owned()));
-    }
-    Source::foreign(name).filter(|value| !value.is_empty()).ok_or_else(|| Error::NotSet(name.to_owned()))
-}
-
-fn file(name: &str, folder: Option<&Path>) -> Result<String, Error> {
-    let path = folder.ok_or(Error::NoFolder)?.join(name);
-    let unreadable = |error: std::io::Error| match Resource::behind(&error) {
-        Some(resource) => Error::Exhausted { name: name.to_owned(), resource },
-        None => Error::Unreadable { name: name.to_owned(), why: error.to_string() },
-    };
-    if std::fs::metadata(&path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
-        return Err(Error::TooLong(name.to_owned()));
-    }
-    let text = std::fs::read_to_string(&path).map_err(unreadable)?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+fn lower(character: char) -> char {
+    character.to_lowercase().next().unwrap_or(character)
 }
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+
     use super::*;
-
-    fn reveal(reference: &Reference, config: &OutsideConfig) -> Result<String, Error> {
-        Secrets::default().reveal(reference, config)
-    }
-
-    #[test]
-    fn only_what_is_shared_is_revealed() {
-        let path = || Reference::Env("PATH".to_owned());
-        let refused = reveal(&path(), &OutsideConfig::default()).unwrap_err();
-        assert!(matches!(&refused, Error::NotShared(name) if name == "PATH"), "{refused}");
-        let open = OutsideConfig { secrets: vec!["PA*".parse().unwrap()], ..OutsideConfig::default() };
-        assert!(!reveal(&path(), &open).unwrap().is_empty());
-        let absent = OutsideConfig { secrets: vec!["*".parse().unwrap()], ..OutsideConfig::default() };
-        let refused = reveal(&Reference::Env("COX_NO_SUCH_VARIABLE".to_owned()), &absent).unwrap_err();
-        assert!(matches!(refused, Error::NotSet(_)), "{refused}");
-    }
-
-    #[test]
-    fn a_file_is_read_without_its_last_line_break() {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("key"), "hunter2\n").unwrap();
-        let config = OutsideConfig { secrets_dir: Some(folder.path().to_owned()), ..OutsideConfig::default() };
-        assert_eq!(reveal(&Reference::File("key".to_owned()), &config).unwrap(), "hunter2");
-        let refused = reveal(&Reference::File("kee".to_owned()), &config).unwrap_err();
-        assert!(matches!(refused, Error::Unreadable { .. }), "{refused}");
-        assert!(matches!(reveal(&Reference::File("key".to_owned()), &OutsideConfig::default()), Err(Error::NoFolder)));
-    }
 
     #[test]
     fn what_was_revealed_is_taken_out_of_what_is_told() {
@@ -230,18 +224,13 @@ mod tests {
     }
 
     fn known(values: &[&str]) -> Secrets {
-        let folder = tempfile::tempdir().unwrap();
-        let config = OutsideConfig { secrets_dir: Some(folder.path().to_owned()), ..OutsideConfig::default() };
         let mut secrets = Secrets::default();
-        for value in values {
-            std::fs::write(folder.path().join("key"), value).unwrap();
-            secrets.reveal(&Reference::File("key".to_owned()), &config).unwrap();
-        }
+        secrets.add(values.iter().map(|value| (*value).to_owned()).collect());
         secrets
     }
 
     #[test]
-    fn a_secret_is_taken_out_in_every_dress() {
+    fn a_secret_is_taken_out_in_every_encoding() {
         let secrets = known(&["a\"b c/d\\"]);
         for told in
             [r#"{"key": "a\"b c/d\\"}"#, "http://x/?key=a%22b%20c/d\\", "raw a\"b c/d\\", r#""a\u0022b\u0020c\/d\\""#]
@@ -279,15 +268,75 @@ mod tests {
     }
 
     #[test]
-    fn json_is_read_without_secrets_and_its_numbers_stay() {
-        let secrets = known(&["12345"]);
-        let read: Value = secrets.read(r#"{"n": 12345, "t": "is 12345", "12345": ["\u0031\u0032345"]}"#).unwrap();
-        assert_eq!(read, serde_json::json!({"n": 12345, "t": "is ***", "***": ["***"]}));
+    fn json_is_read_without_secrets_and_its_other_numbers_stay() {
+        let secrets = known(&["12345", "00777777"]);
+        let json = r#"{"n": 12345, "m": 123456, "z": 777777, "t": "is 12345", "12345": ["\u0031\u0032345"]}"#;
+        let read: Value = secrets.read(json).unwrap();
+        assert_eq!(read, serde_json::json!({"n": "***", "m": 123_456, "z": "***", "t": "is ***", "***": ["***"]}));
+        let counted: BTreeMap<String, u64> = secrets.read(r#"{"n": 12345}"#).unwrap();
+        assert_eq!(counted["n"], 12_345, "a count is no secret");
     }
 
     #[test]
-    fn an_address_is_told_and_its_password_is_not() {
-        assert_eq!(passwords("http://u:p%40ss@host/v1"), ["p%40ss", "p@ss"]);
-        assert!(passwords("http://host/v1").is_empty() && passwords("?").is_empty());
+    fn json_stays_json() {
+        let secrets = known(&["12345"]);
+        assert_eq!(
+            secrets.redact_json(r#"{"pin":12345,"id":"x12345","n":123456}"#),
+            r#"{"id":"x***","n":123456,"pin":"***"}"#
+        );
+        assert_eq!(secrets.redact_json("12345 {"), "*** {");
+    }
+
+    /// A secret, and how it comes back from whoever was sent it.
+    const ECHOES: [(&str, &str); 28] = [
+        ("Hunter-Zwei", "hunter-zwei"),
+        ("Hunter-Zwei", "HUNTER%2DZWEI"),
+        ("hunter-\tzwei\n-drei", "/hunter-zwei-drei"),
+        ("hunter-\tzwei\n-drei", r"hunter-\tzwei\n-drei"),
+        ("schlüssel-größe", "schlÃ¼ssel-grÃ¶Ã\u{9f}e"),
+        ("schlüssel-größe", "schlÃ¼ssel-grÃ¶ÃŸe"),
+        ("schlüssel-größe", "schl\u{fffd}ssel-gr\u{fffd}\u{fffd}e"),
+        ("schlüssel-größe", "schl%FCssel-gr%f6%DFe"),
+        ("schlüssel-größe", r"schl\xc3\xbcssel-gr\xc3\xb6\xc3\x9fe"),
+        ("schlüssel-größe", "schl&uuml;ssel-gr&ouml;&szlig;e"),
+        ("schlüssel-größe", "xn--schlssel-gre-v9a53ayc"),
+        ("schlüssel-größe", "c2NobPxzc2VsLWdy9t9l"),
+        ("p%40ss%2Fword", "p@ss/word"),
+        ("p%40ss%2Fword", "cEBzcy93b3Jk"),
+        ("a+b+c+d", "a b c d"),
+        ("8472915036", "8472915036"),
+        ("12345678901234567890123", "1.2345678901234568e+22"),
+        ("00012345", "is 12345!"),
+        ("geheimnis?stufe=9876543#ende", "/geheimnis?stufe=9876543"),
+        ("geheimnis?stufe=9876543#ende", "GET /geheimnis"),
+        ("oben/../wort-darunter", "/wort-darunter"),
+        ("links\\rechts-9", "/links/rechts-9"),
+        ("https://Hooks.Example.com:443/T0/B0/xyz?k=1", "https://hooks.example.com/T0/B0/xyz?k=1"),
+        ("https://hooks.example.com/T000/B000/xyz", "no route for /T000/B000/xyz"),
+        ("https://u:pass-word@host/", "Basic dTpwYXNzLXdvcmQ="),
+        ("abcd", "YWJjZA=="),
+        ("hunter2", "68756e74657232"),
+        ("hunter2", "68756E74657232"),
+    ];
+
+    #[test]
+    fn what_becomes_of_a_secret_on_its_way_is_known_too() {
+        for (secret, echo) in ECHOES {
+            let mut secrets = Secrets::default();
+            secrets.add(vec![secret.to_owned()]);
+            let redacted = secrets.redact(&format!("[{echo}]"));
+            assert!(redacted.contains("***"), "{secret}: {redacted}");
+            let left: String = redacted.chars().filter(|c| c.is_alphanumeric()).collect();
+            assert!(left.len() < 16, "{secret}: {redacted}");
+        }
+    }
+
+    #[test]
+    fn what_is_something_else_stays() {
+        let mut secrets = Secrets::default();
+        secrets.add(vec!["sk-live-4242".to_owned(), "no".to_owned()]);
+        for text in ["sk-live-4243", "the number 4242", "no, c2st is none", "%73k", "größe"] {
+            assert_eq!(secrets.redact(text), text);
+        }
     }
 }

@@ -6,10 +6,12 @@ use coxswain_shared::expr::Scope;
 use coxswain_shared::graph::{Text, TextError};
 use coxswain_shared::id::Nonce;
 use coxswain_shared::outcome::FailureKind;
+use reqwest::Url;
 use serde_json::Value;
 
 use super::config::OutsideConfig;
-use super::secrets::{self, Secrets};
+use super::reveal;
+use super::secrets::Secrets;
 use crate::handler::NodeError;
 
 /// Fills in the texts of one call.
@@ -54,9 +56,16 @@ impl<'a> Texts<'a> {
         }
     }
 
-    /// The secrets that were put in.
-    pub(crate) fn into_secrets(self) -> Secrets {
-        self.secrets
+    /// Says that what was filled in since the last time goes to this URL and nowhere else. Refused if a secret is bound to
+    /// other hosts. What is tied to none is held to every URL that is called.
+    pub(crate) fn tie(&mut self, url: &Url) -> Result<(), NodeError> {
+        let tied = self.secrets.tie(url);
+        tied.map_err(|astray| NodeError::refused(FailureKind::BadInput, self.secrets.redact(&astray.to_string())))
+    }
+
+    /// The secrets that were put in so far.
+    pub(crate) const fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 }
 
@@ -64,17 +73,18 @@ fn unusable(what: &str, error: &TextError) -> NodeError {
     NodeError::refused(FailureKind::Expression, format!("`{what}`: {error}"))
 }
 
-fn unfilled(what: &str, error: &secrets::Error) -> NodeError {
+fn unfilled(what: &str, error: &reveal::Error) -> NodeError {
     let kind = match error {
-        secrets::Error::Exhausted { resource, .. } => {
+        reveal::Error::Exhausted { resource, .. } => {
             return NodeError::no_resources(&format!("`{what}`: {error}"), *resource);
         }
-        secrets::Error::Expression(error) => return NodeError::of_expression(what, error),
-        secrets::Error::NotShared(_)
-        | secrets::Error::NotSet(_)
-        | secrets::Error::NoFolder
-        | secrets::Error::Unreadable { .. }
-        | secrets::Error::TooLong(_) => FailureKind::BadInput,
+        reveal::Error::Expression(error) => return NodeError::of_expression(what, error),
+        reveal::Error::NotShared(_)
+        | reveal::Error::NotSet(_)
+        | reveal::Error::Blanks(_)
+        | reveal::Error::NoFolder
+        | reveal::Error::Unreadable { .. }
+        | reveal::Error::TooLong(_) => FailureKind::BadInput,
     };
     NodeError::refused(kind, format!("`{what}`: {error}"))
 }

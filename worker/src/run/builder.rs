@@ -109,6 +109,14 @@ impl Builder {
         for told in self.config.outside.upstreams.cut_by_share(self.config.slots) {
             tracing::warn!("{told}");
         }
+        let unbound = self.config.outside.unbound();
+        if !unbound.is_empty() {
+            let secrets = unbound.join(", ");
+            tracing::warn!(
+                secrets,
+                "graphs may send these secrets to any host: bind each to its own, as in COX_SECRETS=NAME@HOST"
+            );
+        }
         // Nothing fails from here on: what is registered stays registered.
         let metrics = Metrics::new(metrics);
         kinds.add(Arc::new(ExecKind::new(&self.config, metrics.clone())));

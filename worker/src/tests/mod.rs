@@ -17,6 +17,7 @@ mod llm;
 mod llm_faults;
 mod policies;
 mod priorities;
+mod secrets;
 mod shutdown;
 mod spending;
 mod stops;

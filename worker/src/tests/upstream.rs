@@ -23,6 +23,8 @@ pub(super) struct Exchange {
     stream: TcpStream,
     /// Which exchange it is, from 0.
     pub(super) number: usize,
+    /// The request: its head and its body.
+    pub(super) request: String,
     left: Arc<Mutex<usize>>,
 }
 
@@ -44,10 +46,10 @@ impl Upstream {
                     let Some(request) = read(&mut stream).await else { return };
                     let number = {
                         let mut all = all.lock().unwrap();
-                        all.push(request);
+                        all.push(request.clone());
                         all.len() - 1
                     };
-                    answer(Exchange { stream, number, left: gone }).await;
+                    answer(Exchange { stream, number, request, left: gone }).await;
                 });
             }
         });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use lapin::uri::{AMQPScheme, AMQPUri};
 
 use crate::broker::Error;
-use crate::config::{Reader, Secret, Variable, redact_url};
+use crate::config::{Reader, Secret, Variable, has_split_login, redact_url, url_remedy};
 
 const URL: Variable = Variable {
     name: "COX_BROKER",
@@ -211,16 +211,19 @@ pub struct BrokerUrl {
 impl BrokerUrl {
     /// Reads a URL. What is wrong with one is told without repeating it.
     pub fn new(text: &str) -> Result<Self, Error> {
-        // Without `://` there is no telling which part is the password.
-        let place = if text.contains("://") { redact_url(text) } else { "***".to_owned() };
-        let unsuitable = |why: &str| Error::Unsuitable { place: place.clone(), why: why.to_owned() };
+        let unsuitable = |why: &str| Error::Unsuitable { place: redact_url(text), why: why.to_owned() };
+        let unreadable = || {
+            let form = "the URL is not of the form amqp://user:password@host:5672/virtual-host";
+            unsuitable(&url_remedy(text).map_or_else(|| form.to_owned(), |remedy| format!("{form}; {remedy}")))
+        };
+        if has_split_login(text) {
+            return Err(unreadable());
+        }
         // The client library takes a host that it cannot read for `localhost`.
         if text.contains("@[") || text.contains("://[") {
             return Err(unsuitable("an IPv6 address in the URL is not understood: use a host name"));
         }
-        let uri: AMQPUri = text
-            .parse()
-            .map_err(|_| unsuitable("the URL is not of the form amqp://user:password@host:5672/virtual-host"))?;
+        let uri: AMQPUri = text.parse().map_err(|_| unreadable())?;
         if uri.vhost.is_empty() {
             return Err(unsuitable("the URL names an empty virtual host: write %2f for `/`, or leave out the last /"));
         }
@@ -306,6 +309,9 @@ mod tests {
             ("amqp://u:p@host:5672/", "%2f"),
             ("u:p@host", "form"),
             ("amqp:u:hunter2", "form"),
+            ("amqp://u:hunter2/x@host:5672/%2f", "%2F"),
+            ("amqp://u:1?hunter2@host:5672/%2f", "%3F"),
+            ("amqp://u:1/hunter2@host", "%2F"),
         ] {
             let refused = BrokerUrl::new(url).unwrap_err().to_string();
             assert!(refused.contains(word) && !refused.contains("hunter2"), "{refused}");

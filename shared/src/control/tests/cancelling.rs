@@ -142,10 +142,17 @@ async fn two_thousand_queued_runs_are_stopped_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_reason_that_is_too_long_stops_nothing() {
+async fn an_order_that_is_out_of_bounds_stops_nothing() {
     let fleet = Fleet::new();
     fleet.submit(looping(), "a").await;
-    let order = NewOrder { reason: Some("x".repeat(TEXT_BYTES_MAX + 1)), ..order() };
-    assert!(cancel::one(fleet.store.as_ref(), &id("a"), &order).await.is_err());
+    for (bad, why) in [
+        (NewOrder { reason: Some("x".repeat(TEXT_BYTES_MAX + 1)), ..order() }, "the reason has"),
+        (NewOrder { reason: Some("a\nb".to_owned()), ..order() }, "the reason has the control character U+000A"),
+        (NewOrder { actor: "a\u{202e}b".to_owned(), ..order() }, "the actor has the control character U+202E"),
+        (NewOrder { grace: Some(Duration::from_secs(301)), ..order() }, "grace"),
+    ] {
+        let refused = cancel::one(fleet.store.as_ref(), &id("a"), &bad).await.unwrap_err().to_string();
+        assert!(refused.contains(why), "{refused}");
+    }
     assert_eq!(fleet.run("a").await.status, RunStatus::Queued);
 }

@@ -3,6 +3,8 @@
 use serde_json::Value;
 
 use super::outside::{self, Texts};
+use super::schema;
+use super::secrets::{self, Sent};
 use super::whole::Doubts;
 use crate::graph::finding::Findings;
 use crate::graph::llm::{LLM_NAMES, LlmNode, Provider};
@@ -36,6 +38,9 @@ pub(super) fn check(
     further(&texts, llm.headers.iter(), llm.extra.iter(), (place, findings));
     if let Some(messages) = &llm.messages {
         texts.check_json(messages, &place.key("messages"), findings);
+    }
+    for (field, json) in [("tools", &llm.tools), ("schema", &llm.schema)] {
+        texts.literal_json(json.as_ref().unwrap_or(&Value::Null), &place.key(field), findings);
     }
     who(llm, place, findings);
     question(llm, place, findings);
@@ -104,6 +109,11 @@ fn who(llm: &LlmNode, place: &Place, findings: &mut Findings) {
         outside::url(base_url, &place.key("base_url"), findings);
     }
     outside::key(llm.api_key.as_ref(), llm.provider.api_key(), place, findings);
+    if let Some(base_url) = &llm.base_url {
+        let texts = llm.texts().map(|(_, text)| text).chain(llm.headers.values()).collect();
+        let sent = Sent { texts, json: llm.messages.iter().chain(llm.extra.values()).collect() };
+        secrets::check(base_url, &sent, &place.key("base_url"), findings);
+    }
 }
 
 fn question(llm: &LlmNode, place: &Place, findings: &mut Findings) {
@@ -188,6 +198,8 @@ fn shapes(llm: &LlmNode, place: &Place, findings: &mut Findings) {
     }
     if llm.schema.as_ref().is_some_and(|schema| !schema.is_object()) {
         findings.error(&place.key("schema"), "a schema is an object").remedy("write `schema: { type: object, … }`");
+    } else if let Some(schema) = &llm.schema {
+        schema::check(schema, &place.key("schema"), findings);
     }
     if llm.provider == Provider::Anthropic {
         if llm.seed.is_some() {

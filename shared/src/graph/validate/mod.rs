@@ -11,6 +11,8 @@ mod limits;
 mod llm;
 mod nodes;
 mod outside;
+mod schema;
+mod secrets;
 mod state;
 mod vector;
 mod whole;

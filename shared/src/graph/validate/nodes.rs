@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::expressions::Names;
+use super::outside::Texts;
 use super::whole::Doubts;
 use crate::expr::Template;
 use crate::graph::finding::Findings;
@@ -110,8 +111,16 @@ impl Nodes<'_> {
                 if rust.handler.trim().is_empty() {
                     findings.error(&place.key("handler"), "the handler has no name");
                 }
+                self.texts(name).literal_json(&rust.with, &place.key("with"), findings);
             }
-            NodeKind::Exec(exec) => self::exec(exec, place, findings),
+            NodeKind::Exec(exec) => {
+                self::exec(exec, place, findings);
+                self.variables(name, exec, &place.key("env"), findings);
+                for (index, argument) in exec.command.iter().enumerate() {
+                    self.texts(name).literal(argument, &place.key("command").index(index), findings);
+                }
+                self.texts(name).literal(exec.cwd.as_deref().unwrap_or_default(), &place.key("cwd"), findings);
+            }
             NodeKind::Http(http) => {
                 super::outside::http(self.graph, self.doubts, (name, node, http), (place, findings));
             }
@@ -137,6 +146,25 @@ impl Nodes<'_> {
             }
             // See `children`.
             NodeKind::Graph(_) => {}
+        }
+    }
+
+    fn texts<'n>(&'n self, name: &'n NodeName) -> Texts<'n> {
+        Texts { graph: self.graph, doubts: self.doubts, name }
+    }
+
+    /// The templates of a process's variables.
+    fn variables(&self, name: &NodeName, exec: &ExecNode, place: &Place, findings: &mut Findings) {
+        for (variable, value) in &exec.env {
+            let place = place.key(variable);
+            match Template::compile(value.as_str()) {
+                Ok(template) => {
+                    names(self.graph, self.doubts, name).check_used(template.names(), None, &place, findings);
+                }
+                Err(error) => {
+                    findings.error(&place, error.to_string());
+                }
+            }
         }
     }
 
@@ -215,7 +243,6 @@ fn warm(exec: &ExecNode, place: &Place, findings: &mut Findings) {
         Some(_) | None => {}
     }
     for (name, value) in exec.env.iter().filter(|_| exec.warm) {
-        // What does not compile is told where it is rendered.
         let Ok(template) = Template::compile(value.as_str()) else { continue };
         if let Some(used) = template.names().next() {
             let message = format!("`{value}` uses `{used}`, but a warm process serves tasks with different values");

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::nodes::{known_channel, names};
+use super::secrets::{self, Sent};
 use super::whole::Doubts;
 use crate::graph::finding::Findings;
 use crate::graph::model::{Expression, Graph, Node};
@@ -42,6 +43,8 @@ pub(super) fn http(
     if let Some(json) = &http.json {
         texts.check_json(json, &place.key("json"), findings);
     }
+    let sent = Sent { texts: http.headers.values().chain(&http.body).collect(), json: http.json.iter().collect() };
+    secrets::check(&http.url, &sent, &place.key("url"), findings);
     if http.json.is_some() && http.body.is_some() {
         findings.error(&place.key("body"), "the node has both `json` and `body`").remedy("keep one of them");
     }
@@ -141,7 +144,43 @@ impl Texts<'_> {
             }
             Value::Object(fields) => {
                 for (key, field) in fields {
+                    self.literal(key, &place.key(key), findings);
                     self.check_json(field, &place.key(key), findings);
+                }
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    /// Warns of an expression where none is filled in.
+    pub(super) fn literal(&self, text: &str, place: &Place, findings: &mut Findings) {
+        if !text.contains("{{") && !text.contains("{%") {
+            return;
+        }
+        let used = Text(text.to_owned()).compile("").map(|text| text.names()).unwrap_or_default();
+        let is_known =
+            |name: &&String| matches!(name.as_str(), "item" | "index") || self.graph.state.contains_key(name.as_str());
+        if let Some(name) = used.iter().find(is_known) {
+            let message = format!("`{name}` is not filled in here: the text is taken as it stands");
+            findings
+                .warning(place, message)
+                .remedy("expressions stand in the fields that docs/nodes.md calls templates");
+        }
+    }
+
+    /// The same for every text within JSON.
+    pub(super) fn literal_json(&self, json: &Value, place: &Place, findings: &mut Findings) {
+        match json {
+            Value::String(text) => self.literal(text, place, findings),
+            Value::Array(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    self.literal_json(item, &place.index(index), findings);
+                }
+            }
+            Value::Object(fields) => {
+                for (key, field) in fields {
+                    self.literal(key, &place.key(key), findings);
+                    self.literal_json(field, &place.key(key), findings);
                 }
             }
             Value::Null | Value::Bool(_) | Value::Number(_) => {}

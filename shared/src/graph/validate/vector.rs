@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::outside::{self, Texts};
+use super::secrets::{self, Sent};
 use super::whole::Doubts;
 use crate::graph::finding::Findings;
 use crate::graph::llm::Provider;
@@ -27,7 +28,8 @@ pub(super) fn search(
     (place, findings): (&Place, &mut Findings),
 ) {
     let texts = Texts { graph, doubts, name };
-    collection(&texts, &search.collection, place, findings);
+    let sent: Vec<_> = search.vector.iter().chain(&search.filter).chain(search.extra.values()).collect();
+    collection(&texts, &search.collection, &sent, (place, findings));
     if let Some(embed) = &search.embed {
         self::embed(&texts, embed, &place.key("embed"), findings);
     }
@@ -63,7 +65,7 @@ pub(super) fn upsert(
     (place, findings): (&Place, &mut Findings),
 ) {
     let texts = Texts { graph, doubts, name };
-    collection(&texts, &upsert.collection, place, findings);
+    collection(&texts, &upsert.collection, &[&upsert.items], (place, findings));
     if let Some(embed) = &upsert.embed {
         self::embed(&texts, embed, &place.key("embed"), findings);
     }
@@ -85,11 +87,19 @@ fn both_into(place: &Place, remedy: &str, findings: &mut Findings) {
     findings.error(&place.key("into"), "the node has both `into` and `output`").remedy(remedy);
 }
 
-fn collection(texts: &Texts<'_>, collection: &VectorCollection, place: &Place, findings: &mut Findings) {
+fn collection(
+    texts: &Texts<'_>,
+    collection: &VectorCollection,
+    json: &[&Value],
+    (place, findings): (&Place, &mut Findings),
+) {
     for (field, text) in collection.texts() {
         texts.check(text, &place.key(field), findings);
     }
     headers(texts, &collection.headers, place, findings);
+    for (field, text) in [("vector_name", &collection.vector_name), ("text_field", &collection.text_field)] {
+        texts.literal(text.as_deref().unwrap_or_default(), &place.key(field), findings);
+    }
     outside::url(&collection.url, &place.key("url"), findings);
     let store = collection.store;
     let example = match store {
@@ -98,6 +108,9 @@ fn collection(texts: &Texts<'_>, collection: &VectorCollection, place: &Place, f
         VectorStore::Pinecone => "${env:PINECONE_API_KEY}",
     };
     outside::key(collection.api_key.as_ref(), example, place, findings);
+    let sent = collection.texts().map(|(_, text)| text).chain(collection.headers.values());
+    let sent = Sent { texts: sent.collect(), json: json.to_vec() };
+    secrets::check(&collection.url, &sent, &place.key("url"), findings);
     match &collection.collection {
         None if store != VectorStore::Pinecone => {
             findings.error(place, "the node has no `collection`").remedy("write `collection:` and its name");
@@ -149,6 +162,9 @@ fn embed(texts: &Texts<'_>, embed: &Embed, place: &Place, findings: &mut Finding
     }
     if let Some(base_url) = &embed.base_url {
         outside::url(base_url, &place.key("base_url"), findings);
+        let sent = embed.texts().map(|(_, text)| text).chain(embed.headers.values()).collect();
+        let sent = Sent { texts: sent, json: embed.extra.values().collect() };
+        secrets::check(base_url, &sent, &place.key("base_url"), findings);
     }
     outside::key(embed.api_key.as_ref(), Provider::Openai.api_key(), place, findings);
     between("dimensions", embed.dimensions, VECTOR_LENGTH_MAX as u64, place, findings);

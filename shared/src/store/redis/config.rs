@@ -3,8 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::{Secret, redact_url};
+use redis::IntoConnectionInfo as _;
+
+use crate::config::{Secret, has_split_login, redact_url, url_remedy};
 use crate::store::Error;
+
+/// What is said of a URL that cannot be read.
+pub(super) const FORM: &str =
+    "its URL cannot be read: write redis://[user:password@]host[:port][/database], or rediss:// for TLS";
 
 /// The settings of a [`super::RedisStore`].
 #[derive(Debug, Clone)]
@@ -61,13 +67,23 @@ impl RedisConfig {
         self.url.expose().starts_with("rediss://")
     }
 
+    /// What is wrong with the URL, with the remedy, as far as it shows without the server. It repeats nothing of it.
+    pub fn mistake_of_url(&self) -> Option<String> {
+        let url = self.url.expose().as_str();
+        if !matches!(url.split_once("://"), Some(("redis" | "rediss", _))) {
+            return Some("its URL has another scheme: write redis://, or rediss:// for TLS".to_owned());
+        }
+        if !has_split_login(url) && url.into_connection_info().is_ok() {
+            return None;
+        }
+        Some(url_remedy(url).map_or_else(|| FORM.to_owned(), |remedy| format!("{FORM}; {remedy}")))
+    }
+
     /// Checks what can be checked without the server.
     pub(super) fn check(&self) -> Result<(), Error> {
         let refuse = |why: String| Err(Error::Unsuitable { place: self.place(), why });
-        let scheme = self.url.expose().split_once("://").map(|(scheme, _)| scheme);
-        if !matches!(scheme, Some("redis" | "rediss")) {
-            let scheme = scheme.unwrap_or("none");
-            return refuse(format!("its URL has the scheme `{scheme}`: write redis://, or rediss:// for TLS"));
+        if let Some(why) = self.mistake_of_url() {
+            return refuse(why);
         }
         let is_prefix_char = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
         if self.key_prefix.is_empty() || self.key_prefix.len() > 64 || !self.key_prefix.chars().all(is_prefix_char) {
@@ -95,6 +111,21 @@ mod tests {
     fn an_unknown_scheme_and_a_bad_prefix_are_refused_with_the_remedy() {
         let refused = RedisConfig::new("unix://user:hunter2@host/").check().unwrap_err().to_string();
         assert!(refused.contains("rediss://") && !refused.contains("hunter2"), "{refused}");
+        for url in
+            ["redis://:zzq/wwx@host:6379/0", "redis://zzq?wwx@host/0", "redis://zzq#wwx@host", "redis://12/wwx@host/0"]
+        {
+            let refused = RedisConfig::new(url).check().unwrap_err().to_string();
+            assert!(refused.contains("***@host") && refused.contains("/ as %2F"), "{refused}");
+            assert!(!refused.contains("zzq") && !refused.contains("wwx"), "{refused}");
+        }
+        for url in
+            ["redis://host", "redis://:hun%2Fter@host:6379/0", "rediss://ann:h@nter@host/3", "redis://[::1]:6379"]
+        {
+            assert_eq!(RedisConfig::new(url).mistake_of_url(), None, "{url}");
+        }
+        for url in ["redis://host:port/0", "redis://host/zero", "redis://"] {
+            assert!(RedisConfig::new(url).mistake_of_url().is_some_and(|why| why.contains("cannot be read")), "{url}");
+        }
         let config = RedisConfig { key_prefix: "{x}".into(), ..RedisConfig::new("redis://host/") };
         assert!(config.check().unwrap_err().to_string().contains("prefix"));
     }

@@ -271,8 +271,7 @@ fn open_client(config: &RedisConfig) -> Result<Client, Error> {
         let why = if config.is_tls() && config.tls_ca.is_some() && Client::open(url).is_ok() {
             format!("the file of COX_STORE_TLS_CA has no PEM certificate that can be read: {error}")
         } else {
-            "its URL cannot be read: write redis://[user:password@]host[:port][/database], or rediss:// for TLS"
-                .to_owned()
+            super::config::FORM.to_owned()
         };
         Error::Unsuitable { place: config.place(), why }
     })
@@ -290,6 +289,12 @@ fn trusted(config: &RedisConfig) -> Result<Option<TlsCertificates>, Error> {
 
 /// What an error of the first connection means.
 fn fault_of_connecting(config: &RedisConfig, error: RedisError) -> Error {
+    let text = error.to_string();
+    if text.contains("switch database") || text.contains("DB index is out of range") {
+        let why = "its URL ends with a database that the server does not have, or does not let this user choose: \
+                   write another number behind the last /, or raise `databases` of the server";
+        return Error::Unsuitable { place: config.place(), why: why.to_owned() };
+    }
     if !config.is_tls() || error.kind() != ErrorKind::Io || error.is_connection_refusal() {
         return fault(&config.place(), error);
     }

@@ -22,6 +22,7 @@ mod early;
 mod engine;
 mod events;
 mod fault;
+pub(crate) mod files;
 mod finish;
 mod fleet;
 mod forget;

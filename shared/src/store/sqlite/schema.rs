@@ -6,6 +6,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::config::SqliteConfig;
 use super::fault::from_sql_at_the_start;
+use super::files;
 use crate::store::Error;
 
 /// The version of `schema.sql`.
@@ -126,7 +127,11 @@ pub(super) fn open_reader(config: &SqliteConfig, path: &Path) -> Result<Connecti
 fn set_up(config: &SqliteConfig, place: &str) -> Result<(Connection, u16), Error> {
     let refuse = |error| from_sql_at_the_start(&error, place);
     let mut conn = match &config.path {
-        Some(path) => Connection::open(path),
+        // Where it cannot be made, opening it says why.
+        Some(path) => {
+            let _ = files::make_file(path);
+            Connection::open(path)
+        }
         None => Connection::open_in_memory(),
     }
     .map_err(refuse)?;

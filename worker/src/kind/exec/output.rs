@@ -8,6 +8,7 @@ use tokio::process::ChildStdout;
 use tokio_util::sync::CancellationToken;
 
 use super::lines::{Lines, bad};
+use crate::events::check_kind;
 use crate::handler::{Context, NodeError};
 
 /// What a child has printed so far.
@@ -76,6 +77,9 @@ impl Output {
     /// Takes a line in; a result is kept here, the rest is the caller's.
     fn take(&mut self, number: usize, text: &[u8]) -> Result<Line, NodeError> {
         let line = understand(text).map_err(|why| bad(number, &why, text))?;
+        if let Line::Event(kind, _) = &line {
+            check_kind(kind).map_err(|why| bad(number, &format!("is an event whose {why}"), text))?;
+        }
         if line == Line::Blank {
             return Ok(line);
         }
@@ -155,6 +159,14 @@ mod tests {
             output.take(index + 1, line.as_bytes()).map_err(|error| error.to_string())?;
         }
         output.finish().map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_event_whose_name_would_steer_a_terminal_is_refused() {
+        let why = read(&[r#"{"event": "a\u001b[2J"}"#, r#"{"result": 1}"#]).unwrap_err();
+        assert!(why.contains("control character U+001B"), "{why}");
+        let why = read(&[r#"{"event": ""}"#]).unwrap_err();
+        assert!(why.contains("from 1 to 128"), "{why}");
     }
 
     #[test]

@@ -38,9 +38,10 @@ pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Resu
     let model = texts.text("model", &node.model)?;
     let request = ask::ask(ctx, node, &mut texts)?;
     let max_bytes = node.max_bytes.unwrap_or(STREAM_BYTES as u64);
-    let call = caller.call(ctx, texts, (max_bytes, &RETRY_ON)).of_stream();
+    let call = caller.call(ctx, &texts, (max_bytes, &RETRY_ON)).of_stream();
     let asked_bytes = request.body().and_then(reqwest::Body::as_bytes).map_or(0, <[u8]>::len);
-    let mut bill = Bill::open(ctx, caller, (model, asked_bytes))?;
+    let bill = Bill::open(ctx, caller, (model, asked_bytes));
+    let mut bill = bill.map_err(|error| error.map_texts(|text| call.secrets.redact(text)))?;
     let mut answer = call.send(request).await?;
     if !answer.status().is_success() {
         return Err(
@@ -50,7 +51,7 @@ pub(super) async fn call(ctx: &Context, node: &LlmNode, caller: &Caller) -> Resu
     let mut telling = Telling::new(ctx, &call.secrets);
     let read = stream::read(node, &mut answer, &mut bill.gathered, &mut telling).await;
     telling.finish();
-    bill.gathered.redact(|text| call.secrets.redact(text));
+    bill.gathered.redact(|text| call.secrets.redact_json(text));
     tell_usage(ctx, node, &bill);
     let gathered = &bill.gathered;
     read.map_err(|error| with_progress(error, gathered))?;

@@ -71,12 +71,15 @@ impl Place {
         if name.trim().is_empty() && node.store != VectorStore::Pinecone {
             return Err(request::bad("`collection` is empty"));
         }
+        let tenant = node.tenant.as_ref().map(|tenant| texts.text("tenant", tenant)).transpose()?;
+        let database = node.database.as_ref().map(|database| texts.text("database", database)).transpose()?;
+        texts.tie(endpoint.url())?;
         Ok(Self {
             store: node.store,
             endpoint,
             name,
-            tenant: node.tenant.as_ref().map(|tenant| texts.text("tenant", tenant)).transpose()?,
-            database: node.database.as_ref().map(|database| texts.text("database", database)).transpose()?,
+            tenant,
+            database,
             vector_name: node.vector_name.clone(),
             text_field: node.text_field.clone().unwrap_or_else(|| TEXT_FIELD.to_owned()),
         })

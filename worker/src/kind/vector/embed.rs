@@ -22,6 +22,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 pub(super) struct Embedder {
     endpoint: Endpoint,
     model: String,
+    /// The model's name, without secrets.
+    shown: String,
     dimensions: Option<u64>,
     batch: usize,
     extra: Extra,
@@ -62,10 +64,14 @@ impl Embedder {
             endpoint.set_key((AUTHORIZATION, "Bearer "), key, "embed.api_key", texts)?;
         }
         endpoint.add_headers(&embed.headers, texts)?;
+        let model = texts.text("embed.model", &embed.model)?;
+        let extra = Extra::fill("embed.extra", &embed.extra, texts)?;
+        texts.tie(endpoint.url())?;
         Ok(Self {
-            extra: Extra::fill("embed.extra", &embed.extra, texts)?,
+            extra,
             endpoint,
-            model: texts.text("embed.model", &embed.model)?,
+            shown: texts.secrets().redact(&model),
+            model,
             dimensions: embed.dimensions,
             batch: usize::try_from(embed.batch.unwrap_or(EMBED_BATCH)).unwrap_or(usize::MAX),
             usage: Map::new(),
@@ -77,7 +83,8 @@ impl Embedder {
 
     /// Refuses a model without a price where the run's cost is limited.
     pub(super) fn check_price(&self) -> Result<(), NodeError> {
-        self.caller.check_price(&self.ctx, &self.model)
+        let checked = self.caller.check_price(&self.ctx, &self.model);
+        checked.map_err(|error| error.map_texts(|text| text.replace(&self.model, &self.shown)))
     }
 
     /// How many of these texts belong in one request: at least one.
@@ -107,7 +114,7 @@ impl Embedder {
 
     /// The vectors in the order of their texts, each checked.
     fn in_order(&self, data: Vec<One>, wanted: usize) -> Result<Vec<Vector>, NodeError> {
-        let of = &self.model;
+        let of = &self.shown;
         if data.len() != wanted {
             return Err(bad_output(format!("the model `{of}` gave {} vectors for {wanted} texts", data.len())));
         }
@@ -131,7 +138,7 @@ impl Embedder {
         match self.dimensions {
             // Asking again gives the same.
             Some(wanted) if wanted != length as u64 => {
-                let of = &self.model;
+                let of = &self.shown;
                 let message =
                     format!("the model `{of}` gave a vector of {length} numbers, and {wanted} were asked for");
                 Err(NodeError::refused(FailureKind::BadOutput, message))
@@ -180,7 +187,7 @@ impl Embedder {
             usage.insert("cost".to_owned(), json!(cost));
         }
         usage.insert("provider".to_owned(), json!(Provider::Openai));
-        usage.insert("model".to_owned(), json!(self.model));
+        usage.insert("model".to_owned(), json!(self.shown));
         self.ctx.emit("usage", usage);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use coxswain_shared::graph::Text;
 use reqwest::header::{HeaderName, HeaderValue};
-use reqwest::{Method, Request};
+use reqwest::{Method, Request, Url};
 
 use crate::handler::NodeError;
 use crate::outside::{Texts, request};
@@ -50,6 +50,11 @@ impl Endpoint {
         texts: &mut Texts<'_>,
     ) -> Result<(), NodeError> {
         request::add_headers(&mut self.0, headers, texts)
+    }
+
+    /// The address.
+    pub(super) fn url(&self) -> &Url {
+        self.0.url()
     }
 
     /// Whether the address ends with this segment.

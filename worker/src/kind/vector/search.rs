@@ -26,13 +26,23 @@ pub(in crate::kind) async fn search(ctx: &Context, caller: &Caller) -> Result<Re
         unreachable!("the registry hands each kind its own nodes");
     };
     let mut texts = caller.texts(scope_of(ctx));
-    let place = Place::fill(&node.collection, &mut texts)?;
-    let target = target((ctx, caller), node, &mut texts)?;
+    let found = find(ctx, caller, node, &mut texts).await;
+    found.map_err(|error| error.map_texts(|text| texts.secrets().redact(text)))
+}
+
+async fn find(
+    ctx: &Context,
+    caller: &Caller,
+    node: &VectorSearchNode,
+    texts: &mut Texts<'_>,
+) -> Result<Reply, NodeError> {
+    let place = Place::fill(&node.collection, texts)?;
+    let target = target((ctx, caller), node, texts)?;
     if let Target::Query(_, embedder) = &target {
         embedder.check_price()?;
     }
     let filter = node.filter.as_ref().map(|filter| texts.json("filter", filter)).transpose()?;
-    let extra = Extra::fill("extra", &node.extra, &mut texts)?;
+    let extra = Extra::fill("extra", &node.extra, texts)?;
     let max_bytes = node.max_bytes.unwrap_or(STREAM_BYTES as u64);
     let mut wire = Wire::new(ctx, caller.call(ctx, texts, (max_bytes, &RETRY_ON)));
     let collection = Collection::find(&place, &mut wire).await?;

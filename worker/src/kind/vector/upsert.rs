@@ -1,6 +1,6 @@
 //! The kind `vector_upsert`: items put into a collection, in bounded batches.
 
-use coxswain_shared::graph::NodeKind;
+use coxswain_shared::graph::{NodeKind, VectorUpsertNode};
 use coxswain_shared::limits::STREAM_BYTES;
 use serde_json::{Value, json};
 
@@ -12,7 +12,7 @@ use crate::handler::{Context, NodeError, Reply};
 use crate::kind::llm::RETRY_ON;
 use crate::kind::pick::pick;
 use crate::kind::set::scope_of;
-use crate::outside::{Caller, request};
+use crate::outside::{Caller, Texts, request};
 
 /// Points of one request to a store.
 const POINTS_MAX: usize = 100;
@@ -25,14 +25,24 @@ pub(in crate::kind) async fn upsert(ctx: &Context, caller: &Caller) -> Result<Re
         unreachable!("the registry hands each kind its own nodes");
     };
     let mut texts = caller.texts(scope_of(ctx));
-    let place = Place::fill(&node.collection, &mut texts)?;
+    let upserted = upsert_items(ctx, caller, node, &mut texts).await;
+    upserted.map_err(|error| error.map_texts(|text| texts.secrets().redact(text)))
+}
+
+async fn upsert_items(
+    ctx: &Context,
+    caller: &Caller,
+    node: &VectorUpsertNode,
+    texts: &mut Texts<'_>,
+) -> Result<Reply, NodeError> {
+    let place = Place::fill(&node.collection, texts)?;
     let embed = node.embed.as_ref();
-    let mut embedder = embed.map(|embed| Embedder::fill((ctx, caller), embed, &mut texts)).transpose()?;
+    let mut embedder = embed.map(|embed| Embedder::fill((ctx, caller), embed, texts)).transpose()?;
     if let Some(embedder) = &embedder {
         embedder.check_price()?;
     }
     let items = item::read(texts.json("items", &node.items)?, embedder.is_some())?;
-    let ids: Vec<String> = items.iter().map(|item| item.id.clone()).collect();
+    let ids: Vec<String> = items.iter().map(|item| texts.secrets().redact(&item.id)).collect();
     if !items.is_empty() {
         let max_bytes = node.max_bytes.unwrap_or(STREAM_BYTES as u64);
         let mut wire = Wire::new(ctx, caller.call(ctx, texts, (max_bytes, &RETRY_ON)));

@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{ChildStdin, ChildStdout};
 
+use crate::events::check_kind;
 use crate::handler::{Context, NodeError};
 use crate::kind::exec::lines::{Lines, bad, quoted};
 use crate::kind::exec::output::{Line, value_of};
@@ -145,7 +146,10 @@ fn understand(text: &[u8], fence: Fence) -> Result<Said, String> {
     Ok(match Line::of(value) {
         Line::Blank => Said::Nothing,
         Line::Progress(value) => Said::Progress(value),
-        Line::Event(kind, value) => Said::Event(kind, value),
+        Line::Event(kind, value) => {
+            check_kind(&kind).map_err(|why| format!("is an event whose {why}"))?;
+            Said::Event(kind, value)
+        }
         Line::Spend(spend) => Said::Spend(spend),
         Line::Result(value) => Said::Answer(Answer::Result(value)),
         Line::Other(value) => {
