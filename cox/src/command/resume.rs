@@ -44,7 +44,7 @@ pub(crate) struct Args {
     /// The answer to the one question that is open: JSON, a text, or @file
     #[arg(long, short, value_name = "VALUE", conflicts_with = "answer_to")]
     answer: Option<String>,
-    /// The answer to one of several questions: node=value, or 'node[item]=value'; may be given several times
+    /// The answer to one of several questions, by the name that `cox get` shows: name=value; may be given several times
     #[arg(long, value_name = "ANSWER")]
     answer_to: Vec<String>,
     /// Of a run that has ended: the step to go on from [default: the last one that is complete]

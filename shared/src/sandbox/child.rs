@@ -35,8 +35,8 @@ fn limit_memory() -> io::Result<()> {
 
 /// Bytes of the address space that are in use; none where the system does not say, which limits it all the more.
 fn mapped_bytes() -> rlim_t {
-    let statm = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = statm.lines().find_map(|line| line.strip_prefix("VmSize:"));
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmSize:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<rlim_t>().ok());
     kilobytes.unwrap_or_default() * 1024
 }
